@@ -1,0 +1,3 @@
+//! Makes load: an open-loop Kafka load generator and micro benchmarks.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! A sans-IO Kafka client core with a blocking driver.

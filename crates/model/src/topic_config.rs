@@ -1,0 +1,600 @@
+//! Topic configuration: one row per key (name, kind, range, default, broker synonym, meaning), and
+//! the typed form that the rooms read. The controller validates by these rows, DescribeConfigs and
+//! the reference documentation show them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::{Durability, TimestampType};
+
+/// The type of a configuration value, with its legal range.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ConfigKind {
+    /// `true` or `false`.
+    Bool,
+    /// 32-bit number, at least this.
+    Int {
+        /// Smallest legal value.
+        min: i32,
+    },
+    /// 64-bit number, at least this.
+    Long {
+        /// Smallest legal value.
+        min: i64,
+    },
+    /// Fraction between 0 and 1.
+    Ratio,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// Words of these, separated by commas.
+    Words(&'static [&'static str]),
+    /// Any text.
+    Text,
+}
+
+/// Where a key's default comes from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ConfigDefault {
+    /// A fixed text.
+    Fixed(&'static str),
+}
+
+/// One row of the topic configuration table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TopicConfigKey {
+    /// The key, as in CreateTopics.
+    pub name: &'static str,
+    /// Type and range.
+    pub kind: ConfigKind,
+    /// Kafka's default.
+    pub default: ConfigDefault,
+    /// The broker key that sets the default for topics without this key, if there is one.
+    pub broker_synonym: Option<&'static str>,
+    /// What it does, in one sentence.
+    pub documentation: &'static str,
+}
+
+impl TopicConfigKey {
+    /// The default as text.
+    #[must_use]
+    pub const fn default_text(&self) -> &'static str {
+        match self.default {
+            ConfigDefault::Fixed(text) => text,
+        }
+    }
+
+    /// Checks a value against kind and range.
+    ///
+    /// # Errors
+    /// Key, value and the rule that it breaks, in the words that Kafka uses.
+    pub fn check(&self, value: &str) -> Result<(), ConfigValueError> {
+        check_config_value(self.name, self.kind, value)
+    }
+}
+
+/// A configuration value that is not of its key's type or range (`INVALID_CONFIG`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigValueError {
+    /// The key.
+    pub key: String,
+    /// The value that was given.
+    pub value: String,
+    /// The rule that it breaks.
+    pub rule: String,
+}
+
+impl fmt::Display for ConfigValueError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "Invalid value {} for configuration {}: {}",
+            self.value, self.key, self.rule
+        )
+    }
+}
+
+impl std::error::Error for ConfigValueError {}
+
+/// Checks `value` against `kind`; shared by topic and broker keys.
+pub fn check_config_value(
+    key: &str,
+    kind: ConfigKind,
+    value: &str,
+) -> Result<(), ConfigValueError> {
+    let rule = match kind {
+        ConfigKind::Bool => match value.trim().to_ascii_lowercase().as_str() {
+            "true" | "false" => return Ok(()),
+            _ => "Expected value to be either true or false".to_owned(),
+        },
+        ConfigKind::Int { min } => match value.trim().parse::<i32>() {
+            Ok(number) if number >= min => return Ok(()),
+            Ok(_) => format!("Value must be at least {min}"),
+            Err(_) => "Not a number of type INT".to_owned(),
+        },
+        ConfigKind::Long { min } => match value.trim().parse::<i64>() {
+            Ok(number) if number >= min => return Ok(()),
+            Ok(_) => format!("Value must be at least {min}"),
+            Err(_) => "Not a number of type LONG".to_owned(),
+        },
+        ConfigKind::Ratio => match value.trim().parse::<f64>() {
+            Ok(number) if (0.0..=1.0).contains(&number) => return Ok(()),
+            Ok(number) if number < 0.0 => "Value must be at least 0".to_owned(),
+            Ok(_) => "Value must be no more than 1".to_owned(),
+            Err(_) => "Not a number of type DOUBLE".to_owned(),
+        },
+        ConfigKind::Word(words) => {
+            if words.contains(&value) {
+                return Ok(());
+            }
+            format!("String must be one of: {}", words.join(", "))
+        }
+        ConfigKind::Words(words) => {
+            let legal = |word: &str| words.contains(&word.trim());
+            if value.is_empty() || value.split(',').all(legal) {
+                return Ok(());
+            }
+            format!("String must be one of: {}", words.join(", "))
+        }
+        ConfigKind::Text => return Ok(()),
+    };
+    Err(ConfigValueError {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        rule,
+    })
+}
+
+const fn row(
+    name: &'static str,
+    kind: ConfigKind,
+    default: &'static str,
+    broker_synonym: &'static str,
+    documentation: &'static str,
+) -> TopicConfigKey {
+    TopicConfigKey {
+        name,
+        kind,
+        default: ConfigDefault::Fixed(default),
+        broker_synonym: if broker_synonym.is_empty() {
+            None
+        } else {
+            Some(broker_synonym)
+        },
+        documentation,
+    }
+}
+
+const NEVER: &str = "9223372036854775807";
+
+/// Every topic key of Apache Kafka 4.3 and klamm's own, by name.
+pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
+    row(
+        "cleanup.policy",
+        ConfigKind::Words(&["compact", "delete"]),
+        "delete",
+        "log.cleanup.policy",
+        "Whether old segments are deleted, compacted to the latest record of each key, or both.",
+    ),
+    row(
+        "compression.gzip.level",
+        ConfigKind::Int { min: -1 },
+        "-1",
+        "compression.gzip.level",
+        "Level at which the broker compresses with gzip.",
+    ),
+    row(
+        "compression.lz4.level",
+        ConfigKind::Int { min: 1 },
+        "9",
+        "compression.lz4.level",
+        "Level at which the broker compresses with lz4.",
+    ),
+    row(
+        "compression.type",
+        ConfigKind::Word(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
+        "producer",
+        "compression.type",
+        "Codec in which the broker keeps batches; 'producer' keeps them as they came.",
+    ),
+    row(
+        "compression.zstd.level",
+        ConfigKind::Int { min: -131_072 },
+        "3",
+        "compression.zstd.level",
+        "Level at which the broker compresses with zstd.",
+    ),
+    row(
+        "delete.retention.ms",
+        ConfigKind::Long { min: 0 },
+        "86400000",
+        "log.cleaner.delete.retention.ms",
+        "How long a deletion marker stays in a compacted log, in milliseconds.",
+    ),
+    row(
+        "file.delete.delay.ms",
+        ConfigKind::Long { min: 0 },
+        "60000",
+        "log.segment.delete.delay.ms",
+        "How long a deleted segment's file stays on disk, in milliseconds.",
+    ),
+    row(
+        "flush.messages",
+        ConfigKind::Long { min: 1 },
+        NEVER,
+        "log.flush.interval.messages",
+        "Flush after this many records; klamm.durability=flushed flushes before every acknowledgement anyway.",
+    ),
+    row(
+        "flush.ms",
+        ConfigKind::Long { min: 0 },
+        NEVER,
+        "log.flush.interval.ms",
+        "Flush after this many milliseconds; klamm.durability=flushed flushes before every acknowledgement anyway.",
+    ),
+    row(
+        "follower.replication.throttled.replicas",
+        ConfigKind::Text,
+        "",
+        "",
+        "Replicas whose inbound replication is throttled.",
+    ),
+    row(
+        "index.interval.bytes",
+        ConfigKind::Int { min: 0 },
+        "4096",
+        "log.index.interval.bytes",
+        "Distance in bytes between two entries of the sparse offset index.",
+    ),
+    row(
+        "klamm.durability",
+        ConfigKind::Word(&["flushed", "written"]),
+        "flushed",
+        "klamm.durability",
+        "What an acknowledgement survives: 'flushed' power loss, 'written' the death of the process (Apache Kafka's behaviour).",
+    ),
+    row(
+        "leader.replication.throttled.replicas",
+        ConfigKind::Text,
+        "",
+        "",
+        "Replicas whose outbound replication is throttled.",
+    ),
+    row(
+        "local.retention.bytes",
+        ConfigKind::Long { min: -2 },
+        "-2",
+        "log.local.retention.bytes",
+        "Bytes kept locally when tiered storage is on; -2 follows retention.bytes.",
+    ),
+    row(
+        "local.retention.ms",
+        ConfigKind::Long { min: -2 },
+        "-2",
+        "log.local.retention.ms",
+        "Milliseconds kept locally when tiered storage is on; -2 follows retention.ms.",
+    ),
+    row(
+        "max.compaction.lag.ms",
+        ConfigKind::Long { min: 1 },
+        NEVER,
+        "log.cleaner.max.compaction.lag.ms",
+        "Longest time that a record may stay uncompacted, in milliseconds.",
+    ),
+    row(
+        "max.message.bytes",
+        ConfigKind::Int { min: 0 },
+        "1048588",
+        "message.max.bytes",
+        "Largest record batch in bytes, after compression.",
+    ),
+    row(
+        "message.timestamp.after.max.ms",
+        ConfigKind::Long { min: 0 },
+        "3600000",
+        "log.message.timestamp.after.max.ms",
+        "How far a record's timestamp may lie ahead of the broker's clock, in milliseconds.",
+    ),
+    row(
+        "message.timestamp.before.max.ms",
+        ConfigKind::Long { min: 0 },
+        NEVER,
+        "log.message.timestamp.before.max.ms",
+        "How far a record's timestamp may lie behind the broker's clock, in milliseconds.",
+    ),
+    row(
+        "message.timestamp.type",
+        ConfigKind::Word(&["CreateTime", "LogAppendTime"]),
+        "CreateTime",
+        "log.message.timestamp.type",
+        "Whether records keep the producer's timestamp or get the broker's.",
+    ),
+    row(
+        "min.cleanable.dirty.ratio",
+        ConfigKind::Ratio,
+        "0.5",
+        "log.cleaner.min.cleanable.ratio",
+        "Share of uncompacted bytes from which a log is compacted.",
+    ),
+    row(
+        "min.compaction.lag.ms",
+        ConfigKind::Long { min: 0 },
+        "0",
+        "log.cleaner.min.compaction.lag.ms",
+        "Shortest time that a record stays uncompacted, in milliseconds.",
+    ),
+    row(
+        "min.insync.replicas",
+        ConfigKind::Int { min: 1 },
+        "1",
+        "min.insync.replicas",
+        "In-sync replicas that must hold a record before acks=all is answered.",
+    ),
+    row(
+        "preallocate",
+        ConfigKind::Bool,
+        "false",
+        "log.preallocate",
+        "Whether Apache Kafka preallocates segment files; klamm preallocates its write-ahead log always.",
+    ),
+    row(
+        "remote.log.copy.disable",
+        ConfigKind::Bool,
+        "false",
+        "",
+        "Stops copying to tiered storage.",
+    ),
+    row(
+        "remote.log.delete.on.disable",
+        ConfigKind::Bool,
+        "false",
+        "",
+        "Deletes tiered data when tiered storage is turned off.",
+    ),
+    row(
+        "remote.storage.enable",
+        ConfigKind::Bool,
+        "false",
+        "",
+        "Turns tiered storage on; klamm serves none yet and refuses true.",
+    ),
+    row(
+        "retention.bytes",
+        ConfigKind::Long { min: i64::MIN },
+        "-1",
+        "log.retention.bytes",
+        "Bytes of a partition beyond which its oldest segments are deleted; -1 keeps all.",
+    ),
+    row(
+        "retention.ms",
+        ConfigKind::Long { min: -1 },
+        "604800000",
+        "log.retention.ms",
+        "Age in milliseconds beyond which segments are deleted; -1 keeps all.",
+    ),
+    row(
+        "segment.bytes",
+        ConfigKind::Int { min: 1_048_576 },
+        "1073741824",
+        "log.segment.bytes",
+        "Size in bytes at which a segment is closed and a new one begun.",
+    ),
+    row(
+        "segment.index.bytes",
+        ConfigKind::Int { min: 4 },
+        "10485760",
+        "log.index.size.max.bytes",
+        "Largest size of a segment's offset index in bytes.",
+    ),
+    row(
+        "segment.jitter.ms",
+        ConfigKind::Long { min: 0 },
+        "0",
+        "log.roll.jitter.ms",
+        "Largest random part of segment.ms, in milliseconds.",
+    ),
+    row(
+        "segment.ms",
+        ConfigKind::Long { min: 1 },
+        "604800000",
+        "log.roll.ms",
+        "Age in milliseconds at which a segment is closed even if it is not full.",
+    ),
+    row(
+        "unclean.leader.election.enable",
+        ConfigKind::Bool,
+        "false",
+        "unclean.leader.election.enable",
+        "Whether a replica outside the in-sync set may lead when none inside is alive.",
+    ),
+];
+
+/// The row of a key.
+#[must_use]
+pub fn topic_config_key(name: &str) -> Option<&'static TopicConfigKey> {
+    let place = TOPIC_CONFIG_KEYS
+        .binary_search_by(|row| row.name.cmp(name))
+        .ok()?;
+    TOPIC_CONFIG_KEYS.get(place)
+}
+
+/// What happens to old records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CleanupPolicy {
+    /// Old segments are deleted.
+    pub delete: bool,
+    /// Only the latest record of each key is kept.
+    pub compact: bool,
+}
+
+/// In which codec batches are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopicCompression {
+    /// As the producer sent them.
+    Producer,
+    /// Recompressed, if they came otherwise.
+    Codec(crate::Compression),
+}
+
+/// A topic's settings as the log reads them: overrides over broker defaults over Kafka's defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicConfig {
+    /// `cleanup.policy`.
+    pub cleanup: CleanupPolicy,
+    /// `compression.type`.
+    pub compression: TopicCompression,
+    /// `klamm.durability`.
+    pub durability: Durability,
+    /// `index.interval.bytes`.
+    pub index_interval_bytes: u32,
+    /// `max.message.bytes`.
+    pub message_bytes_max: u32,
+    /// `message.timestamp.type`.
+    pub timestamp_type: TimestampType,
+    /// `message.timestamp.before.max.ms`.
+    pub timestamp_before_ms_max: i64,
+    /// `message.timestamp.after.max.ms`.
+    pub timestamp_after_ms_max: i64,
+    /// `min.insync.replicas`.
+    pub min_isr: u32,
+    /// `retention.ms`, `None` keeps all.
+    pub retention_ms: Option<i64>,
+    /// `retention.bytes`, `None` keeps all.
+    pub retention_bytes: Option<u64>,
+    /// `segment.bytes`.
+    pub segment_bytes: u32,
+    /// `segment.index.bytes`.
+    pub segment_index_bytes: u32,
+    /// `segment.ms`.
+    pub segment_ms: i64,
+}
+
+impl TopicConfig {
+    /// Reads the typed form: for each key the topic's override, else the broker's value under its
+    /// synonym, else Kafka's default. Values were checked when they were accepted; one that does
+    /// not parse (from an older version, say) falls back to the next source.
+    #[must_use]
+    pub fn from_layers(
+        overrides: &BTreeMap<String, String>,
+        broker: &BTreeMap<String, String>,
+    ) -> Self {
+        let text = |key: &str| -> &str {
+            let row = topic_config_key(key).expect("every key read here is in the table");
+            let from_topic = overrides.get(key).filter(|value| row.check(value).is_ok());
+            let from_broker = || {
+                row.broker_synonym
+                    .and_then(|name| broker.get(name))
+                    .filter(|value| row.check(value).is_ok())
+            };
+            from_topic
+                .or_else(from_broker)
+                .map_or_else(|| row.default_text(), |value| value.trim())
+        };
+        let number = |key: &str| text(key).parse::<i64>().expect("checked against the table");
+        let cleanup = text("cleanup.policy");
+        Self {
+            cleanup: CleanupPolicy {
+                delete: cleanup.split(',').any(|word| word.trim() == "delete"),
+                compact: cleanup.split(',').any(|word| word.trim() == "compact"),
+            },
+            compression: match text("compression.type") {
+                "producer" => TopicCompression::Producer,
+                "uncompressed" => TopicCompression::Codec(crate::Compression::None),
+                word => crate::Compression::from_word(word)
+                    .map_or(TopicCompression::Producer, TopicCompression::Codec),
+            },
+            durability: text("klamm.durability").parse().unwrap_or_default(),
+            index_interval_bytes: number("index.interval.bytes") as u32,
+            message_bytes_max: number("max.message.bytes") as u32,
+            timestamp_type: match text("message.timestamp.type") {
+                "LogAppendTime" => TimestampType::LogAppendTime,
+                _ => TimestampType::CreateTime,
+            },
+            timestamp_before_ms_max: number("message.timestamp.before.max.ms"),
+            timestamp_after_ms_max: number("message.timestamp.after.max.ms"),
+            min_isr: number("min.insync.replicas") as u32,
+            retention_ms: Some(number("retention.ms")).filter(|&ms| ms >= 0),
+            retention_bytes: u64::try_from(number("retention.bytes")).ok(),
+            segment_bytes: number("segment.bytes") as u32,
+            segment_index_bytes: number("segment.index.bytes") as u32,
+            segment_ms: number("segment.ms"),
+        }
+    }
+}
+
+impl Default for TopicConfig {
+    fn default() -> Self {
+        Self::from_layers(&BTreeMap::new(), &BTreeMap::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_is_sorted_and_every_default_is_legal() {
+        for pair in TOPIC_CONFIG_KEYS.windows(2) {
+            assert!(
+                pair[0].name < pair[1].name,
+                "{} before {}",
+                pair[0].name,
+                pair[1].name
+            );
+        }
+        for row in TOPIC_CONFIG_KEYS {
+            assert_eq!(row.check(row.default_text()), Ok(()), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn a_topics_override_beats_the_brokers_value_and_that_beats_kafkas_default() {
+        let layer = |pairs: &[(&str, &str)]| {
+            pairs
+                .iter()
+                .map(|&(k, v)| (k.to_owned(), v.to_owned()))
+                .collect::<BTreeMap<_, _>>()
+        };
+        let broker = layer(&[
+            ("message.max.bytes", "2000"),
+            ("klamm.durability", "written"),
+        ]);
+        let topic = layer(&[("max.message.bytes", "3000")]);
+        assert_eq!(
+            TopicConfig::from_layers(&topic, &broker).message_bytes_max,
+            3000
+        );
+        assert_eq!(
+            TopicConfig::from_layers(&layer(&[]), &broker).message_bytes_max,
+            2000
+        );
+        assert_eq!(
+            TopicConfig::from_layers(&topic, &broker).durability,
+            Durability::Written
+        );
+        assert_eq!(TopicConfig::default().message_bytes_max, 1_048_588);
+    }
+
+    #[test]
+    fn a_value_out_of_range_is_refused_in_kafkas_words() {
+        let refused = topic_config_key("segment.bytes")
+            .expect("known")
+            .check("10")
+            .unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "Invalid value 10 for configuration segment.bytes: Value must be at least 1048576"
+        );
+        assert!(
+            topic_config_key("compression.type")
+                .expect("known")
+                .check("brotli")
+                .is_err()
+        );
+        assert!(
+            topic_config_key("retention.ms")
+                .expect("known")
+                .check("soon")
+                .is_err()
+        );
+    }
+}

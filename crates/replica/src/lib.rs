@@ -1,0 +1,1 @@
+//! One partition's leadership life: positions, epochs, producer state.

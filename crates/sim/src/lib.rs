@@ -1,0 +1,1 @@
+//! A fake world for the engine: simulated disk, crashes, workloads, invariants.

@@ -1,0 +1,3 @@
+//! Judges: runs, compares and keeps measurements as evidence.
+
+fn main() {}

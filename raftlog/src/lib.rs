@@ -1,0 +1,1 @@
+//! Raft for the metadata quorum: terms, votes, log positions, membership and snapshots as values.

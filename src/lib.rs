@@ -1,0 +1,1 @@
+//! The front of the klamm broker: connections, translation, configuration, process life.

@@ -1,0 +1,3 @@
+//! The klamm broker: parse, hand over, exit code; nothing else.
+
+fn main() {}
