@@ -1,0 +1,3 @@
+//! The project's automation: walls, map, continuous integration.
+
+fn main() {}
