@@ -1,0 +1,68 @@
+//! Emits, for the tests only, generators of arbitrary messages that are valid in a version.
+
+use crate::{
+    names::{condition, ident, message_borrows, nullable, snake},
+    table::{Api, Field, Half, Kind},
+};
+
+pub(crate) fn generate(apis: &[Api]) -> String {
+    let mut out = String::new();
+    for api in apis {
+        let module = snake(&api.name);
+        for half in [&api.request, &api.response] {
+            for nested in &half.structs {
+                let life = if message_borrows(half, nested) {
+                    "<'static>"
+                } else {
+                    ""
+                };
+                let name = format!("crate::{module}::{}", nested.name);
+                out.push_str(&format!(
+                    "impl Sample for {name}{life} {{\n    #[allow(unused_variables)]\n    \
+                     fn sample(d: &mut Dice, v: i16) -> Self {{\n        \
+                     #[allow(unused_mut)] let mut message = Self::default();\n"
+                ));
+                for field in &nested.fields {
+                    let assign =
+                        format!("message.{} = {};", ident(&field.name), value(half, field));
+                    match condition(field.window, half.valid) {
+                        None => out.push_str(&format!("        {assign}\n")),
+                        Some(when) => out.push_str(&format!("        if {when} {{ {assign} }}\n")),
+                    }
+                }
+                out.push_str("        message\n    }\n}\n");
+            }
+        }
+    }
+    for (direction, root) in [("request", "Request"), ("response", "Response")] {
+        out.push_str(&format!(
+            "pub(crate) fn sample_{direction}(key: ApiKey, d: &mut Dice, v: i16) -> \
+             Option<Box<dyn Message>> {{\n    Some(match key {{\n"
+        ));
+        for api in apis {
+            out.push_str(&format!(
+                "        ApiKey::{} => Box::new(crate::{}::{root}::sample(d, v)),\n",
+                api.name,
+                snake(&api.name)
+            ));
+        }
+        out.push_str("        _ => return None,\n    })\n}\n");
+    }
+    out
+}
+
+fn value(half: &Half, field: &Field) -> String {
+    let value = match &field.kind {
+        Kind::Array(_) => "d.items(v)".to_owned(),
+        _ => "Sample::sample(d, v)".to_owned(),
+    };
+    match field.null {
+        None => value,
+        Some(_) => {
+            format!(
+                "if ({}) && d.coin() {{ None }} else {{ Some({value}) }}",
+                nullable(field, half.valid)
+            )
+        }
+    }
+}

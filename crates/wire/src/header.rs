@@ -1,0 +1,220 @@
+//! Request and response headers. By hand, because the client id keeps its classic length in the
+//! flexible header and the header's version follows from key and version inside it.
+
+use std::fmt;
+
+use bytes::BytesMut;
+
+use crate::{
+    ApiKey,
+    error::{DecodeError, EncodeError},
+    message::{Direction, Message},
+    reader::Reader,
+    writer::{Gather, Writer},
+};
+
+/// Header of a request, borrowed from its frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RequestHeader<'a> {
+    /// API asked for; it has messages in the tables.
+    pub key: ApiKey,
+    /// Version asked for; not checked, since ApiVersions answers unknown ones.
+    pub version: i16,
+    /// Chosen by the client, repeated in the response.
+    pub correlation_id: i32,
+    /// Name that the client gives itself.
+    pub client_id: Option<&'a str>,
+}
+
+/// A request header that cannot be served: close the connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HeaderError {
+    /// No message is known under this key: unassigned, dead, or internal to a cluster.
+    UnknownKey {
+        /// Key as sent.
+        key: i16,
+    },
+    /// The client id contains a control character; it would reach logs and metrics.
+    ControlCharacter,
+    /// The bytes break the encoding.
+    Malformed(DecodeError),
+}
+
+impl fmt::Display for HeaderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownKey { key } => write!(f, "no api with key {key}"),
+            Self::ControlCharacter => write!(f, "client id contains a control character"),
+            Self::Malformed(fault) => write!(f, "request header: {fault}"),
+        }
+    }
+}
+
+impl std::error::Error for HeaderError {}
+
+impl<'a> RequestHeader<'a> {
+    /// Reads the header of a request frame (without its size) and gives the body behind it.
+    ///
+    /// # Errors
+    /// See [`HeaderError`]; all of them mean close.
+    pub fn parse(frame: &'a [u8]) -> Result<(Self, &'a [u8]), HeaderError> {
+        let malformed = |reader: &Reader<'_>| reader.failure().map(HeaderError::Malformed);
+        let mut fixed = Reader::new(frame, 0, false);
+        let (number, version, correlation_id) = (fixed.i16(), fixed.i16(), fixed.i32());
+        if let Some(fault) = malformed(&fixed) {
+            return Err(fault);
+        }
+        let key = ApiKey::from_number(number)
+            .filter(|key| key.versions().is_some())
+            .ok_or(HeaderError::UnknownKey { key: number })?;
+        let client_id = fixed.opt_string(true);
+        if let Some(fault) = malformed(&fixed) {
+            return Err(fault);
+        }
+        if client_id.is_some_and(|id| id.chars().any(char::is_control)) {
+            return Err(HeaderError::ControlCharacter);
+        }
+        let flexible = key.request_header_version(version) == 2;
+        let mut tags = Reader::new(fixed.rest(), 0, flexible);
+        tags.skip_tags();
+        match malformed(&tags) {
+            Some(fault) => Err(fault),
+            None => Ok((
+                Self {
+                    key,
+                    version,
+                    correlation_id,
+                    client_id,
+                },
+                tags.rest(),
+            )),
+        }
+    }
+
+    fn write(&self, out: &mut BytesMut) -> Result<(), EncodeError> {
+        let mut writer = Writer::to_buffer(out, 0, false);
+        writer.i16(self.key.number());
+        writer.i16(self.version);
+        writer.i32(self.correlation_id);
+        writer.opt_string(self.client_id);
+        if self.key.request_header_version(self.version) == 2 {
+            writer.uvarint(0);
+        }
+        writer.finish().map(|_| ())
+    }
+}
+
+/// Reads the header of a response frame (without its size): correlation id and body.
+///
+/// # Errors
+/// The bytes break the encoding of the header that `key` and `version` call for.
+pub fn parse_response_header(
+    frame: &[u8],
+    key: ApiKey,
+    version: i16,
+) -> Result<(i32, &[u8]), DecodeError> {
+    let flexible = key.response_header_version(version) == 1;
+    let mut reader = Reader::new(frame, 0, flexible);
+    let correlation_id = reader.i32();
+    reader.skip_tags();
+    match reader.failure() {
+        Some(fault) => Err(fault),
+        None => Ok((correlation_id, reader.rest())),
+    }
+}
+
+fn frame_size(length: usize) -> Result<[u8; 4], EncodeError> {
+    i32::try_from(length)
+        .map(i32::to_be_bytes)
+        .map_err(|_| EncodeError::TooLong { length })
+}
+
+/// Appends a whole request frame: size, header, body. Key and version come from the message and
+/// `version`.
+///
+/// # Errors
+/// The message cannot be expressed in `version`; `out` is as before.
+pub fn encode_request(
+    message: &dyn Message,
+    version: i16,
+    correlation_id: i32,
+    client_id: Option<&str>,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
+    assert_eq!(
+        message.schema().direction,
+        Direction::Request,
+        "requests have request headers"
+    );
+    let header = RequestHeader {
+        key: message.schema().key,
+        version,
+        correlation_id,
+        client_id,
+    };
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    let written = header
+        .write(out)
+        .and_then(|()| message.encode(version, out));
+    let size = written.and_then(|()| frame_size(out.len() - start - 4));
+    match size {
+        Ok(size) => out[start..start + 4].copy_from_slice(&size),
+        Err(_) => out.truncate(start),
+    }
+    size.map(|_| ())
+}
+
+/// Appends a whole response frame: size, header, body.
+///
+/// # Errors
+/// The message cannot be expressed in `version`; `out` is as before.
+pub fn encode_response(
+    message: &dyn Message,
+    version: i16,
+    correlation_id: i32,
+    out: &mut BytesMut,
+) -> Result<(), EncodeError> {
+    let (head, length) = response_head(message, version, correlation_id)?;
+    out.extend_from_slice(&head[..length]);
+    message.encode(version, out)
+}
+
+/// Appends a whole response frame as pieces: size, header, body, record bytes by reference.
+///
+/// # Errors
+/// The message cannot be expressed in `version`; `out` is as before.
+pub fn gather_response(
+    message: &dyn Message,
+    version: i16,
+    correlation_id: i32,
+    out: &mut Gather,
+) -> Result<(), EncodeError> {
+    let (head, length) = response_head(message, version, correlation_id)?;
+    out.extend_from_slice(&head[..length]);
+    message.encode_gathered(version, out)
+}
+
+/// Size and header of a response, and how many of the nine bytes count.
+fn response_head(
+    message: &dyn Message,
+    version: i16,
+    correlation_id: i32,
+) -> Result<([u8; 9], usize), EncodeError> {
+    let schema = message.schema();
+    assert_eq!(
+        schema.direction,
+        Direction::Response,
+        "responses have response headers"
+    );
+    let header = if schema.key.response_header_version(version) == 1 {
+        5
+    } else {
+        4
+    };
+    let size = frame_size(message.encoded_len(version)?.saturating_add(header))?;
+    let mut head = [0; 9];
+    head[..4].copy_from_slice(&size);
+    head[4..8].copy_from_slice(&correlation_id.to_be_bytes());
+    Ok((head, 4 + header))
+}

@@ -1,0 +1,355 @@
+//! Sink of the generated encoders, in three modes: count, write to one buffer, gather. Sticky like
+//! the reader: the first fault is kept, and only counting (which runs first) can meet one.
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{error::EncodeError, records::Records};
+
+/// Encoded bytes as pieces: record bytes by reference, everything else in buffers split around
+/// them. What a vectored write needs.
+#[derive(Debug, Default)]
+pub struct Gather {
+    pieces: Vec<Bytes>,
+    tail: BytesMut,
+}
+
+impl Gather {
+    /// An empty list.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes collected so far.
+    pub fn len(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum::<usize>() + self.tail.len()
+    }
+
+    /// True where nothing was collected.
+    pub fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.tail.is_empty()
+    }
+
+    /// Appends bytes that are copied.
+    pub fn extend_from_slice(&mut self, bytes: &[u8]) {
+        self.tail.extend_from_slice(bytes);
+    }
+
+    /// Appends a shared slice by reference.
+    pub fn push(&mut self, slice: Bytes) {
+        if slice.is_empty() {
+            return;
+        }
+        if !self.tail.is_empty() {
+            self.pieces.push(self.tail.split().freeze());
+        }
+        self.pieces.push(slice);
+    }
+
+    /// All pieces in order, none of them empty.
+    pub fn into_pieces(mut self) -> Vec<Bytes> {
+        if !self.tail.is_empty() {
+            self.pieces.push(self.tail.freeze());
+        }
+        self.pieces
+    }
+}
+
+#[derive(Debug)]
+enum Sink<'o> {
+    Count,
+    Buffer(&'o mut BytesMut),
+    Gather(&'o mut Gather),
+}
+
+/// Sink of one message in one version.
+#[derive(Debug)]
+pub struct Writer<'o> {
+    sink: Sink<'o>,
+    length: usize,
+    version: i16,
+    flexible: bool,
+    failure: Option<EncodeError>,
+}
+
+/// Start of a tagged field whose size is not known yet.
+#[derive(Debug)]
+pub struct TagMark {
+    start: usize,
+}
+
+impl<'o> Writer<'o> {
+    /// Counts bytes and looks for faults, writes nothing.
+    pub fn counting(version: i16, flexible: bool) -> Writer<'static> {
+        Writer {
+            sink: Sink::Count,
+            length: 0,
+            version,
+            flexible,
+            failure: None,
+        }
+    }
+
+    /// Writes to one buffer.
+    pub fn to_buffer(out: &'o mut BytesMut, version: i16, flexible: bool) -> Self {
+        Self {
+            sink: Sink::Buffer(out),
+            length: 0,
+            version,
+            flexible,
+            failure: None,
+        }
+    }
+
+    /// Writes to a list of pieces, record bytes by reference.
+    pub fn to_gather(out: &'o mut Gather, version: i16, flexible: bool) -> Self {
+        Self {
+            sink: Sink::Gather(out),
+            length: 0,
+            version,
+            flexible,
+            failure: None,
+        }
+    }
+
+    /// Version being written.
+    pub fn version(&self) -> i16 {
+        self.version
+    }
+
+    /// True where lengths are compact and structs end in tagged fields.
+    pub fn flexible(&self) -> bool {
+        self.flexible
+    }
+
+    /// Bytes written or counted, or the first fault.
+    pub fn finish(self) -> Result<usize, EncodeError> {
+        match self.failure {
+            Some(failure) => Err(failure),
+            None => Ok(self.length),
+        }
+    }
+
+    #[cold]
+    fn fail(&mut self, failure: EncodeError) {
+        self.failure.get_or_insert(failure);
+    }
+
+    /// A field that this version lacks would lose its value.
+    pub fn unsupported(&mut self, field: &'static str) {
+        self.fail(EncodeError::Unsupported {
+            field,
+            version: self.version,
+        });
+    }
+
+    /// A null that this version does not admit.
+    pub fn null(&mut self, field: &'static str) {
+        self.fail(EncodeError::Null {
+            field,
+            version: self.version,
+        });
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.length += bytes.len();
+        match &mut self.sink {
+            Sink::Count => {}
+            Sink::Buffer(out) => out.extend_from_slice(bytes),
+            Sink::Gather(out) => out.tail.extend_from_slice(bytes),
+        }
+    }
+
+    /// One byte, 0 or 1.
+    pub fn bool(&mut self, value: bool) {
+        self.put(&[u8::from(value)]);
+    }
+
+    /// A signed byte.
+    pub fn i8(&mut self, value: i8) {
+        self.put(&value.to_be_bytes());
+    }
+
+    /// Two bytes, big-endian.
+    pub fn i16(&mut self, value: i16) {
+        self.put(&value.to_be_bytes());
+    }
+
+    /// Two bytes, big-endian, unsigned.
+    pub fn u16(&mut self, value: u16) {
+        self.put(&value.to_be_bytes());
+    }
+
+    /// Four bytes, big-endian.
+    pub fn i32(&mut self, value: i32) {
+        self.put(&value.to_be_bytes());
+    }
+
+    /// Eight bytes, big-endian.
+    pub fn i64(&mut self, value: i64) {
+        self.put(&value.to_be_bytes());
+    }
+
+    /// Eight bytes, IEEE 754.
+    pub fn f64(&mut self, value: f64) {
+        self.put(&value.to_be_bytes());
+    }
+
+    /// Sixteen bytes.
+    pub fn uuid(&mut self, value: &[u8; 16]) {
+        self.put(value);
+    }
+
+    /// Unsigned varint.
+    pub fn uvarint(&mut self, value: u32) {
+        let (bytes, length) = varint_bytes(value);
+        self.put(&bytes[..length]);
+    }
+
+    fn compact_length(&mut self, length: usize) {
+        match i32::try_from(length) {
+            // At most 2^31-1, so one more fits into the unsigned varint.
+            Ok(length) => self.uvarint(length.unsigned_abs() + 1),
+            Err(_) => self.fail(EncodeError::TooLong { length }),
+        }
+    }
+
+    fn long_length(&mut self, length: usize) {
+        if self.flexible {
+            return self.compact_length(length);
+        }
+        match i32::try_from(length) {
+            Ok(length) => self.i32(length),
+            Err(_) => self.fail(EncodeError::TooLong { length }),
+        }
+    }
+
+    /// A string.
+    pub fn string(&mut self, value: &str) {
+        match i16::try_from(value.len()) {
+            Ok(_) if self.flexible => self.compact_length(value.len()),
+            Ok(length) => self.i16(length),
+            Err(_) => self.fail(EncodeError::TooLong {
+                length: value.len(),
+            }),
+        }
+        self.put(value.as_bytes());
+    }
+
+    /// A string or null.
+    pub fn opt_string(&mut self, value: Option<&str>) {
+        match value {
+            Some(value) => self.string(value),
+            None if self.flexible => self.uvarint(0),
+            None => self.i16(-1),
+        }
+    }
+
+    /// Bytes.
+    pub fn bytes(&mut self, value: &[u8]) {
+        self.long_length(value.len());
+        self.put(value);
+    }
+
+    /// Bytes or null.
+    pub fn opt_bytes(&mut self, value: Option<&[u8]>) {
+        match value {
+            Some(value) => self.bytes(value),
+            None => self.null_array(),
+        }
+    }
+
+    /// Record bytes; by reference where this writer gathers.
+    pub fn records(&mut self, value: &Records) {
+        let length = value.len();
+        self.long_length(length);
+        match &mut self.sink {
+            Sink::Count => self.length += length,
+            Sink::Gather(out) => {
+                self.length += length;
+                value
+                    .slices()
+                    .iter()
+                    .for_each(|slice| out.push(slice.clone()));
+            }
+            Sink::Buffer(_) => value.slices().iter().for_each(|slice| self.put(slice)),
+        }
+    }
+
+    /// Record bytes or null.
+    pub fn opt_records(&mut self, value: Option<&Records>) {
+        match value {
+            Some(value) => self.records(value),
+            None => self.null_array(),
+        }
+    }
+
+    /// Presence byte of a struct that may be null.
+    pub fn present(&mut self, present: bool) {
+        self.i8(if present { 1 } else { -1 });
+    }
+
+    /// Number of elements that follow.
+    pub fn array_len(&mut self, length: usize) {
+        self.long_length(length);
+    }
+
+    /// Null in place of an array, bytes or records.
+    pub fn null_array(&mut self) {
+        if self.flexible {
+            self.uvarint(0);
+        } else {
+            self.i32(-1);
+        }
+    }
+
+    /// Ends a struct that has no tagged fields.
+    pub fn no_tags(&mut self) {
+        if self.flexible {
+            self.uvarint(0);
+        }
+    }
+
+    /// Number of tagged fields that follow.
+    pub fn tag_count(&mut self, count: u32) {
+        self.uvarint(count);
+    }
+
+    /// Opens a tagged field.
+    pub fn begin_tag(&mut self, tag: u32) -> TagMark {
+        self.uvarint(tag);
+        TagMark { start: self.length }
+    }
+
+    /// Closes a tagged field: puts its size before what was written since. Tagged fields are short
+    /// and rare, so shifting them costs less than a second walk for their size. No record bytes
+    /// occur in tagged fields, so the shifted bytes lie in one buffer.
+    pub fn end_tag(&mut self, mark: TagMark) {
+        let size = self.length - mark.start;
+        match u32::try_from(size) {
+            Ok(size) => self.uvarint(size),
+            Err(_) => self.fail(EncodeError::TooLong { length: size }),
+        }
+        let prefix = self.length - mark.start - size;
+        let buffer = match &mut self.sink {
+            Sink::Count => return,
+            Sink::Buffer(out) => &mut **out,
+            Sink::Gather(out) => &mut out.tail,
+        };
+        let start = buffer.len() - size - prefix;
+        buffer[start..].rotate_right(prefix);
+    }
+}
+
+fn varint_bytes(mut value: u32) -> ([u8; 5], usize) {
+    let mut bytes = [0; 5];
+    let mut length = 0;
+    loop {
+        bytes[length] = (value & 0x7f) as u8;
+        value >>= 7;
+        length += 1;
+        if value == 0 {
+            return (bytes, length);
+        }
+        bytes[length - 1] |= 0x80;
+    }
+}
