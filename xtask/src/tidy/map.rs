@@ -41,7 +41,7 @@ fn named(text: &str) -> BTreeMap<String, usize> {
     for (index, line) in text.lines().enumerate() {
         let in_path = |letter: char| letter.is_ascii_alphanumeric() || "._-/:".contains(letter);
         for word in line.split(|letter| !in_path(letter)) {
-            let Some(directory) = word.strip_suffix('/') else {
+            let Some(directory) = word.trim_end_matches(['.', ':']).strip_suffix('/') else {
                 continue;
             };
             // `/metrics/` is a resource of the admin face, `https://…/` an address.
