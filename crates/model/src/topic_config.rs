@@ -12,10 +12,22 @@ use crate::{Durability, TimestampType};
 pub enum ConfigKind {
     /// `true` or `false`.
     Bool,
+    /// 16-bit number, at least this.
+    Short {
+        /// Smallest legal value.
+        min: i16,
+    },
     /// 32-bit number, at least this.
     Int {
         /// Smallest legal value.
         min: i32,
+    },
+    /// 32-bit number between two ends.
+    IntBetween {
+        /// Smallest legal value.
+        min: i32,
+        /// Largest legal value.
+        max: i32,
     },
     /// 64-bit number, at least this.
     Long {
@@ -24,12 +36,20 @@ pub enum ConfigKind {
     },
     /// Fraction between 0 and 1.
     Ratio,
+    /// Any number with a fraction.
+    Double,
     /// One of these words.
     Word(&'static [&'static str]),
     /// Words of these, separated by commas.
     Words(&'static [&'static str]),
     /// Any text.
     Text,
+    /// Any texts, separated by commas.
+    List,
+    /// Name of a class of Apache Kafka.
+    Class,
+    /// Text that is never shown.
+    Password,
 }
 
 /// Where a key's default comes from.
@@ -111,6 +131,17 @@ pub fn check_config_value(
             Ok(_) => format!("Value must be at least {min}"),
             Err(_) => "Not a number of type INT".to_owned(),
         },
+        ConfigKind::Short { min } => match value.trim().parse::<i16>() {
+            Ok(number) if number >= min => return Ok(()),
+            Ok(_) => format!("Value must be at least {min}"),
+            Err(_) => "Not a number of type SHORT".to_owned(),
+        },
+        ConfigKind::IntBetween { min, max } => match value.trim().parse::<i32>() {
+            Ok(number) if (min..=max).contains(&number) => return Ok(()),
+            Ok(number) if number < min => format!("Value must be at least {min}"),
+            Ok(_) => format!("Value must be no more than {max}"),
+            Err(_) => "Not a number of type INT".to_owned(),
+        },
         ConfigKind::Long { min } => match value.trim().parse::<i64>() {
             Ok(number) if number >= min => return Ok(()),
             Ok(_) => format!("Value must be at least {min}"),
@@ -120,6 +151,10 @@ pub fn check_config_value(
             Ok(number) if (0.0..=1.0).contains(&number) => return Ok(()),
             Ok(number) if number < 0.0 => "Value must be at least 0".to_owned(),
             Ok(_) => "Value must be no more than 1".to_owned(),
+            Err(_) => "Not a number of type DOUBLE".to_owned(),
+        },
+        ConfigKind::Double => match value.trim().parse::<f64>() {
+            Ok(_) => return Ok(()),
             Err(_) => "Not a number of type DOUBLE".to_owned(),
         },
         ConfigKind::Word(words) => {
@@ -135,7 +170,9 @@ pub fn check_config_value(
             }
             format!("String must be one of: {}", words.join(", "))
         }
-        ConfigKind::Text => return Ok(()),
+        ConfigKind::Text | ConfigKind::List | ConfigKind::Class | ConfigKind::Password => {
+            return Ok(());
+        }
     };
     Err(ConfigValueError {
         key: key.to_owned(),
@@ -177,14 +214,14 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
     ),
     row(
         "compression.gzip.level",
-        ConfigKind::Int { min: -1 },
+        ConfigKind::IntBetween { min: -1, max: 9 },
         "-1",
         "compression.gzip.level",
         "Level at which the broker compresses with gzip.",
     ),
     row(
         "compression.lz4.level",
-        ConfigKind::Int { min: 1 },
+        ConfigKind::IntBetween { min: 1, max: 17 },
         "9",
         "compression.lz4.level",
         "Level at which the broker compresses with lz4.",
@@ -198,7 +235,10 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
     ),
     row(
         "compression.zstd.level",
-        ConfigKind::Int { min: -131_072 },
+        ConfigKind::IntBetween {
+            min: -131_072,
+            max: 22,
+        },
         "3",
         "compression.zstd.level",
         "Level at which the broker compresses with zstd.",
