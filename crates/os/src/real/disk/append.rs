@@ -1,0 +1,131 @@
+//! The write-ahead log's file: preallocated, recycled, written through the page cache with one
+//! synchronous call (1.5 to 8 µs over cached pages, which beats any ring), flushed by the ring.
+
+use std::{
+    cell::RefCell,
+    fs::{File, OpenOptions},
+    io::{self, IoSlice},
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    path::{Path, PathBuf},
+    rc::Rc,
+};
+
+use io_uring::{opcode, types};
+
+use super::Poison;
+use crate::real::{exec, stats, sys};
+
+/// A file written at given positions and flushed as a whole.
+///
+/// The first write or flush error makes it unusable; recovery reads what is on disk.
+pub struct AppendFile {
+    file: Rc<File>,
+    path: RefCell<PathBuf>,
+    poison: Poison,
+}
+
+impl AppendFile {
+    /// Opens or creates the file (mode 0600) and reserves `reserve` bytes on disk; a shorter file
+    /// grows to that length and reads as zeros there, a longer one stays. The creation is durable
+    /// after `sync_dir` of the folder. Blocks.
+    pub fn open(path: impl AsRef<Path>, reserve: u64) -> io::Result<Self> {
+        let path = path.as_ref();
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600);
+        let file = options.open(path)?;
+        if file.metadata()?.len() < reserve {
+            match sys::allocate(file.as_raw_fd(), reserve, false) {
+                Ok(()) => {}
+                // No preallocation in this file system: the length alone must do.
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                    file.set_len(reserve)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let path = RefCell::new(path.to_owned());
+        Ok(Self {
+            file: Rc::new(file),
+            path,
+            poison: Poison::default(),
+        })
+    }
+
+    /// Writes all of `slices` at `position`, through the page cache, before it returns. A short
+    /// write is continued; no progress or an error makes the file unusable.
+    pub fn write_at(&self, position: u64, slices: &[&[u8]]) -> io::Result<()> {
+        self.poison.check()?;
+        self.poison.note(self.write_all(position, slices))
+    }
+
+    fn write_all(&self, mut position: u64, slices: &[&[u8]]) -> io::Result<()> {
+        let mut batch = [IoSlice::new(&[]); 64];
+        for group in slices.chunks(batch.len()) {
+            for (place, slice) in batch.iter_mut().zip(group) {
+                *place = IoSlice::new(slice);
+            }
+            let mut rest = &mut batch[..group.len()];
+            IoSlice::advance_slices(&mut rest, 0);
+            while !rest.is_empty() {
+                let fd = self.file.as_raw_fd();
+                let written = sys::write_gathered_at(fd, rest, position)?;
+                stats::with(|s| {
+                    s.gathered_writes.add(1);
+                    s.gathered_write_bytes.add(written as u64);
+                });
+                if written == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                position += written as u64;
+                IoSlice::advance_slices(&mut rest, written);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was written before this call (fdatasync). The flush is under way when
+    /// this returns; dropping the future neither cancels it nor hides its error from the next
+    /// call on this file.
+    pub fn flush(&self) -> impl Future<Output = io::Result<()>> + use<> {
+        let checked = self.poison.check();
+        let pending = checked.map(|()| {
+            let sync = opcode::Fsync::new(types::Fd(self.file.as_raw_fd()))
+                .flags(types::FsyncFlags::DATASYNC)
+                .build();
+            let failed = Some(self.poison.0.clone());
+            exec::ring().operate(sync, self.file.clone(), failed)
+        });
+        async move {
+            let (result, _file) = pending?.finish().await;
+            result.map(drop)
+        }
+    }
+
+    /// Fills `buffer` from `position`; fewer bytes at the end of the file. Blocks.
+    pub fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        super::folder::read_fully(&self.file, position, buffer)
+    }
+
+    /// Renames the file, replacing `to`; durable after `sync_dir` of the folder. Blocks.
+    pub fn rename(&self, to: impl AsRef<Path>) -> io::Result<()> {
+        let to = to.as_ref();
+        std::fs::rename(&*self.path.borrow(), to)?;
+        self.path.replace(to.to_owned());
+        Ok(())
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> PathBuf {
+        self.path.borrow().clone()
+    }
+
+    /// Length of the file in bytes, the reserved part included.
+    pub fn size(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+}

@@ -1,0 +1,264 @@
+//! Plain operations on files and folders for boot and rare moments. They block the caller.
+
+use std::{
+    ffi::CString,
+    fmt,
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    io::{self, Read, Seek, Write},
+    os::fd::AsRawFd,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use crate::real::{exec, sys};
+
+/// Creates the folder and its parents, readable by this user only (0700); fine if it exists.
+pub fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Names in the folder, sorted; names that are not UTF-8 are an error, for none of ours is.
+pub fn list(path: impl AsRef<Path>) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name().into_string().map_err(|name| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("file name {name:?} is not UTF-8"),
+            )
+        })?;
+        names.push(name);
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Renames, replacing `to`; durable after [`sync_dir`] of the folder.
+pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// Removes a file; fine if there is none. Durable after [`sync_dir`].
+pub fn remove_file(path: impl AsRef<Path>) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes a folder and all in it; fine if there is none.
+pub fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes creations, renames and removals in the folder durable.
+pub fn sync_dir(path: impl AsRef<Path>) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Reads a whole file of at most `limit` bytes; a longer one is an error (`FileTooLarge`).
+pub fn read(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
+    let path = path.as_ref();
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    let too_large = |length: u64| {
+        let path = path.display();
+        let reason = format!("expected at most {limit} bytes in {path}, found {length}");
+        io::Error::new(io::ErrorKind::FileTooLarge, reason)
+    };
+    if length > limit {
+        return Err(too_large(length));
+    }
+    let mut bytes = Vec::with_capacity(length as usize);
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(too_large(bytes.len() as u64));
+    }
+    Ok(bytes)
+}
+
+/// [`read`], as text.
+pub fn read_to_string(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
+    String::from_utf8(read(path, limit)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Replaces the file so that after a crash the old or the new content is there, whole: temporary
+/// file, flush, rename, folder flush. Durable when it returns. Mode 0600.
+pub fn write_atomically(path: impl AsRef<Path>, content: &[u8]) -> io::Result<()> {
+    let path = path.as_ref();
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let mut temporary_name = name.to_owned();
+    temporary_name.push(".tmp");
+    let temporary = folder.join(temporary_name);
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    drop(file);
+    fs::rename(&temporary, path)?;
+    sync_dir(folder)
+}
+
+/// [`write_atomically`] on the shard's side thread. It runs to its end even if the future is
+/// dropped after its first poll. Writes to the same path run in the order of their first polls.
+pub async fn write_atomically_later(
+    path: impl Into<PathBuf>,
+    content: impl AsRef<[u8]> + Send + 'static,
+) -> io::Result<()> {
+    let path = path.into();
+    exec::spawn_blocking(move || write_atomically(path, content.as_ref())).await
+}
+
+/// Length of a file in bytes.
+pub fn file_len(path: impl AsRef<Path>) -> io::Result<u64> {
+    Ok(fs::metadata(path)?.len())
+}
+
+/// Cuts (or extends with zeros) a file to `length` and makes that durable.
+pub fn truncate(path: impl AsRef<Path>, length: u64) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_len(length)?;
+    file.sync_all()
+}
+
+/// Makes a file readable by this user only (0600), a folder likewise (0700).
+pub fn restrict_file(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = path.as_ref();
+    let mode = if fs::metadata(path)?.is_dir() {
+        0o700
+    } else {
+        0o600
+    };
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+/// Fills `buffer` from `position`; fewer bytes at the end of the file.
+pub(super) fn read_fully(file: &File, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], position + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// Room in a file system, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// What this user may still write.
+    pub free: u64,
+    /// Size of the file system.
+    pub total: u64,
+}
+
+/// Room in the file system that holds `path`.
+pub fn free_space(path: impl AsRef<Path>) -> io::Result<Space> {
+    let path = CString::new(path.as_ref().as_os_str().as_bytes())?;
+    let (free, total) = sys::space(&path)?;
+    Ok(Space { free, total })
+}
+
+/// The lock of a folder, held until dropped or until the process ends, however it ends.
+#[derive(Debug)]
+pub struct FolderLock {
+    file: File,
+}
+
+/// Why a folder cannot be locked.
+#[derive(Debug)]
+pub enum LockError {
+    /// Another process holds it.
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// The holder, as it wrote itself.
+        process: Option<u32>,
+    },
+    /// The lock file cannot be made.
+    Failed {
+        /// The lock file.
+        path: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+impl fmt::Display for LockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held {
+                path,
+                process: Some(process),
+            } => {
+                write!(f, "{} is locked by the process {process}", path.display())
+            }
+            Self::Held {
+                path,
+                process: None,
+            } => {
+                write!(f, "{} is locked by another process", path.display())
+            }
+            Self::Failed { path, error } => write!(f, "cannot lock {}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for LockError {}
+
+/// Takes the exclusive lock of `folder` (flock on its file `.lock`), without waiting.
+pub fn lock_folder(folder: impl AsRef<Path>) -> Result<FolderLock, LockError> {
+    let path = folder.as_ref().join(".lock");
+    let failed = |error| LockError::Failed {
+        path: path.clone(),
+        error,
+    };
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
+    let mut file = options.open(&path).map_err(failed)?;
+    match sys::lock_exclusively(file.as_raw_fd()) {
+        Ok(true) => {}
+        Err(error) => return Err(failed(error)),
+        Ok(false) => {
+            let mut holder = String::new();
+            let read = (&file).take(16).read_to_string(&mut holder);
+            let process = read.ok().and_then(|_| holder.trim().parse().ok());
+            return Err(LockError::Held { path, process });
+        }
+    }
+    file.set_len(0).map_err(failed)?;
+    file.rewind().map_err(failed)?;
+    writeln!(file, "{}", std::process::id()).map_err(failed)?;
+    Ok(FolderLock { file })
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        // Closing would release it too; a duplicate in a child process must not keep it.
+        sys::unlock(self.file.as_raw_fd());
+    }
+}

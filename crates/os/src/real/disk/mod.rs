@@ -1,0 +1,43 @@
+//! Files: a recycled write-ahead log, segment data with direct I/O, cold reads, and the plain
+//! folder operations of boot and of rare moments.
+
+mod append;
+mod block;
+mod buffer;
+mod folder;
+mod read;
+
+use std::{cell::Cell, io, rc::Rc};
+
+pub use append::AppendFile;
+pub use block::{BLOCK_BYTES, BlockFile, Caching};
+pub use folder::{
+    FolderLock, LockError, Space, create_dir_all, file_len, free_space, list, lock_folder, read,
+    read_to_string, remove_dir_all, remove_file, rename, restrict_file, sync_dir, truncate,
+    write_atomically, write_atomically_later,
+};
+pub use read::ReadFile;
+
+/// Set by the first failure of a file's write or flush, for good: the kernel may have dropped the
+/// data and marked the pages clean, so a retry that "succeeds" proves nothing.
+#[derive(Clone, Default)]
+struct Poison(Rc<Cell<bool>>);
+
+impl Poison {
+    fn check(&self) -> io::Result<()> {
+        if self.0.get() {
+            return Err(io::Error::other(
+                "file is unusable after an earlier write or flush error",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Passes the result on, and remembers a failure.
+    fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if result.is_err() {
+            self.0.set(true);
+        }
+        result
+    }
+}

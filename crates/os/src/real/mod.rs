@@ -1,0 +1,16 @@
+//! The Linux twin of this crate: glommio for tasks, a private io_uring for descriptors.
+
+pub mod alloc;
+pub mod clock;
+pub mod disk;
+mod doorbell;
+pub mod exec;
+pub mod mailbox;
+pub mod mesh;
+pub mod net;
+pub mod probe;
+mod ring;
+pub mod signals;
+mod spsc;
+pub mod stats;
+mod sys;

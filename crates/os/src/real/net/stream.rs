@@ -1,0 +1,168 @@
+//! A connection of one shard: reads without a buffer while it waits, gathered writes. One task
+//! may wait to read and one to write; share it by `Rc`.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    mem::MaybeUninit,
+    net::{Shutdown, SocketAddr},
+    os::fd::AsRawFd,
+};
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::{Socket, SocketOptions};
+use crate::real::{exec, ring::Watch, stats, sys};
+
+/// A connected TCP socket, watched by the shard that made it a stream.
+///
+/// Dropping any of its futures loses nothing: bytes leave the receive buffer only in
+/// [`Self::try_read`] and the queue only in [`Self::write_gathered`], without an await between.
+pub struct Stream {
+    // Declared before the socket: the watch ends before the descriptor closes.
+    watch: Watch,
+    socket: Socket,
+}
+
+impl Stream {
+    /// Makes the socket a connection of this shard.
+    pub fn from_socket(socket: Socket) -> Self {
+        let watch = Watch::new(exec::ring(), socket.inner.as_raw_fd());
+        Self { watch, socket }
+    }
+
+    /// Waits until [`Self::try_read`] may find bytes, the end, or an error. Holds no buffer.
+    pub async fn readable(&self) {
+        self.watch.readable().await;
+    }
+
+    /// Appends what has arrived to `buffer`, as much as its spare capacity takes (which must not
+    /// be zero). `None`: nothing there, wait for [`Self::readable`]. `Some(0)`: the peer sends no
+    /// more, or the stream was closed here.
+    pub fn try_read(&self, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
+        let length = buffer.len();
+        let read = self.try_read_uninit(buffer.spare_capacity_mut())?;
+        if let Some(read) = read {
+            // SAFETY: the kernel initialised `read` bytes of the spare capacity.
+            unsafe { buffer.set_len(length + read) };
+        }
+        Ok(read)
+    }
+
+    /// [`Self::try_read`] into any memory; the first `n` bytes are initialised after `Some(n)`.
+    ///
+    /// # Panics
+    /// If `space` is empty: "no bytes" would read as the end of the stream.
+    pub fn try_read_uninit(&self, space: &mut [MaybeUninit<u8>]) -> io::Result<Option<usize>> {
+        assert!(!space.is_empty(), "a read needs room");
+        if self.watch.is_closed() {
+            return Ok(Some(0));
+        }
+        let read = sys::receive(self.socket.inner.as_raw_fd(), space)?;
+        stats::with(|s| {
+            s.receives.add(1);
+            match read {
+                Some(read) => s.received_bytes.add(read as u64),
+                None => s.not_ready.add(1),
+            }
+        });
+        match read {
+            None => self.watch.not_readable(),
+            // A short read emptied the socket; what comes after it, the end too, is a new event.
+            Some(read) if read > 0 && read < space.len() => self.watch.not_readable(),
+            Some(_) => {}
+        }
+        Ok(read)
+    }
+
+    /// Sends everything in `queue`, removing what the kernel took, with as few calls as the
+    /// socket allows; waits while the peer is slow. More may be queued by the caller between
+    /// calls. After an error the queue holds what was not sent.
+    pub async fn write_gathered(&self, queue: &mut VecDeque<Bytes>) -> io::Result<()> {
+        while !queue.is_empty() {
+            if !self.try_write_gathered(queue)? {
+                self.watch.writable().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// One gathered send of the front of `queue`; `false` when the socket takes no more now.
+    pub fn try_write_gathered(&self, queue: &mut VecDeque<Bytes>) -> io::Result<bool> {
+        /// Bytes of one call: enough to amortise it, little enough to keep the shard moving.
+        const CALL_BYTES: usize = 4 << 20;
+        if self.watch.is_closed() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let mut slices = [IoSlice::new(&[]); sys::SLICES_MAX];
+        let (mut count, mut asked) = (0, 0);
+        for piece in queue.iter() {
+            if count == slices.len() || asked >= CALL_BYTES {
+                break;
+            }
+            slices[count] = IoSlice::new(piece);
+            count += 1;
+            asked += piece.len();
+        }
+        if asked == 0 {
+            queue.drain(..count);
+            return Ok(true);
+        }
+        let sent = sys::send_gathered(self.socket.inner.as_raw_fd(), &slices[..count])?;
+        stats::with(|s| {
+            s.sends.add(1);
+            match sent {
+                Some(sent) => s.sent_bytes.add(sent as u64),
+                None => s.not_ready.add(1),
+            }
+        });
+        let Some(mut sent) = sent else {
+            self.watch.not_writable();
+            return Ok(false);
+        };
+        while let Some(piece) = queue.front_mut() {
+            if piece.len() > sent {
+                piece.advance(sent);
+                break;
+            }
+            sent -= piece.len();
+            queue.pop_front();
+        }
+        Ok(true)
+    }
+
+    /// Tells the peer that nothing more comes, or that nothing more is read, or both.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self.socket.inner.shutdown(how) {
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Ends the connection from any task of the shard: waiting reads see the end, waiting writes
+    /// an error. The descriptor closes when the stream is dropped.
+    pub fn close(&self) {
+        drop(self.shutdown(Shutdown::Both));
+        self.watch.close();
+    }
+
+    /// Whether [`Self::close`] was called.
+    pub fn is_closed(&self) -> bool {
+        self.watch.is_closed()
+    }
+
+    /// Applies socket options.
+    pub fn configure(&self, options: &SocketOptions) -> io::Result<()> {
+        self.socket.configure(options)
+    }
+
+    /// Address of the other end.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.peer_addr()
+    }
+
+    /// Address of this end.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+}

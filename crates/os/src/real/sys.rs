@@ -1,0 +1,229 @@
+//! Thin system calls: one function each, errors as `io::Error`, no state.
+//! The `unsafe` of descriptors and gathered I/O lives here.
+
+use std::{
+    io::{self, IoSlice},
+    mem::{MaybeUninit, size_of},
+    net::SocketAddr,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+};
+
+/// Most slices that one gathered system call takes (`IOV_MAX` of Linux).
+pub(crate) const SLICES_MAX: usize = 1024;
+
+/// Turns the C convention (-1 and `errno`) into a result.
+pub(crate) fn check(returned: libc::c_int) -> io::Result<libc::c_int> {
+    if returned < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(returned)
+    }
+}
+
+fn check_size(returned: isize) -> io::Result<usize> {
+    usize::try_from(returned).map_err(|_| io::Error::last_os_error())
+}
+
+/// `None` when the call would have to wait; an interrupted call is repeated.
+fn unless_blocked(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<Option<usize>> {
+    loop {
+        match call() {
+            Ok(size) => return Ok(Some(size)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Receives into memory that may be uninitialised; the first `n` bytes are initialised after.
+pub(crate) fn receive(fd: RawFd, space: &mut [MaybeUninit<u8>]) -> io::Result<Option<usize>> {
+    unless_blocked(|| {
+        // SAFETY: the pointer and length describe `space`, which lives across the call; the
+        // kernel only writes into it.
+        check_size(unsafe {
+            libc::recv(
+                fd,
+                space.as_mut_ptr().cast(),
+                space.len(),
+                libc::MSG_DONTWAIT,
+            )
+        })
+    })
+}
+
+/// Sends the slices with one `sendmsg`; at most [`SLICES_MAX`] of them.
+pub(crate) fn send_gathered(fd: RawFd, slices: &[IoSlice<'_>]) -> io::Result<Option<usize>> {
+    debug_assert!(slices.len() <= SLICES_MAX);
+    // SAFETY: an all-zero msghdr is valid: no name, no control data, no slices.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_iov = slices.as_ptr().cast_mut().cast();
+    header.msg_iovlen = slices.len() as _;
+    unless_blocked(|| {
+        // SAFETY: IoSlice is guaranteed to have the layout of iovec; the header points to
+        // `slices`, which lives across the call, and the kernel only reads.
+        check_size(unsafe { libc::sendmsg(fd, &header, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) })
+    })
+}
+
+/// Positional gathered write; may write less than asked.
+pub(crate) fn write_gathered_at(
+    fd: RawFd,
+    slices: &[IoSlice<'_>],
+    position: u64,
+) -> io::Result<usize> {
+    debug_assert!(slices.len() <= SLICES_MAX);
+    let position = file_position(position)?;
+    loop {
+        // SAFETY: IoSlice has the layout of iovec; `slices` lives across the call and is read.
+        let written = check_size(unsafe {
+            libc::pwritev(
+                fd,
+                slices.as_ptr().cast(),
+                slices.len() as libc::c_int,
+                position,
+            )
+        });
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// A file position as the kernel takes it.
+pub(crate) fn file_position(position: u64) -> io::Result<libc::off_t> {
+    libc::off_t::try_from(position).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))
+}
+
+/// A new event counter, starting at zero, for waking a sleeping ring.
+pub(crate) fn event_counter() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers; a descriptor that the call returns is ours alone.
+    let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })?;
+    // SAFETY: `fd` was just made and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Adds one to an event counter, waking whoever reads it.
+pub(crate) fn ring_event_counter(counter: &OwnedFd) {
+    let one = 1_u64.to_ne_bytes();
+    // SAFETY: the pointer and length describe `one`, which is only read.
+    let written = unsafe { libc::write(counter.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+    assert_eq!(written, 8, "an event counter takes a one");
+}
+
+/// Sets an integer socket option.
+pub(crate) fn set_option(
+    fd: RawFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: the pointer and size describe `value`, which lives across the call.
+    check(unsafe {
+        libc::setsockopt(
+            fd,
+            level,
+            name,
+            (&raw const value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+/// Sets the queue of connections that the kernel completes before we accept them.
+pub(crate) fn listen(fd: RawFd, backlog: libc::c_int) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::listen(fd, backlog) }).map(drop)
+}
+
+/// A new TCP socket that never blocks, for connecting to `address`.
+pub(crate) fn tcp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() {
+        libc::AF_INET
+    } else {
+        libc::AF_INET6
+    };
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: no pointers; a descriptor that the call returns is ours alone.
+    let fd = check(unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: `fd` was just made and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Starts to connect; `false` when the answer is still under way.
+pub(crate) fn connect(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<bool> {
+    let done = match address {
+        SocketAddr::V4(v4) => {
+            // SAFETY: all-zero is a valid sockaddr_in.
+            let mut raw: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+            raw.sin_family = libc::AF_INET as libc::sa_family_t;
+            raw.sin_port = v4.port().to_be();
+            raw.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
+            connect_raw(fd, &raw)
+        }
+        SocketAddr::V6(v6) => {
+            // SAFETY: all-zero is a valid sockaddr_in6.
+            let mut raw: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+            raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            raw.sin6_port = v6.port().to_be();
+            raw.sin6_addr.s6_addr = v6.ip().octets();
+            raw.sin6_flowinfo = v6.flowinfo();
+            raw.sin6_scope_id = v6.scope_id();
+            connect_raw(fd, &raw)
+        }
+    };
+    match done {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn connect_raw<A>(fd: BorrowedFd<'_>, address: &A) -> io::Result<libc::c_int> {
+    let size = size_of::<A>() as libc::socklen_t;
+    // SAFETY: the pointer and size describe `address`, a sockaddr of its own family.
+    check(unsafe { libc::connect(fd.as_raw_fd(), std::ptr::from_ref(address).cast(), size) })
+}
+
+/// Reserves `length` bytes from the start of the file; with `keep_size` the length stays.
+pub(crate) fn allocate(fd: RawFd, length: u64, keep_size: bool) -> io::Result<()> {
+    let mode = if keep_size {
+        libc::FALLOC_FL_KEEP_SIZE
+    } else {
+        0
+    };
+    // SAFETY: no pointers.
+    check(unsafe { libc::fallocate(fd, mode, 0, file_position(length)?) }).map(drop)
+}
+
+/// Locks the open file for us alone, without waiting; `false` when somebody else has it.
+pub(crate) fn lock_exclusively(fd: RawFd) -> io::Result<bool> {
+    // SAFETY: no pointers.
+    match check(unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) }) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives a lock back.
+pub(crate) fn unlock(fd: RawFd) {
+    // SAFETY: no pointers. Unlocking what we locked cannot fail.
+    unsafe { libc::flock(fd, libc::LOCK_UN) };
+}
+
+/// Free bytes for an unprivileged writer, and total bytes, of the file system under `path`.
+pub(crate) fn space(path: &std::ffi::CStr) -> io::Result<(u64, u64)> {
+    let mut facts = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: `path` ends with a zero byte; `facts` is large enough for the answer.
+    check(unsafe { libc::statvfs(path.as_ptr(), facts.as_mut_ptr()) })?;
+    // SAFETY: statvfs filled the structure, for it returned success.
+    let facts = unsafe { facts.assume_init() };
+    let unit = facts.f_frsize;
+    Ok((
+        facts.f_bavail.saturating_mul(unit),
+        facts.f_blocks.saturating_mul(unit),
+    ))
+}
