@@ -7,6 +7,9 @@
 //!
 //! 1. Recover: start from checkpoints, cut them at the position from which the log is read again,
 //!    [`Recovered::replay`] every batch from there on, flush what was found, then [`Leader::new`].
+//!    A snapshot of producers that reaches beyond the end of the log that was found is cut by
+//!    [`Producers::truncate_to`] or passed over, and in any case deleted before the first append:
+//!    later it would speak of bytes that others have replaced.
 //! 2. Give every opening of the log, and every log that was cut, a new [`LogGeneration`], and hand
 //!    back with each completion the generation under which the bytes were given out.
 //! 3. Carry an [`Admission::Append`] out in the order in which it was given, at that offset, or

@@ -16,7 +16,8 @@ pub struct Recovered {
     pub generation: LogGeneration,
     /// First offset that can be read.
     pub log_start: Offset,
-    /// Offset that the next record gets. Everything below is flushed.
+    /// Offset that the next record gets; before the replay, the offset where the replay begins. A
+    /// log all of whose batches were trimmed ends at `log_start`. Everything below is flushed.
     pub log_end: Offset,
     /// The reign in which this node leads, from the metadata.
     pub leader_epoch: LeaderEpoch,
