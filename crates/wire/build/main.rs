@@ -43,9 +43,12 @@ fn main() {
             .iter()
             .any(|key| key.number == api.key && key.name == api.name);
         assert!(known, "{} {} is not in api_keys.txt", api.key, api.name);
+        elements_take_bytes(api);
         let module = names::snake(&api.name);
         modules.push_str(&format!(
             "#[doc = \"{name} (key {key}).\"]\n\
+             #[allow(clippy::identity_op, clippy::let_and_return, clippy::nonminimal_bool, clippy::redundant_closure, \
+             reason = \"generated\")]\n\
              pub mod {module} {{ include!(concat!(env!(\"OUT_DIR\"), \"/{module}.rs\")); }}\n",
             name = api.name,
             key = api.key,
@@ -58,7 +61,7 @@ fn main() {
         );
         for half in [&api.request, &api.response] {
             view::generate(&mut code, api, half);
-            message::generate(&mut code, api, half);
+            message::generate(&mut code, half);
         }
         write(out, &format!("{module}.rs"), &code);
     }
@@ -66,6 +69,31 @@ fn main() {
     write(out, "modules.rs", &modules);
     write(out, "api_key.rs", &keys::generate(&keys, &apis));
     write(out, "samples.rs", &sample::generate(&apis));
+}
+
+/// A reader bounds the count of an array by the bytes that follow it, which holds only where every
+/// element takes at least one byte in every version.
+fn elements_take_bytes(api: &table::Api) {
+    for half in [&api.request, &api.response] {
+        let fields = half.structs.iter().flat_map(|nested| &nested.fields);
+        for array in fields.filter(|field| matches!(field.kind, table::Kind::Array(_))) {
+            let Some(element) = array.kind.struct_name() else {
+                continue;
+            };
+            let element = half.find(element);
+            for version in half.valid.first..=half.valid.last {
+                let holds = |window: table::Window| (window.first..=window.last).contains(&version);
+                let flexible = half.flexible.is_some_and(|first| version >= first);
+                let takes = flexible || names::placed(element).any(|field| holds(field.window));
+                assert!(
+                    takes || !holds(array.window),
+                    "{}: {} takes no byte in version {version}",
+                    api.name,
+                    element.name
+                );
+            }
+        }
+    }
 }
 
 fn write(out: &Path, name: &str, code: &str) {

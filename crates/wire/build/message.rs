@@ -5,10 +5,10 @@ use crate::{
         condition, facts, ident, message_borrows, method, nullable, placed, scalar_default,
         scalar_type, tagged,
     },
-    table::{Api, Field, Half, Kind, Struct},
+    table::{Field, Half, Kind, Struct},
 };
 
-pub(crate) fn generate(out: &mut String, _api: &Api, half: &Half) {
+pub(crate) fn generate(out: &mut String, half: &Half) {
     for (index, nested) in half.structs.iter().enumerate() {
         definition(out, half, nested);
         defaults(out, half, nested);

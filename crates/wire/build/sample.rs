@@ -36,12 +36,29 @@ pub(crate) fn generate(apis: &[Api]) -> String {
     }
     for (direction, root) in [("request", "Request"), ("response", "Response")] {
         out.push_str(&format!(
-            "pub(crate) fn sample_{direction}(key: ApiKey, d: &mut Dice, v: i16) -> \
+            "/// An arbitrary {direction}, encoded, after a check that its view gives the same.\n\
+             pub(crate) fn sample_{direction}(key: ApiKey, d: &mut Dice, v: i16) -> \
              Option<Box<dyn Message>> {{\n    Some(match key {{\n"
         ));
         for api in apis {
+            let path = format!("crate::{}::{root}", snake(&api.name));
             out.push_str(&format!(
-                "        ApiKey::{} => Box::new(crate::{}::{root}::sample(d, v)),\n",
+                "        ApiKey::{} => {{ let message = {path}::sample(d, v); \
+                 let body = encoded(&message, v); let view = {path}View::parse(&body, \
+                 v).expect(\"what was written parses\"); assert_eq!(view.to_message(), message); \
+                 Box::new(message) }}\n",
+                api.name,
+            ));
+        }
+        out.push_str("        _ => return None,\n    })\n}\n");
+        out.push_str(&format!(
+            "/// Parses without looking at the view.\n\
+             pub(crate) fn parse_{direction}(key: ApiKey, v: i16, body: &[u8]) -> \
+             Option<Result<(), DecodeError>> {{\n    Some(match key {{\n"
+        ));
+        for api in apis {
+            out.push_str(&format!(
+                "        ApiKey::{} => crate::{}::{root}View::parse(body, v).map(drop),\n",
                 api.name,
                 snake(&api.name)
             ));

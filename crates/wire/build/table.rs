@@ -44,7 +44,7 @@ pub(crate) enum Kind {
     Bytes,
     Records,
     Struct(String),
-    Array(Box<Kind>),
+    Array(Box<Self>),
 }
 
 impl Kind {
@@ -157,6 +157,19 @@ pub(crate) fn parse_keys(file: &str, text: &str) -> Vec<Key> {
     .collect()
 }
 
+/// Reads one table. Its lines, `#` starting a comment:
+///
+/// ```text
+/// api KEY NAME
+/// request|response FIRST-LAST flexible FIRST+|none [unstable VERSION]
+///   field  TYPE  WINDOW  [null [WINDOW]] [tag N] [default VALUE] [ignorable]
+///     field of the nested struct that the line above names
+/// struct NAME                              for structs that several fields name
+///   field ...
+/// ```
+///
+/// A window is `3+`, `0-12` or `5`. `null` without a window means the field's own. `tag` makes the
+/// field a tagged one in all its versions. `default` is left out where it is zero, empty or false.
 pub(crate) fn parse_api(file: &str, text: &str) -> Api {
     let mut header = None;
     let mut halves: Vec<Half> = Vec::new();
@@ -235,6 +248,10 @@ fn finish(file: &str, mut half: Half) -> Half {
             ),
             None => merged.push(nested),
         }
+    }
+    // Null in versions that are gone is no null.
+    for field in merged.iter_mut().flat_map(|nested| &mut nested.fields) {
+        field.null = field.null.filter(|null| !null.misses(half.valid));
     }
     half.structs = merged;
     half

@@ -52,6 +52,8 @@ mod header;
 mod message;
 mod reader;
 mod records;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use api_key::ApiKey;
