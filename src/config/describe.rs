@@ -1,0 +1,165 @@
+//! The configuration as DescribeConfigs shows it: every key with its value, where that came from,
+//! and what else could have set it. Pure.
+
+use std::collections::BTreeMap;
+
+use klamm_model::TOPIC_CONFIG_KEYS;
+
+use super::checked::Config;
+use super::keys::{BrokerKey, DynamicScope, broker_key, broker_keys, type_number};
+
+/// Where a value came from, with Kafka's numbers (`ConfigEntry.ConfigSource`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i8)]
+pub enum ConfigSource {
+    /// Set on the topic.
+    DynamicTopic = 1,
+    /// Written in the file or on the command line.
+    StaticBroker = 4,
+    /// Not set at all.
+    Default = 5,
+}
+
+/// A key that may set a value, and what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigSynonym {
+    /// The key.
+    pub name: String,
+    /// Its value; `None` if it is sensitive.
+    pub value: Option<String>,
+    /// Where that came from.
+    pub source: ConfigSource,
+}
+
+/// One key as DescribeConfigs shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DescribedKey {
+    /// The key.
+    pub name: &'static str,
+    /// Its value; `None` if it has none or is sensitive.
+    pub value: Option<String>,
+    /// Where that came from.
+    pub source: ConfigSource,
+    /// Nothing set it.
+    pub is_default: bool,
+    /// It cannot change while the broker runs.
+    pub read_only: bool,
+    /// Its value must not be shown.
+    pub sensitive: bool,
+    /// Kafka's number of its type (`ConfigEntry.ConfigType`).
+    pub type_number: i8,
+    /// What it does, in one sentence.
+    pub documentation: &'static str,
+    /// All keys that may set it, the one that does first.
+    pub synonyms: Vec<ConfigSynonym>,
+}
+
+/// Coarser keys that are read when a key is absent, in order.
+const COARSER: &[(&str, &[&str])] = &[
+    (
+        "log.flush.interval.ms",
+        &["log.flush.scheduler.interval.ms"],
+    ),
+    (
+        "log.retention.ms",
+        &["log.retention.minutes", "log.retention.hours"],
+    ),
+    ("log.roll.jitter.ms", &["log.roll.jitter.hours"]),
+    ("log.roll.ms", &["log.roll.hours"]),
+];
+
+impl Config {
+    /// Every broker key by name (resource type BROKER).
+    #[must_use]
+    pub fn describe(&self) -> Vec<DescribedKey> {
+        broker_keys().map(|key| self.describe_key(key)).collect()
+    }
+
+    /// Every topic key by name (resource type TOPIC), given the topic's own values.
+    #[must_use]
+    pub fn describe_topic(&self, overrides: &BTreeMap<String, String>) -> Vec<DescribedKey> {
+        let rows = TOPIC_CONFIG_KEYS.iter();
+        let described = rows.map(|row| {
+            let own = overrides.get(row.name).map(|value| ConfigSynonym {
+                name: row.name.to_owned(),
+                value: Some(value.clone()),
+                source: ConfigSource::DynamicTopic,
+            });
+            let mut synonyms: Vec<_> = own.into_iter().collect();
+            if let Some(name) = row.broker_synonym {
+                // The folded value, so that hours show as the milliseconds that they mean.
+                let written = self.topics.layer.get(name).map(|value| ConfigSynonym {
+                    name: name.to_owned(),
+                    value: Some(value.clone()),
+                    source: ConfigSource::StaticBroker,
+                });
+                synonyms.extend(written);
+                synonyms.push(ConfigSynonym {
+                    name: name.to_owned(),
+                    value: Some(row.default_text().to_owned()),
+                    source: ConfigSource::Default,
+                });
+            }
+            let first = synonyms.first();
+            let source = first.map_or(ConfigSource::Default, |first| first.source);
+            let value = first.and_then(|first| first.value.clone());
+            DescribedKey {
+                name: row.name,
+                value: value.or_else(|| Some(row.default_text().to_owned())),
+                source,
+                is_default: source == ConfigSource::Default,
+                read_only: false,
+                sensitive: false,
+                type_number: type_number(row.kind),
+                documentation: row.documentation,
+                synonyms,
+            }
+        });
+        described.collect()
+    }
+
+    fn describe_key(&self, key: &'static BrokerKey) -> DescribedKey {
+        let coarser = COARSER.iter().find(|(name, _)| *name == key.name);
+        let coarser = coarser.map_or(&[][..], |(_, names)| names);
+        let mut synonyms = Vec::new();
+        for name in std::iter::once(&key.name).chain(coarser) {
+            if let Some(value) = self.written.get(*name) {
+                synonyms.push(synonym(key, name, value, ConfigSource::StaticBroker));
+            }
+            let row = broker_key(name).expect("coarser keys are in the table");
+            let derived = self.derived.get(name).map(String::as_str);
+            if let Some(value) = row.default.or(derived) {
+                synonyms.push(synonym(key, name, value, ConfigSource::Default));
+            }
+        }
+        // What was written anywhere counts before any default.
+        synonyms.sort_by_key(|synonym| synonym.source != ConfigSource::StaticBroker);
+        let own = self.written.get(key.name).map(String::as_str);
+        let value = own
+            .or(key.default)
+            .or_else(|| self.derived.get(key.name).map(String::as_str));
+        let source = match synonyms.first() {
+            Some(first) => first.source,
+            None => ConfigSource::Default,
+        };
+        DescribedKey {
+            name: key.name,
+            value: value.filter(|_| !key.is_sensitive()).map(str::to_owned),
+            source,
+            is_default: source == ConfigSource::Default,
+            read_only: key.scope == DynamicScope::ReadOnly,
+            sensitive: key.is_sensitive(),
+            type_number: type_number(key.kind),
+            documentation: key.documentation,
+            synonyms,
+        }
+    }
+}
+
+fn synonym(key: &BrokerKey, name: &str, value: &str, source: ConfigSource) -> ConfigSynonym {
+    ConfigSynonym {
+        name: name.to_owned(),
+        value: (!key.is_sensitive()).then(|| value.to_owned()),
+        source,
+    }
+}

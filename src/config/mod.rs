@@ -1,0 +1,20 @@
+//! Configuration in three steps: `keys` says what exists, `raw` what was written, `checked` what
+//! holds. Problems carry their cure, and all of them are found in one start.
+
+mod checked;
+mod describe;
+pub mod keys;
+mod listeners;
+mod nearest;
+mod notices;
+pub mod raw;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+pub use checked::{
+    Config, FetchLimits, HostFacts, ShardSettings, SocketLimits, TopicDefaults, cores_text,
+};
+pub use describe::{ConfigSource, ConfigSynonym, DescribedKey};
+pub use listeners::{Advertised, Endpoint, Listener, SecurityProtocol};
+pub use notices::{Problem, Warning};
