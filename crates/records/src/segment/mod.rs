@@ -1,0 +1,33 @@
+//! Segments of a partition's log as Apache Kafka lays them out, so that its tools read them: the
+//! `.log` file is nothing but batches, `.index` and `.timeindex` are sparse. Also the small files
+//! beside them, and klamm's own checkpoint.
+
+mod checkpoint;
+mod fuzz;
+mod index;
+mod names;
+mod recover;
+mod texts;
+
+pub use checkpoint::{
+    Checkpoint, CheckpointError, PartitionCheckpoint, ProducerBatch, ProducerCheckpoint,
+    ShardCheckpoint,
+};
+pub use fuzz::{fuzz_checkpoint, fuzz_segment};
+pub use index::{
+    IndexBuilder, IndexEntries, IndexFault, OFFSET_ENTRY_BYTES, OffsetEntry, OffsetOutOfRange,
+    TIME_ENTRY_BYTES, TimeEntry, check_offset_index, check_time_index, last_offset_entry,
+    last_time_entry, offset_lookup, relative_offset, time_lookup,
+};
+pub use names::{
+    CHECKPOINT_FILE, LEADER_EPOCH_FILE, META_PROPERTIES_FILE, PARTITION_METADATA_FILE, SegmentFile,
+    parse_partition_folder, parse_segment_file, partition_folder, segment_file,
+};
+pub use recover::{RebuiltIndexes, SegmentEnd, SegmentFault, rebuild_indexes, recover};
+pub use texts::{
+    DirectoryId, EpochStart, MetaProperties, TextError, format_leader_epochs,
+    format_partition_metadata, parse_leader_epochs, parse_partition_metadata,
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! Recovery of a segment's batches from its bytes, and rebuilding its indexes.
+
+use std::fmt;
+
+use klamm_model::{BatchHeader, Offset};
+
+use super::index::{IndexBuilder, relative_offset};
+use crate::batch::{self, BatchError};
+
+/// What is wrong at a place of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentFault {
+    /// Not a whole, right batch.
+    Batch(BatchError),
+    /// The batch's offsets lie before what stands before it, or beyond what a segment can index.
+    Offset {
+        /// Least base offset that may stand here.
+        least: Offset,
+        /// The base offset found.
+        found: Offset,
+    },
+}
+
+impl fmt::Display for SegmentFault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Batch(error) => error.fmt(formatter),
+            Self::Offset { least, found } => write!(
+                formatter,
+                "expected a batch at offset {least} or later, found {found}"
+            ),
+        }
+    }
+}
+
+/// How the recovery of a segment ended. Positions count from the segment's first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentEnd {
+    /// Every byte belongs to a valid batch.
+    Whole {
+        /// Bytes of the segment.
+        bytes: usize,
+    },
+    /// The write here was never completed, and lies beyond what was durable: cut here.
+    Torn {
+        /// Position of the first bad byte.
+        at: usize,
+        /// What is wrong there.
+        fault: SegmentFault,
+    },
+    /// Bytes that had been durable are bad: never cut, to be quarantined and repaired.
+    Damage {
+        /// Position of the first bad byte.
+        from: usize,
+        /// Position of the next valid batch, or the end of what was durable.
+        to: usize,
+        /// What is wrong at `from`.
+        fault: SegmentFault,
+    },
+}
+
+/// Verifies the batches of a segment, checksums included, from a position that is known to be
+/// good. `bytes` begins at `from`; `least` is the smallest offset that may stand there; `durable`
+/// is the position up to which the segment is known to have been durable. Calls `visit` with
+/// position and head of each valid batch, in order. After [`SegmentEnd::Damage`] the caller may
+/// go on at `to`.
+pub fn recover(
+    bytes: &[u8],
+    from: usize,
+    segment_base: Offset,
+    least: Offset,
+    durable: usize,
+    mut visit: impl FnMut(usize, &BatchHeader),
+) -> SegmentEnd {
+    let mut at = 0;
+    let mut least = least;
+    while at < bytes.len() {
+        match read_at(&bytes[at..], segment_base, least) {
+            Ok(header) => {
+                visit(from + at, &header);
+                least = header.end_offset();
+                at += header.size;
+            }
+            Err(fault) => {
+                let position = from + at;
+                if durable <= position {
+                    return SegmentEnd::Torn {
+                        at: position,
+                        fault,
+                    };
+                }
+                let to = next_batch(&bytes[at..], segment_base, least)
+                    .map_or(bytes.len(), |skipped| at + skipped)
+                    .min((durable - from).max(at + 1));
+                return SegmentEnd::Damage {
+                    from: position,
+                    to: from + to,
+                    fault,
+                };
+            }
+        }
+    }
+    let bytes = from + at;
+    if bytes < durable {
+        // The file itself was cut short.
+        let fault = SegmentFault::Batch(BatchError::Incomplete {
+            needed: durable - bytes,
+            found: 0,
+        });
+        return SegmentEnd::Damage {
+            from: bytes,
+            to: durable,
+            fault,
+        };
+    }
+    SegmentEnd::Whole { bytes }
+}
+
+fn read_at(bytes: &[u8], segment_base: Offset, least: Offset) -> Result<BatchHeader, SegmentFault> {
+    let header = batch::verify(bytes).map_err(SegmentFault::Batch)?;
+    let found = header.base_offset;
+    // Checked before any arithmetic, because the offsets come from disk.
+    let last = found.0.checked_add(header.last_offset_delta.0.into());
+    let in_range = found >= least
+        && header.last_offset_delta.0 >= 0
+        && last.is_some_and(|last| {
+            last < i64::MAX && relative_offset(segment_base, Offset(last)).is_ok()
+        });
+    if in_range {
+        Ok(header)
+    } else {
+        Err(SegmentFault::Offset { least, found })
+    }
+}
+
+/// Where the next valid batch stands behind a bad one: where the bad one's length says, if that
+/// is right, otherwise the first place at which a whole batch verifies.
+fn next_batch(bytes: &[u8], segment_base: Offset, least: Offset) -> Option<usize> {
+    let valid = |at: usize| {
+        bytes
+            .get(at..)
+            .filter(|rest| !rest.is_empty())
+            .is_some_and(|rest| read_at(rest, segment_base, least).is_ok())
+    };
+    if let Some(size) = batch::size_of(bytes).ok().filter(|&size| valid(size)) {
+        return Some(size);
+    }
+    // A checksum over a false length costs its bytes, so false starts are paid for from a budget
+    // that keeps the search linear in the segment's size.
+    let mut budget = bytes.len().saturating_mul(4);
+    for at in 1..bytes.len() {
+        let rest = &bytes[at..];
+        let Some(size) = batch::size_of(rest).ok().filter(|&size| size <= rest.len()) else {
+            continue;
+        };
+        if valid(at) {
+            return Some(at);
+        }
+        budget = budget.checked_sub(size)?;
+    }
+    None
+}
+
+/// Both indexes of a segment, rebuilt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RebuiltIndexes {
+    /// Bytes of the offset index.
+    pub offset_index: Vec<u8>,
+    /// Bytes of the time index, without the entry that closing adds.
+    pub time_index: Vec<u8>,
+    /// Ready for the next batch, or to be closed.
+    pub builder: IndexBuilder,
+    /// How the segment ended.
+    pub end: SegmentEnd,
+}
+
+/// Rebuilds both indexes from a whole segment.
+#[must_use]
+pub fn rebuild_indexes(segment: &[u8], base: Offset, interval_bytes: usize) -> RebuiltIndexes {
+    let mut builder = IndexBuilder::new(base, interval_bytes);
+    let mut offset_index = Vec::new();
+    let mut time_index = Vec::new();
+    let end = recover(segment, 0, base, base, 0, |_, header| {
+        let entries = builder
+            .on_batch(header)
+            .expect("recovery refuses offsets that a segment cannot index");
+        offset_index.extend(entries.offset.into_iter().flatten());
+        time_index.extend(entries.time.into_iter().flatten());
+    });
+    RebuiltIndexes {
+        offset_index,
+        time_index,
+        builder,
+        end,
+    }
+}
