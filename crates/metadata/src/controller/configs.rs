@@ -1,0 +1,365 @@
+//! Configuration: the checks that CreateTopics, AlterConfigs and IncrementalAlterConfigs share.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use klamm_model::{
+    ConfigKind, ErrorCode, TOPIC_CONFIG_KEYS, TopicName, check_config_value, topic_config_key,
+};
+
+use super::{Controller, Decision, Growth, Reply};
+use crate::image::ConfigMap;
+use crate::limits::CONFIG_VALUE_BYTES_MAX;
+use crate::record::{ConfigResource, MetadataRecord};
+
+/// Longest key that is kept.
+const KEY_BYTES_MAX: usize = 249;
+
+/// What is to happen to one key (KIP-339).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigOperation {
+    /// Set it; Kafka's clients may send no value.
+    Set(Option<String>),
+    /// Remove it.
+    Delete,
+    /// Add these words to a list.
+    Append(Option<String>),
+    /// Take these words out of a list.
+    Subtract(Option<String>),
+}
+
+/// Changes to one resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigChange {
+    /// Of what.
+    pub resource: ConfigResource,
+    /// Keys and what is to happen to them.
+    pub operations: Vec<(String, ConfigOperation)>,
+}
+
+/// What happens to keys that a change does not name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigMode {
+    /// They stay (IncrementalAlterConfigs).
+    Incremental,
+    /// They are removed (AlterConfigs).
+    Replace,
+}
+
+/// Why configuration is refused. The texts are Kafka's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The topic does not exist.
+    UnknownTopic(TopicName),
+    /// A key, value or combination is not legal.
+    Invalid(String),
+    /// The request itself is wrong.
+    Request(String),
+    /// The request is too large.
+    TooLarge,
+}
+
+impl ConfigError {
+    /// Kafka's row for it.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
+            Self::Invalid(_) => ErrorCode::InvalidConfig,
+            Self::Request(_) => ErrorCode::InvalidRequest,
+            Self::TooLarge => ErrorCode::PolicyViolation,
+        }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnknownTopic(name) => write!(formatter, "The topic '{name}' does not exist."),
+            Self::Invalid(text) | Self::Request(text) => formatter.write_str(text),
+            Self::TooLarge => {
+                formatter.write_str("Unable to perform excessively large batch operation.")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Controller {
+    pub(super) fn set_configs(
+        &self,
+        changes: Vec<ConfigChange>,
+        mode: ConfigMode,
+        validate_only: bool,
+    ) -> Decision {
+        let mut growth = Growth::default();
+        let mut records = Vec::new();
+        let mut answers = Vec::new();
+        let mut seen = BTreeSet::new();
+        let mut too_large = false;
+        for change in &changes {
+            let repeated = !seen.insert(&change.resource);
+            let outcome = if repeated {
+                let text = "Each resource must appear at most once.";
+                Err(ConfigError::Request(text.to_owned()))
+            } else {
+                self.change_config(change, mode)
+            };
+            answers.push(outcome.map(|more| {
+                too_large |= growth.add(&more).is_err();
+                if !too_large {
+                    records.extend(more);
+                }
+            }));
+        }
+        if too_large {
+            records.clear();
+            answers = vec![Err(ConfigError::TooLarge); changes.len()];
+        }
+        if validate_only {
+            records.clear();
+        }
+        Decision {
+            records,
+            reply: Reply::SetConfigs(answers),
+        }
+    }
+
+    fn change_config(
+        &self,
+        change: &ConfigChange,
+        mode: ConfigMode,
+    ) -> Result<Vec<MetadataRecord>, ConfigError> {
+        let empty = ConfigMap::new();
+        let before = match &change.resource {
+            ConfigResource::Topic(name) => self
+                .image
+                .topic(name.as_str())
+                .ok_or_else(|| ConfigError::UnknownTopic(name.clone()))?
+                .overrides(),
+            ConfigResource::BrokerDefault => self.image.broker_defaults(),
+            ConfigResource::Broker(node) => self.image.broker_overrides(*node).unwrap_or(&empty),
+        };
+        let is_topic = matches!(change.resource, ConfigResource::Topic(_));
+        let mut after = match mode {
+            ConfigMode::Incremental => before.clone(),
+            ConfigMode::Replace => ConfigMap::new(),
+        };
+        let mut named = BTreeSet::new();
+        for (key, operation) in &change.operations {
+            if !named.insert(key) {
+                let text = "Error due to duplicate config keys";
+                return Err(ConfigError::Request(text.to_owned()));
+            }
+            let value = operate(is_topic, key, operation, after.get(key))?;
+            match value {
+                Some(value) => {
+                    if is_topic {
+                        check_topic_value(key, &value)?;
+                    } else {
+                        check_broker_value(key, &value)?;
+                    }
+                    after.insert(key.clone(), value)
+                }
+                None => after.remove(key),
+            };
+        }
+        if is_topic {
+            check_topic_combination(&after, self.image.broker_defaults())?;
+        }
+        Ok(difference(&change.resource, before, &after))
+    }
+}
+
+/// What one operation makes of a key: its new value, or nothing.
+fn operate(
+    is_topic: bool,
+    key: &str,
+    operation: &ConfigOperation,
+    current: Option<&String>,
+) -> Result<Option<String>, ConfigError> {
+    let given = |value: &Option<String>| {
+        value
+            .clone()
+            .ok_or_else(|| ConfigError::Request(format!("Null value not supported for : {key}")))
+    };
+    let list = |verb: &str| {
+        let kind = kind_of(is_topic, key);
+        if matches!(kind, Some(ConfigKind::Words(_) | ConfigKind::List)) {
+            return Ok(());
+        }
+        Err(ConfigError::Invalid(format!(
+            "Can't {verb} to key {key} because its type is not LIST."
+        )))
+    };
+    let words = |text: &str| -> Vec<String> {
+        let words = text.split(',').map(str::trim);
+        words
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect()
+    };
+    let current_words = || {
+        let default = || {
+            topic_config_key(key)
+                .filter(|_| is_topic)
+                .map(|row| row.default_text())
+        };
+        words(current.map_or_else(|| default().unwrap_or(""), String::as_str))
+    };
+    Ok(match operation {
+        ConfigOperation::Set(value) => Some(given(value)?),
+        ConfigOperation::Delete => {
+            if is_topic && topic_config_key(key).is_none() {
+                return Err(unknown_key(key));
+            }
+            None
+        }
+        ConfigOperation::Append(value) => {
+            let added = words(&given(value)?);
+            list("APPEND")?;
+            let mut kept = current_words();
+            for word in added {
+                if !kept.contains(&word) {
+                    kept.push(word);
+                }
+            }
+            Some(kept.join(","))
+        }
+        ConfigOperation::Subtract(value) => {
+            let taken = words(&given(value)?);
+            list("SUBTRACT")?;
+            let mut kept = current_words();
+            kept.retain(|word| !taken.contains(word));
+            Some(kept.join(","))
+        }
+    })
+}
+
+fn kind_of(is_topic: bool, key: &str) -> Option<ConfigKind> {
+    if is_topic {
+        return topic_config_key(key).map(|row| row.kind);
+    }
+    let synonym = |row: &&klamm_model::TopicConfigKey| row.broker_synonym == Some(key);
+    TOPIC_CONFIG_KEYS.iter().find(synonym).map(|row| row.kind)
+}
+
+fn unknown_key(key: &str) -> ConfigError {
+    ConfigError::Invalid(format!("Unknown topic config name: {key}"))
+}
+
+fn check_size(key: &str, value: &str) -> Result<(), ConfigError> {
+    if key.len() > KEY_BYTES_MAX || value.len() > CONFIG_VALUE_BYTES_MAX {
+        let text = format!("Configuration value of {} bytes is too long.", value.len());
+        return Err(ConfigError::Invalid(text));
+    }
+    Ok(())
+}
+
+fn check_topic_value(key: &str, value: &str) -> Result<(), ConfigError> {
+    let row = topic_config_key(key).ok_or_else(|| unknown_key(key))?;
+    check_size(key, value)?;
+    row.check(value)
+        .map_err(|error| ConfigError::Invalid(error.to_string()))
+}
+
+/// Broker keys that set a topic's default are checked as that; others are kept as they are, as
+/// Kafka does, because the room that reads them knows their rules.
+fn check_broker_value(key: &str, value: &str) -> Result<(), ConfigError> {
+    check_size(key, value)?;
+    let Some(kind) = kind_of(false, key) else {
+        return Ok(());
+    };
+    check_config_value(key, kind, value).map_err(|error| ConfigError::Request(error.to_string()))
+}
+
+/// Rules over several keys.
+fn check_topic_combination(
+    overrides: &ConfigMap,
+    broker_defaults: &ConfigMap,
+) -> Result<(), ConfigError> {
+    let number = |key: &str| {
+        let row = topic_config_key(key)?;
+        let from_broker = || {
+            row.broker_synonym
+                .and_then(|name| broker_defaults.get(name))
+        };
+        let text = overrides.get(key).or_else(from_broker);
+        text.map_or(row.default_text(), String::as_str)
+            .trim()
+            .parse::<i64>()
+            .ok()
+    };
+    let (min, max) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
+    if let (Some(low), Some(high)) = (number(min), number(max))
+        && low > high
+    {
+        return Err(ConfigError::Invalid(format!(
+            "conflict topic config setting {min} ({low}) > {max} ({high})"
+        )));
+    }
+    if overrides
+        .get("remote.storage.enable")
+        .is_some_and(|value| value.trim().eq_ignore_ascii_case("true"))
+    {
+        return Err(ConfigError::Invalid(
+            "Tiered Storage functionality is disabled in the broker. Topic cannot be configured \
+             with remote log storage."
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// Checks the configuration of a new topic.
+pub(super) fn check_new_topic_configs(
+    configs: &[(String, Option<String>)],
+    broker_defaults: &ConfigMap,
+) -> Result<ConfigMap, ConfigError> {
+    let nulls: Vec<&str> = configs
+        .iter()
+        .filter(|(_, value)| value.is_none())
+        .map(|(key, _)| key.as_str())
+        .collect();
+    if !nulls.is_empty() {
+        return Err(ConfigError::Invalid(format!(
+            "Null value not supported for topic configs: {}",
+            nulls.join(",")
+        )));
+    }
+    let mut map = ConfigMap::new();
+    for (key, value) in configs {
+        map.insert(key.clone(), value.clone().unwrap_or_default());
+    }
+    // Kafka names an unknown key before any bad value.
+    for key in map.keys() {
+        topic_config_key(key).ok_or_else(|| unknown_key(key))?;
+    }
+    for (key, value) in &map {
+        check_topic_value(key, value)?;
+    }
+    check_topic_combination(&map, broker_defaults)?;
+    Ok(map)
+}
+
+fn difference(
+    resource: &ConfigResource,
+    before: &ConfigMap,
+    after: &ConfigMap,
+) -> Vec<MetadataRecord> {
+    let record = |key: &String, value: Option<&String>| MetadataRecord::ConfigSet {
+        resource: resource.clone(),
+        key: key.clone(),
+        value: value.cloned(),
+    };
+    let removed = before
+        .keys()
+        .filter(|key| !after.contains_key(*key))
+        .map(|key| record(key, None));
+    let set = after
+        .iter()
+        .filter(|(key, value)| before.get(*key) != Some(value))
+        .map(|(key, value)| record(key, Some(value)));
+    removed.chain(set).collect()
+}

@@ -1,0 +1,23 @@
+//! Ceilings of this room alone; those shared with others are in `klamm_model::limits`.
+
+/// Most records that one command may cause: all partitions of the largest CreateTopics, and twice
+/// as many for topics and their configuration (M37: one huge request must not topple the quorum).
+pub const OPERATION_RECORDS_MAX: usize = 3 * klamm_model::limits::CREATE_PARTITIONS_MAX;
+
+/// Most encoded bytes that one command may cause.
+pub const OPERATION_BYTES_MAX: usize = 48 * 1024 * 1024;
+
+/// Longest configuration value in bytes.
+pub const CONFIG_VALUE_BYTES_MAX: usize = 32 * 1024;
+
+/// Most replicas of one partition.
+pub const REPLICAS_MAX: usize = 128;
+
+/// Most producer ids in one block.
+pub const PRODUCER_ID_BLOCK_MAX: u32 = 1_000_000;
+
+/// Most listeners that one broker may register.
+pub const LISTENERS_MAX: usize = 64;
+
+/// Most partitions of one cluster.
+pub const CLUSTER_PARTITIONS_MAX: usize = 4_000_000;
