@@ -20,6 +20,8 @@ const MIB: u64 = 1024 * 1024;
 pub struct HostFacts {
     /// Cores that this process may run on (its affinity mask), ascending.
     pub cores: Vec<usize>,
+    /// Cores' worth of time that the control group allows, rounded up, if it sets a limit.
+    pub core_limit: Option<usize>,
     /// Memory that this process may use, in bytes (the smaller of the machine's and the cgroup's).
     pub memory_bytes: u64,
     /// The machine's name, for clients of a listener on all addresses.
@@ -79,7 +81,9 @@ pub struct TopicDefaults {
 /// What each shard gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardSettings {
-    /// Core of each shard; its length is the number of shards.
+    /// Number of shards, at least 1.
+    pub count: usize,
+    /// Core of each shard, in order; empty unless `klamm.cores` names as many.
     pub cores: Vec<usize>,
     /// `klamm.wal.bytes`.
     pub wal_bytes_max: u64,
@@ -169,8 +173,7 @@ impl Config {
             }
         }
         config.derived = BTreeMap::from([
-            ("klamm.shards", config.shards.cores.len().to_string()),
-            ("klamm.cores", cores_text(&config.shards.cores)),
+            ("klamm.shards", config.shards.count.to_string()),
             ("klamm.tail.bytes", config.shards.tail_bytes_max.to_string()),
             ("log.dirs", config.data_dir.display().to_string()),
             ("process.roles", "broker,controller".to_owned()),
@@ -400,22 +403,25 @@ fn read_topic_defaults(reader: &mut Reader<'_>) -> TopicDefaults {
 }
 
 fn read_shards(reader: &mut Reader<'_>, host: &HostFacts) -> ShardSettings {
-    let allowed = read_cores(reader, host);
-    let count = reader
-        .number_if_any::<usize>("klamm.shards")
-        .unwrap_or(allowed.len());
-    if count > SHARDS_MAX {
+    let named = read_cores(reader, host);
+    let limit = host.core_limit.unwrap_or(usize::MAX);
+    let usable = named
+        .as_ref()
+        .map_or_else(|| host.cores.len().min(limit), Vec::len)
+        .max(1);
+    let wanted = reader.number_if_any("klamm.shards").unwrap_or(usable);
+    if wanted > SHARDS_MAX {
         reader.refuse(
             "klamm.shards",
-            format!("{count} shards are more than the {SHARDS_MAX} that klamm knows to address"),
-            "set it to at most the number of cores".to_owned(),
+            format!("{wanted} shards are more than the {SHARDS_MAX} that klamm knows to address"),
+            format!("set it to at most {usable}, the number of cores"),
         );
     }
-    let count = count.clamp(1, SHARDS_MAX);
-    if count > allowed.len() {
+    let count = wanted.clamp(1, SHARDS_MAX);
+    if count > usable {
         reader.warn(Warning::SharedCores {
             shards: count,
-            cores: allowed.len(),
+            cores: usable,
         });
     }
     let wal_bytes_max: u64 = reader.number("klamm.wal.bytes");
@@ -423,13 +429,18 @@ fn read_shards(reader: &mut Reader<'_>, host: &HostFacts) -> ShardSettings {
     if wal_bytes_max < wal_file_bytes.saturating_mul(2) {
         reader.refuse(
             "klamm.wal.bytes",
-            format!("{wal_bytes_max} bytes hold fewer than two files of klamm.wal.file.bytes={wal_file_bytes}"),
+            format!(
+                "{wal_bytes_max} bytes hold fewer than two files of klamm.wal.file.bytes={wal_file_bytes}"
+            ),
             format!("set it to at least {}", wal_file_bytes.saturating_mul(2)),
         );
     }
     let share = host.memory_bytes / 4 / count as u64;
     ShardSettings {
-        cores: allowed.iter().copied().cycle().take(count).collect(),
+        count,
+        cores: named.map_or_else(Vec::new, |cores| {
+            cores.into_iter().cycle().take(count).collect()
+        }),
         wal_bytes_max,
         wal_file_bytes,
         tail_bytes_max: reader
@@ -442,42 +453,34 @@ fn read_shards(reader: &mut Reader<'_>, host: &HostFacts) -> ShardSettings {
 /// Ceiling of shards: far above any machine, far below what would exhaust memory at start.
 const SHARDS_MAX: usize = 1024;
 
-/// The cores to use, never empty.
-fn read_cores(reader: &mut Reader<'_>, host: &HostFacts) -> Vec<usize> {
+/// The cores that `klamm.cores` names, if it does.
+fn read_cores(reader: &mut Reader<'_>, host: &HostFacts) -> Option<Vec<usize>> {
     let key = "klamm.cores";
-    let mut allowed = if host.cores.is_empty() {
-        vec![0]
-    } else {
-        host.cores.clone()
-    };
-    let Some(text) = reader.text(key) else {
-        return allowed;
-    };
-    let Some(wanted) = parse_cores(&text) else {
+    let text = reader.text(key)?;
+    let Some(named) = parse_cores(&text) else {
         reader.refuse(
             key,
             format!("{text} is not a list of cores"),
             "write it like 0-3,6".to_owned(),
         );
-        return allowed;
+        return None;
     };
-    if let Some(missing) = wanted.iter().find(|core| !allowed.contains(core)) {
+    if let Some(missing) = named.iter().find(|core| !host.cores.contains(core)) {
         reader.refuse(
             key,
             format!(
                 "core {missing} is not among those that this process may use ({})",
-                cores_text(&allowed)
+                cores_text(&host.cores)
             ),
             "name only cores of that list, or widen it (taskset, cpuset, container limits)"
                 .to_owned(),
         );
-        return allowed;
+        return None;
     }
-    allowed = wanted;
-    allowed
+    Some(named)
 }
 
-/// Reads `0-3,6`; `None` if it is no such list. Doubles are dropped, the order is kept.
+/// Reads `0-3,6`; `None` if it is no such list. Doubles are dropped, the order is kept; never empty.
 fn parse_cores(text: &str) -> Option<Vec<usize>> {
     const CORE_MAX: usize = 65_535;
     let mut cores = Vec::new();

@@ -40,6 +40,7 @@ log.retention.check.interval.ms=300000
 fn host() -> HostFacts {
     HostFacts {
         cores: vec![0, 1, 2, 3],
+        core_limit: None,
         memory_bytes: 16 << 30,
         hostname: Some("box".to_owned()),
     }
@@ -76,7 +77,8 @@ fn without_a_file_it_listens_on_loopback_and_uses_every_core() {
     assert_eq!(config.listeners[0].bind.to_string(), "127.0.0.1:9092");
     assert_eq!(config.listeners[0].advertised.host, "127.0.0.1");
     assert_eq!(config.listeners[0].advertised.port, None);
-    assert_eq!(config.shards.cores, [0, 1, 2, 3]);
+    assert_eq!(config.shards.count, 4);
+    assert!(config.shards.cores.is_empty(), "{:?}", config.shards.cores);
     assert_eq!(config.shards.tail_bytes_max, 256 << 20);
     assert_eq!(config.durability, Durability::Flushed);
     assert_eq!(
@@ -312,8 +314,11 @@ fn milliseconds_beat_minutes_and_minutes_beat_hours() {
 #[test]
 fn cores_and_shards_follow_the_list_and_the_count() {
     let cores = |text: &str| accepted(text).0.shards.cores;
+    let count = |text: &str| accepted(text).0.shards.count;
     assert_eq!(cores("klamm.cores=0-1,3"), [0, 1, 3]);
-    assert_eq!(cores("klamm.shards=2"), [0, 1]);
+    assert_eq!(count("klamm.cores=0-1,3"), 3);
+    assert_eq!(count("klamm.shards=2"), 2);
+    assert_eq!(cores("klamm.cores=1-3\nklamm.shards=2"), [1, 2]);
     assert_eq!(cores("klamm.cores=2\nklamm.shards=3"), [2, 2, 2]);
     assert_eq!(cores_text(&[0, 1, 2, 6, 8, 9]), "0-2,6,8-9");
     refused("klamm.cores=7", "klamm.cores", "core 7");
@@ -328,6 +333,19 @@ fn cores_and_shards_follow_the_list_and_the_count() {
             cores: 4
         }]
     );
+}
+
+#[test]
+fn a_limit_of_processor_time_bounds_the_shards_and_memory_bounds_their_tails() {
+    let small = HostFacts {
+        cores: (0..64).collect(),
+        core_limit: Some(2),
+        memory_bytes: 512 << 20,
+        hostname: None,
+    };
+    let (config, _) = Config::from_raw(&RawConfig::default(), &small).expect("nothing written");
+    assert_eq!(config.shards.count, 2);
+    assert_eq!(config.shards.tail_bytes_max, 64 << 20);
 }
 
 #[test]
