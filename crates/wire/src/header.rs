@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use crate::{
     ApiKey,
     error::{DecodeError, EncodeError},
-    message::{Direction, Message},
+    message::{Direction, Head, Message, gather},
     reader::Reader,
     writer::{Gather, Writer},
 };
@@ -152,17 +152,28 @@ pub fn encode_request(
         correlation_id,
         client_id,
     };
+    frame_around(message, version, out, |out| header.write(out))
+}
+
+fn frame_around(
+    message: &dyn Message,
+    version: i16,
+    out: &mut BytesMut,
+    header: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
+) -> Result<(), EncodeError> {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
-    let written = header
-        .write(out)
-        .and_then(|()| message.encode(version, out));
-    let size = written.and_then(|()| frame_size(out.len() - start - 4));
-    match size {
-        Ok(size) => out[start..start + 4].copy_from_slice(&size),
-        Err(_) => out.truncate(start),
+    let written = header(out).and_then(|()| message.encode(version, out));
+    match written.and_then(|()| frame_size(out.len() - start - 4)) {
+        Ok(size) => {
+            out[start..start + 4].copy_from_slice(&size);
+            Ok(())
+        }
+        Err(fault) => {
+            out.truncate(start);
+            Err(fault)
+        }
     }
-    size.map(|_| ())
 }
 
 /// Appends a whole response frame: size, header, body.
@@ -175,9 +186,14 @@ pub fn encode_response(
     correlation_id: i32,
     out: &mut BytesMut,
 ) -> Result<(), EncodeError> {
-    let (head, length) = response_head(message, version, correlation_id)?;
-    out.extend_from_slice(&head[..length]);
-    message.encode(version, out)
+    let header_length = response_header_length(message, version);
+    frame_around(message, version, out, |out| {
+        out.extend_from_slice(&correlation_id.to_be_bytes());
+        if header_length == 5 {
+            out.extend_from_slice(&[0]);
+        }
+        Ok(())
+    })
 }
 
 /// Appends a whole response frame as pieces: size, header, body, record bytes by reference.
@@ -190,31 +206,23 @@ pub fn gather_response(
     correlation_id: i32,
     out: &mut Gather,
 ) -> Result<(), EncodeError> {
-    let (head, length) = response_head(message, version, correlation_id)?;
-    out.extend_from_slice(&head[..length]);
-    message.encode_gathered(version, out)
+    let header_length = response_header_length(message, version);
+    gather(message, version, out, |body| {
+        let size = frame_size(body.saturating_add(header_length))?;
+        Ok(Head::of_response(size, correlation_id, header_length))
+    })
 }
 
-/// Size and header of a response, and how many of the nine bytes count.
-fn response_head(
-    message: &dyn Message,
-    version: i16,
-    correlation_id: i32,
-) -> Result<([u8; 9], usize), EncodeError> {
+fn response_header_length(message: &dyn Message, version: i16) -> usize {
     let schema = message.schema();
     assert_eq!(
         schema.direction,
         Direction::Response,
         "responses have response headers"
     );
-    let header = if schema.key.response_header_version(version) == 1 {
+    if schema.key.response_header_version(version) == 1 {
         5
     } else {
         4
-    };
-    let size = frame_size(message.encoded_len(version)?.saturating_add(header))?;
-    let mut head = [0; 9];
-    head[..4].copy_from_slice(&size);
-    head[4..8].copy_from_slice(&correlation_id.to_be_bytes());
-    Ok((head, 4 + header))
+    }
 }

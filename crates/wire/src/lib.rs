@@ -16,9 +16,9 @@
 //!    are read in place, element by element, as they are iterated.
 //! 2. Bytes behind a valid body are an error of their own ([`DecodeError::Trailing`]), for Kafka
 //!    ignores them: [`MessageView::parse_prefix`] does the same.
-//! 3. Encoding counts first and writes after, so a message that a version cannot express is an
-//!    [`EncodeError`] and leaves the output as it was. Fields that a version lacks are dropped
-//!    where the table says `ignorable`, and otherwise must hold their default.
+//! 3. A message that a version cannot express is an [`EncodeError`] and leaves the output as it
+//!    was. Fields that a version lacks are dropped where the table says `ignorable`, and otherwise
+//!    must hold their default.
 //! 4. Record bytes go out by reference through [`Gather`], and come in as slices of the frame
 //!    ([`frame::shared_slice`]).
 //!

@@ -107,11 +107,7 @@ pub trait Message {
     /// # Errors
     /// The message cannot be expressed in `version`.
     fn encoded_len(&self, version: i16) -> Result<usize, EncodeError> {
-        let schema = self.schema();
-        if !schema.versions.contains(version) {
-            return Err(EncodeError::Version { version });
-        }
-        let mut writer = Writer::counting(version, schema.is_flexible(version));
+        let mut writer = Writer::counting(version, flexible(self.schema(), version)?);
         self.write(&mut writer);
         writer.finish()
     }
@@ -121,26 +117,79 @@ pub trait Message {
     /// # Errors
     /// The message cannot be expressed in `version`; `out` is as before.
     fn encode(&self, version: i16, out: &mut BytesMut) -> Result<(), EncodeError> {
-        let length = self.encoded_len(version)?;
-        out.reserve(length);
-        let mut writer = Writer::to_buffer(out, version, self.schema().is_flexible(version));
+        let flexible = flexible(self.schema(), version)?;
+        let start = out.len();
+        let mut writer = Writer::to_buffer(out, version, flexible);
         self.write(&mut writer);
-        let written = writer.finish()?;
-        assert_eq!(written, length, "counting and writing agree");
-        Ok(())
+        let written = writer.finish();
+        match written {
+            Ok(length) => assert_eq!(start + length, out.len(), "all bytes are counted"),
+            Err(_) => out.truncate(start),
+        }
+        written.map(drop)
     }
 
     /// Appends the body to `out`, record bytes by reference.
     ///
     /// # Errors
     /// The message cannot be expressed in `version`; `out` is as before.
-    fn encode_gathered(&self, version: i16, out: &mut Gather) -> Result<(), EncodeError> {
-        let length = self.encoded_len(version)?;
-        let mut writer = Writer::to_gather(out, version, self.schema().is_flexible(version));
-        self.write(&mut writer);
-        let written = writer.finish()?;
-        assert_eq!(written, length, "counting and writing agree");
-        Ok(())
+    fn encode_gathered(&self, version: i16, out: &mut Gather) -> Result<(), EncodeError>
+    where
+        Self: Sized,
+    {
+        gather(self, version, out, |_| Ok(Head::default()))
+    }
+}
+
+fn flexible(schema: &Schema, version: i16) -> Result<bool, EncodeError> {
+    if !schema.versions.contains(version) {
+        return Err(EncodeError::Version { version });
+    }
+    Ok(schema.is_flexible(version))
+}
+
+/// Counts, then appends `head` of the counted length, then the body. Pieces cannot be taken back,
+/// hence the count before: it meets every fault.
+pub(crate) fn gather(
+    message: &dyn Message,
+    version: i16,
+    out: &mut Gather,
+    head: impl FnOnce(usize) -> Result<Head, EncodeError>,
+) -> Result<(), EncodeError> {
+    let flexible = flexible(message.schema(), version)?;
+    let mut counting = Writer::counting(version, flexible);
+    message.write(&mut counting);
+    let counted = counting.counted()?;
+    let head = head(counted.length)?;
+    out.reserve(head.as_bytes().len() + counted.length - counted.records);
+    out.extend_from_slice(head.as_bytes());
+    let mut writer = Writer::to_gather(out, version, flexible);
+    message.write(&mut writer);
+    assert_eq!(writer.counted(), Ok(counted), "counting and writing agree");
+    Ok(())
+}
+
+/// Up to nine bytes in front of a body: size and header of a response.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Head {
+    bytes: [u8; 9],
+    length: usize,
+}
+
+impl Head {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+
+    /// Size, correlation id and, in the flexible header, no tagged fields.
+    pub(crate) fn of_response(size: [u8; 4], correlation_id: i32, header_length: usize) -> Self {
+        let mut bytes = [0; 9];
+        bytes[..4].copy_from_slice(&size);
+        bytes[4..8].copy_from_slice(&correlation_id.to_be_bytes());
+        Self {
+            bytes,
+            length: 4 + header_length,
+        }
     }
 }
 

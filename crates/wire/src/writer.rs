@@ -1,5 +1,5 @@
 //! Sink of the generated encoders, in three modes: count, write to one buffer, gather. Sticky like
-//! the reader: the first fault is kept, and only counting (which runs first) can meet one.
+//! the reader: the first fault is kept and asked for at the end.
 
 use bytes::{Bytes, BytesMut};
 
@@ -36,13 +36,14 @@ impl Gather {
 
     /// Appends a shared slice by reference.
     pub fn push(&mut self, slice: Bytes) {
-        if slice.is_empty() {
-            return;
+        if !slice.is_empty() {
+            push_piece(&mut self.tail, &mut self.pieces, slice);
         }
-        if !self.tail.is_empty() {
-            self.pieces.push(self.tail.split().freeze());
-        }
-        self.pieces.push(slice);
+    }
+
+    /// Makes room for `length` bytes that will be copied.
+    pub(crate) fn reserve(&mut self, length: usize) {
+        self.tail.reserve(length);
     }
 
     /// All pieces in order, none of them empty.
@@ -54,21 +55,27 @@ impl Gather {
     }
 }
 
-#[derive(Debug)]
-enum Sink<'o> {
-    Count,
-    Buffer(&'o mut BytesMut),
-    Gather(&'o mut Gather),
-}
-
 /// Sink of one message in one version.
 #[derive(Debug)]
 pub struct Writer<'o> {
-    sink: Sink<'o>,
+    // None counts only.
+    tail: Option<&'o mut BytesMut>,
+    // None copies record bytes into the tail.
+    pieces: Option<&'o mut Vec<Bytes>>,
     length: usize,
+    records: usize,
     version: i16,
     flexible: bool,
     failure: Option<EncodeError>,
+}
+
+/// What a message takes in a version.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Counted {
+    /// All bytes.
+    pub(crate) length: usize,
+    /// Those of them that are record bytes.
+    pub(crate) records: usize,
 }
 
 /// Start of a tagged field whose size is not known yet.
@@ -78,37 +85,41 @@ pub struct TagMark {
 }
 
 impl<'o> Writer<'o> {
-    /// Counts bytes and looks for faults, writes nothing.
-    pub fn counting(version: i16, flexible: bool) -> Writer<'static> {
-        Writer {
-            sink: Sink::Count,
+    fn new(
+        tail: Option<&'o mut BytesMut>,
+        pieces: Option<&'o mut Vec<Bytes>>,
+        version: i16,
+        flexible: bool,
+    ) -> Self {
+        Self {
+            tail,
+            pieces,
             length: 0,
+            records: 0,
             version,
             flexible,
             failure: None,
         }
+    }
+
+    /// Counts bytes and looks for faults, writes nothing.
+    pub fn counting(version: i16, flexible: bool) -> Writer<'static> {
+        Writer::new(None, None, version, flexible)
     }
 
     /// Writes to one buffer.
     pub fn to_buffer(out: &'o mut BytesMut, version: i16, flexible: bool) -> Self {
-        Self {
-            sink: Sink::Buffer(out),
-            length: 0,
-            version,
-            flexible,
-            failure: None,
-        }
+        Self::new(Some(out), None, version, flexible)
     }
 
     /// Writes to a list of pieces, record bytes by reference.
     pub fn to_gather(out: &'o mut Gather, version: i16, flexible: bool) -> Self {
-        Self {
-            sink: Sink::Gather(out),
-            length: 0,
+        Self::new(
+            Some(&mut out.tail),
+            Some(&mut out.pieces),
             version,
             flexible,
-            failure: None,
-        }
+        )
     }
 
     /// Version being written.
@@ -123,9 +134,16 @@ impl<'o> Writer<'o> {
 
     /// Bytes written or counted, or the first fault.
     pub fn finish(self) -> Result<usize, EncodeError> {
+        self.counted().map(|counted| counted.length)
+    }
+
+    pub(crate) fn counted(self) -> Result<Counted, EncodeError> {
         match self.failure {
             Some(failure) => Err(failure),
-            None => Ok(self.length),
+            None => Ok(Counted {
+                length: self.length,
+                records: self.records,
+            }),
         }
     }
 
@@ -150,12 +168,11 @@ impl<'o> Writer<'o> {
         });
     }
 
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.length += bytes.len();
-        match &mut self.sink {
-            Sink::Count => {}
-            Sink::Buffer(out) => out.extend_from_slice(bytes),
-            Sink::Gather(out) => out.tail.extend_from_slice(bytes),
+        if let Some(tail) = &mut self.tail {
+            tail.extend_from_slice(bytes);
         }
     }
 
@@ -201,6 +218,9 @@ impl<'o> Writer<'o> {
 
     /// Unsigned varint.
     pub fn uvarint(&mut self, value: u32) {
+        if value < 0x80 {
+            return self.put(&[value as u8]);
+        }
         let (bytes, length) = varint_bytes(value);
         self.put(&bytes[..length]);
     }
@@ -262,16 +282,14 @@ impl<'o> Writer<'o> {
     pub fn records(&mut self, value: &Records) {
         let length = value.len();
         self.long_length(length);
-        match &mut self.sink {
-            Sink::Count => self.length += length,
-            Sink::Gather(out) => {
-                self.length += length;
-                value
-                    .slices()
-                    .iter()
-                    .for_each(|slice| out.push(slice.clone()));
+        self.length += length;
+        self.records += length;
+        let Some(tail) = &mut self.tail else { return };
+        for slice in value.slices().iter().filter(|slice| !slice.is_empty()) {
+            match &mut self.pieces {
+                Some(pieces) => push_piece(tail, pieces, slice.clone()),
+                None => tail.extend_from_slice(slice),
             }
-            Sink::Buffer(_) => value.slices().iter().for_each(|slice| self.put(slice)),
         }
     }
 
@@ -330,14 +348,17 @@ impl<'o> Writer<'o> {
             Err(_) => self.fail(EncodeError::TooLong { length: size }),
         }
         let prefix = self.length - mark.start - size;
-        let buffer = match &mut self.sink {
-            Sink::Count => return,
-            Sink::Buffer(out) => &mut **out,
-            Sink::Gather(out) => &mut out.tail,
-        };
-        let start = buffer.len() - size - prefix;
-        buffer[start..].rotate_right(prefix);
+        let Some(tail) = &mut self.tail else { return };
+        let start = tail.len() - size - prefix;
+        tail[start..].rotate_right(prefix);
     }
+}
+
+fn push_piece(tail: &mut BytesMut, pieces: &mut Vec<Bytes>, slice: Bytes) {
+    if !tail.is_empty() {
+        pieces.push(tail.split().freeze());
+    }
+    pieces.push(slice);
 }
 
 fn varint_bytes(mut value: u32) -> ([u8; 5], usize) {
