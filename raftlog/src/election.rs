@@ -53,7 +53,7 @@ impl Raft {
             }
             MessageBody::CampaignNow => {
                 self.enter_term(term);
-                if !self.role.reigns() && self.voters().contains(self.config.node) {
+                if !self.role.reigns() && self.may_campaign() {
                     self.campaign(true);
                 }
             }

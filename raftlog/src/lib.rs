@@ -73,6 +73,8 @@ mod progress;
 mod raft;
 mod ready;
 mod replication;
+#[cfg(test)]
+mod simulation;
 
 pub use codec::DecodeError;
 pub use log::{Entry, Index, LogPosition, Payload, Term};

@@ -558,7 +558,7 @@ impl Raft {
         self.now = self.now.max(now);
         if self.role.reigns() {
             self.tick_leader();
-        } else if self.now >= self.election_at && self.voters().contains(self.config.node) {
+        } else if self.now >= self.election_at && self.may_campaign() {
             if self.voters().is_only(self.config.node) {
                 self.campaign(false);
             } else {
@@ -712,6 +712,15 @@ impl Raft {
 
     pub(crate) fn voters_since(&self) -> Index {
         self.voters.last().expect("the base's set always stays").0
+    }
+
+    /// Whether this node votes, or did until a change that is not yet committed. In the second case
+    /// it may be the only node that holds the change, and so the only one that can be elected
+    /// (Ongaro's dissertation, 4.2.2).
+    pub(crate) fn may_campaign(&self) -> bool {
+        let own = self.config.node;
+        self.voters().contains(own)
+            || (self.voters_since() > self.commit && self.voters_at(self.commit).contains(own))
     }
 
     fn voters_at(&self, index: Index) -> &VoterSet {
