@@ -2,6 +2,7 @@
 //! hostile input.
 
 mod dice;
+mod fields;
 mod gathering;
 mod golden;
 mod hostile;
