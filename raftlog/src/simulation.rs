@@ -17,7 +17,7 @@ use crate::{
     Ready, Recovered, Role, Snapshot, Term, VoterChange, VoterSet,
 };
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 800;
 const STEPS: u64 = 2500;
 const STEP: Duration = Duration::from_millis(10);
 const NODES: i32 = 5;
@@ -97,8 +97,51 @@ struct Node {
     reign_began_at: Option<(Term, Index)>,
 }
 
+/// How bad the world of one seed is: each has its own weather, so that rare mixes happen too.
+struct Weather {
+    crash: u64,
+    restart: u64,
+    breakage: u64,
+    repair: u64,
+    isolation: u64,
+    loss: u64,
+    repetition: u64,
+    network_ms: u64,
+    disk_ms: u64,
+    proposals: u64,
+    voters: u64,
+    transfer: u64,
+    compaction: u64,
+}
+
+impl Weather {
+    fn new(random: &mut Random) -> Self {
+        let network_ms = match random.below(4) {
+            0 => 1000,
+            1 => 300,
+            _ => 60,
+        };
+        Self {
+            crash: random.below(20),
+            restart: 20 + random.below(200),
+            breakage: random.below(40),
+            repair: 2 + random.below(20),
+            isolation: random.below(20),
+            loss: random.below(300),
+            repetition: random.below(300),
+            network_ms,
+            disk_ms: 1 + random.below(200),
+            proposals: 50 + random.below(900),
+            voters: random.below(60),
+            transfer: random.below(20),
+            compaction: random.below(60),
+        }
+    }
+}
+
 struct World {
     random: Random,
+    weather: Weather,
     now: Instant,
     nodes: BTreeMap<NodeId, Node>,
     network: Vec<(Instant, Message)>,
@@ -133,10 +176,12 @@ fn config(node: NodeId, seed: u64) -> Config {
 impl World {
     fn new(seed: u64) -> Self {
         let mut random = Random(seed);
+        let weather = Weather::new(&mut random);
         let voters = 1 + random.below(NODES as u64) as i32;
         let first_voters = VoterSet::new((1..=voters).map(NodeId));
         let mut world = Self {
             random,
+            weather,
             now: Instant(0),
             nodes: BTreeMap::new(),
             network: Vec::new(),
@@ -229,6 +274,7 @@ impl World {
             let ready = raft.ready();
             self.check_role(id);
             if ready.is_empty() {
+                self.check_voters(id);
                 return;
             }
             self.carry_out(id, ready);
@@ -252,7 +298,9 @@ impl World {
         }
         writes.extend(ready.append.map(Write::Append));
         for write in writes {
-            let done = self.now.plus(Duration::from_millis(self.random.below(40)));
+            let done = self.now.plus(Duration::from_millis(
+                self.random.below(self.weather.disk_ms),
+            ));
             let before = node.disk.under_way.back().map(|(at, _)| *at);
             let done = before.map_or(done, |before| before.max(done));
             node.disk.under_way.push_back((done, write));
@@ -296,10 +344,14 @@ impl World {
         let copies = if self.healed {
             1
         } else {
-            1 + u64::from(self.random.chance(50)) - u64::from(self.random.chance(80))
+            let repeated = u64::from(self.random.chance(self.weather.repetition));
+            1 + repeated - u64::from(self.random.chance(self.weather.loss))
         };
         for _ in 0..copies {
-            let delay = Duration::from_millis(1 + self.random.below(60));
+            // Most are quick, some come very late.
+            let slow = !self.healed && self.random.chance(300);
+            let most_ms = if slow { self.weather.network_ms } else { 30 };
+            let delay = Duration::from_millis(1 + self.random.below(most_ms));
             // Peers speak bytes: the codec is in every path.
             let read = Message::from_bytes(message.to_bytes()).expect("own bytes");
             self.network.push((self.now.plus(delay), read));
@@ -334,6 +386,24 @@ impl World {
         }
     }
 
+    /// R9: a leader has at most one set of voters beyond the committed one.
+    fn check_voters(&self, id: NodeId) {
+        let raft = self.nodes[&id].raft.as_ref();
+        let Some(raft) = raft.filter(|raft| raft.role() == Role::Leader) else {
+            return;
+        };
+        let mut index = raft.commit_index().next();
+        let mut sets = 0;
+        while let Some(entry) = raft.entry(index) {
+            sets += u32::from(matches!(entry.payload, Payload::Voters(_)));
+            index = index.next();
+        }
+        assert!(
+            sets <= 1,
+            "R9: {sets} sets of voters are uncommitted on {id}"
+        );
+    }
+
     fn step(&mut self) {
         self.now = self.now.plus(STEP);
         if !self.healed {
@@ -350,20 +420,20 @@ impl World {
 
     fn do_harm(&mut self) {
         let node = self.random.node();
-        if self.random.chance(8) {
+        if self.random.chance(self.weather.crash) {
             self.crash(node);
         }
-        if self.nodes[&node].raft.is_none() && self.random.chance(60) {
+        if self.nodes[&node].raft.is_none() && self.random.chance(self.weather.restart) {
             self.start(node);
         }
-        if self.random.chance(10) {
+        if self.random.chance(self.weather.breakage) {
             let other = self.random.node();
             self.broken.insert((node, other));
         }
-        if self.random.chance(6) {
+        if self.random.chance(self.weather.repair) {
             self.broken.clear();
         }
-        if self.random.chance(4) {
+        if self.random.chance(self.weather.isolation) {
             for other in (1..=NODES).map(NodeId) {
                 self.broken.extend([(node, other), (other, node)]);
             }
@@ -373,7 +443,7 @@ impl World {
     fn ask_for_something(&mut self) {
         let id = self.random.node();
         let other = self.random.node();
-        if self.random.chance(400) {
+        if self.random.chance(self.weather.proposals) {
             self.proposals += 1;
             let payload = Bytes::from(self.proposals.to_be_bytes().to_vec());
             self.input(id, |raft| {
@@ -381,7 +451,7 @@ impl World {
                 let _ = raft.propose(vec![payload]);
             });
         }
-        if self.random.chance(15) {
+        if self.random.chance(self.weather.voters) {
             let add = self.random.chance(600);
             self.input(id, |raft| {
                 let change = if add {
@@ -392,12 +462,12 @@ impl World {
                 let _ = raft.propose_voters(change(other));
             });
         }
-        if self.random.chance(5) {
+        if self.random.chance(self.weather.transfer) {
             self.input(id, |raft| {
                 let _ = raft.transfer_leadership(other);
             });
         }
-        if self.random.chance(30) {
+        if self.random.chance(self.weather.compaction) {
             self.compact(id);
         }
     }
@@ -539,10 +609,7 @@ fn a_quorum_in_a_bad_world_keeps_every_rule_and_recovers() {
         leaders += reigns;
     }
     // The world must be bad, but not so bad that nothing is tested.
-    assert!(
-        committed > 100 * SEEDS,
-        "only {committed} entries committed"
-    );
+    assert!(committed > 50 * SEEDS, "only {committed} entries committed");
     assert!(leaders > 5 * SEEDS, "only {leaders} reigns");
 }
 
