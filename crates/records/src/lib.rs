@@ -15,3 +15,6 @@ pub mod read;
 pub mod segment;
 mod varint;
 pub mod wal;
+
+#[cfg(test)]
+mod testdata;

@@ -44,3 +44,6 @@ pub(crate) mod layout {
     /// The only format that klamm reads and writes.
     pub(crate) const MAGIC_V2: i8 = 2;
 }
+
+#[cfg(test)]
+mod tests;

@@ -610,7 +610,13 @@ impl ChunkCursor<'_, '_> {
     fn record_over_chunks(&mut self) -> Result<RecordFacts, WalkError> {
         let size = signed_i32(unsigned_u32(|| self.byte())?);
         let left = usize::try_from(size).map_err(|_| RecordFault::Length)?;
-        walk(&mut StreamBody { cursor: self, left })
+        let mut body = StreamBody { cursor: self, left };
+        let facts = walk(&mut body);
+        if facts == Err(RecordFault::Leftover.into()) {
+            // As in a slice: a record of which bytes are missing is short before anything else.
+            body.skip(body.left)?;
+        }
+        facts
     }
 
     /// Makes sure that a byte is at hand.

@@ -64,6 +64,12 @@ impl Scratch {
         Self::default()
     }
 
+    /// Bytes of the chunk buffer; contexts not counted.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.chunk.capacity()
+    }
+
     /// Opens `input` as a stream of chunks that yields at most `limit` bytes. `None` if the codec
     /// is [`Compression::None`].
     pub(crate) fn open<'s, 'i>(

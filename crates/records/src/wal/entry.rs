@@ -40,7 +40,7 @@ const PARTITION: usize = 56;
 const LEADER_EPOCH: usize = 60;
 const BASE_OFFSET: usize = 64;
 
-const _: () = assert!(ENTRY_HEAD_BYTES % ENTRY_ALIGN_BYTES == 0);
+const _: () = assert!(ENTRY_HEAD_BYTES.is_multiple_of(ENTRY_ALIGN_BYTES));
 
 /// What an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

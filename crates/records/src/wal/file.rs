@@ -93,7 +93,9 @@ impl FileHead {
             return Err(FileHeadError::Version(version));
         }
         let start = u64_at(head, START);
-        if checksum_of(head) != u32_at(head, CHECKSUM) || start % ENTRY_ALIGN_BYTES as u64 != 0 {
+        if checksum_of(head) != u32_at(head, CHECKSUM)
+            || !start.is_multiple_of(ENTRY_ALIGN_BYTES as u64)
+        {
             return Err(FileHeadError::Checksum);
         }
         Ok(Self {

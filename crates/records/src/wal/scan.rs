@@ -82,7 +82,8 @@ pub struct Scan<'a> {
 /// What the heads behind the first bad entry say.
 #[derive(Clone, Copy, Debug)]
 struct Ahead {
-    any: bool,
+    /// Place of the last valid head.
+    last: Option<usize>,
     flushed: WalPosition,
 }
 
@@ -158,11 +159,13 @@ impl<'a> Scan<'a> {
         let flushed = ahead.flushed.max(self.bounds.flushed);
         let unknown = matches!(fault, EntryFault::UnknownKind(_));
         if flushed <= from && !unknown {
-            self.end = Some(if fault == EntryFault::Foreign && !ahead.any {
-                ScanEnd::Clean(from)
-            } else {
-                ScanEnd::Torn(from)
-            });
+            self.end = Some(
+                if fault == EntryFault::Foreign && ahead.last.is_none_or(|last| last < self.at) {
+                    ScanEnd::Clean(from)
+                } else {
+                    ScanEnd::Torn(from)
+                },
+            );
             return None;
         }
         let entry_end = head
@@ -221,7 +224,7 @@ pub fn flushed_claim(area: &[u8], bounds: &ScanBounds) -> Option<WalPosition> {
     let area = clip(area, bounds);
     let mut claim = head_at(area, 0, bounds).map(|head| head.stamp.flushed);
     let ahead = look_ahead(area, 0, bounds);
-    if ahead.any {
+    if ahead.last.is_some() {
         claim = claim.max(Some(ahead.flushed));
     }
     claim
@@ -241,12 +244,12 @@ fn clip<'a>(area: &'a [u8], bounds: &ScanBounds) -> &'a [u8] {
 /// anything is checksummed, so that unused space costs two loads for each eight bytes.
 fn look_ahead(area: &[u8], at: usize, bounds: &ScanBounds) -> Ahead {
     let mut ahead = Ahead {
-        any: false,
+        last: None,
         flushed: WalPosition::ZERO,
     };
     for at in (at + ENTRY_ALIGN_BYTES..area.len()).step_by(ENTRY_ALIGN_BYTES) {
         if let Some(head) = head_at(area, at, bounds) {
-            ahead.any = true;
+            ahead.last = Some(at);
             ahead.flushed = ahead.flushed.max(head.stamp.flushed);
         }
     }
