@@ -32,11 +32,11 @@ pub struct HostFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocketLimits {
     /// `socket.listen.backlog.size`.
-    pub backlog: i32,
+    pub backlog: u32,
     /// `socket.send.buffer.bytes`; `None` keeps the kernel's choice.
-    pub send_buffer_bytes: Option<u32>,
+    pub send_buffer_bytes: Option<usize>,
     /// `socket.receive.buffer.bytes`; `None` keeps the kernel's choice.
-    pub receive_buffer_bytes: Option<u32>,
+    pub receive_buffer_bytes: Option<usize>,
     /// `socket.request.max.bytes`.
     pub request_bytes_max: u32,
     /// `queued.max.request.bytes` of the node; `None` leaves it to the shards' budgets.
@@ -122,7 +122,7 @@ pub struct Config {
     pub producer_id_expiration_ms: u64,
     /// Shards.
     pub shards: ShardSettings,
-    /// Legal written values by key, for DescribeConfigs.
+    /// Legal written values by key, secrets blanked, for DescribeConfigs.
     pub(super) written: BTreeMap<String, String>,
     /// Values of keys whose default depends on the machine, for DescribeConfigs.
     pub(super) derived: BTreeMap<&'static str, String>,
@@ -169,6 +169,8 @@ impl Config {
         };
         for key in broker_keys() {
             if let Some(text) = reader.written(key.name) {
+                // A secret is not kept, so that no trace of this struct can show it.
+                let text = if key.is_sensitive() { "" } else { text };
                 config.written.insert(key.name.to_owned(), text.to_owned());
             }
         }
@@ -290,7 +292,7 @@ fn read_data_dir(reader: &mut Reader<'_>) -> PathBuf {
 }
 
 fn read_sockets(reader: &mut Reader<'_>) -> SocketLimits {
-    let buffer = |bytes: i32| u32::try_from(bytes).ok();
+    let buffer = |bytes: i32| usize::try_from(bytes).ok();
     SocketLimits {
         backlog: reader.number("socket.listen.backlog.size"),
         send_buffer_bytes: buffer(reader.number("socket.send.buffer.bytes")),

@@ -411,7 +411,7 @@ fn a_described_key_says_its_source_and_hides_secrets() {
     assert!(password.sensitive && !password.is_default);
     assert_eq!(password.value, None);
     assert!(password.synonyms.iter().all(|one| one.value.is_none()));
-    assert!(!format!("{described:?}").contains("hush"));
+    assert!(!format!("{described:?}{config:?}").contains("hush"));
 
     let retention = find("log.retention.ms");
     assert_eq!(retention.value, None);

@@ -1,0 +1,98 @@
+//! The command line: one file per command, one enum of them. Exit codes: 0 done, 1 failed, 2 the
+//! command line itself is wrong.
+
+mod reference;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use serve::Boot;
+
+/// A Kafka-compatible event-streaming broker: one binary, one thread per core.
+#[derive(Debug, Parser)]
+#[command(
+    name = "klamm",
+    version,
+    arg_required_else_help = true,
+    after_help = "Start a broker on 127.0.0.1:9092 with data in ./klamm-data:\n  klamm serve\n\n\
+                  Exit codes: 0 done, 1 failed, 2 wrong usage"
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a broker until SIGTERM or SIGINT.
+    Serve(serve::ServeArguments),
+    /// Write the reference documentation of this version.
+    Reference(reference::ReferenceArguments),
+}
+
+/// Runs the command that the process was started with. `boot` runs a broker with a checked
+/// configuration until it is told to stop.
+#[must_use]
+pub fn main(boot: Boot) -> ExitCode {
+    // Wrong usage, --help and --version end the process inside, with their exit codes.
+    match CommandLine::parse().command {
+        Command::Serve(arguments) => serve::run(&arguments, boot),
+        Command::Reference(arguments) => reference::run(&arguments),
+    }
+}
+
+/// Says on standard error why a command failed.
+fn fail(reason: &str) -> ExitCode {
+    eprintln!("{reason}");
+    ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_of_the_command_line_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn serve_takes_a_file_and_repeated_values() {
+        let parsed = CommandLine::try_parse_from([
+            "klamm",
+            "serve",
+            "--config",
+            "server.properties",
+            "--set",
+            "node.id=2",
+            "--set",
+            "num.partitions=3",
+            "--log-format",
+            "json",
+        ]);
+        let Ok(CommandLine {
+            command: Command::Serve(arguments),
+        }) = parsed
+        else {
+            panic!("{parsed:?}");
+        };
+        assert_eq!(arguments.set, ["node.id=2", "num.partitions=3"]);
+    }
+
+    #[test]
+    fn wrong_usage_exits_with_2() {
+        let wrong: [&[&str]; 4] = [
+            &["klamm"],
+            &["klamm", "fly"],
+            &["klamm", "serve", "--set", "no-value"],
+            &["klamm", "serve", "--log-format", "xml"],
+        ];
+        for arguments in wrong {
+            let error = CommandLine::try_parse_from(arguments).expect_err("wrong");
+            assert_eq!(error.exit_code(), 2, "{arguments:?}");
+        }
+    }
+}

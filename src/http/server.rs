@@ -1,0 +1,298 @@
+//! The control thread: an HTTP server on a single-threaded runtime. Owns its listener; asks the
+//! shards through `ControlPlane` and waits for their answers with a deadline.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::sync::{mpsc, oneshot};
+
+use super::metrics::{NodeFacts, NodeMetrics, ShardMetrics};
+use super::render::{CONTENT_TYPE, render};
+
+/// How long shards may take to answer a collection.
+const COLLECTION_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How long open requests may take to end once the server is told to stop.
+const STOP_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What the admin face asks of the process. Called on the control thread; must not block.
+pub trait ControlPlane: Send + Sync + 'static {
+    /// Whether clients can be served now.
+    ///
+    /// # Errors
+    /// What is still missing, for people.
+    fn ready(&self) -> Result<(), String>;
+
+    /// What is known without asking the shards.
+    fn node(&self) -> NodeFacts;
+
+    /// Asks every shard for its numbers; each answers through a clone of `replies` from its own
+    /// thread. A shard that cannot be asked is left out.
+    fn ask_shards(&self, replies: ShardReplies);
+}
+
+/// Where shards put their numbers. Clones belong to one collection; dropping all of them ends it.
+#[derive(Clone, Debug)]
+pub struct ShardReplies(mpsc::Sender<ShardMetrics>);
+
+impl ShardReplies {
+    /// Hands over one shard's numbers; never blocks. An answer after the deadline is dropped.
+    pub fn answer(&self, metrics: ShardMetrics) {
+        // Full or closed means that nobody waits for it any more.
+        drop(self.0.try_send(metrics));
+    }
+}
+
+/// The running admin server.
+#[derive(Debug)]
+pub struct AdminServer {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl AdminServer {
+    /// Serves on `listener` from a new thread.
+    ///
+    /// # Errors
+    /// The runtime or the thread could not be made.
+    pub fn start(listener: TcpListener, control: impl ControlPlane) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("klamm-admin".to_owned())
+            .spawn(move || {
+                if let Err(error) = runtime.block_on(serve(listener, router(control), stopped)) {
+                    tracing::error!(%error, %address, "admin listener failed");
+                }
+            })?;
+        Ok(Self {
+            address,
+            stop,
+            thread,
+        })
+    }
+
+    /// The address with the port that it got.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Stops accepting, lets open requests end for a moment, and joins the thread.
+    pub fn stop(self) {
+        // The receiver is gone only if the server already ended.
+        let _ = self.stop.send(());
+        if self.thread.join().is_err() {
+            tracing::error!("admin thread panicked");
+        }
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stopped: oneshot::Receiver<()>,
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let (ending, ended) = oneshot::channel::<()>();
+    let graceful = axum::serve(listener, router).with_graceful_shutdown(async move {
+        // An error means that the owner is gone, which also ends the server.
+        drop(stopped.await);
+        drop(ending);
+    });
+    let deadline = async move {
+        drop(ended.await);
+        tokio::time::sleep(STOP_DEADLINE).await;
+    };
+    tokio::select! {
+        served = graceful => served,
+        () = deadline => Ok(()),
+    }
+}
+
+fn router<C: ControlPlane>(control: C) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz::<C>))
+        .route("/metrics", get(metrics::<C>))
+        .with_state(Arc::new(control))
+}
+
+/// The process runs; whether it serves clients is readiness' question.
+async fn livez() -> &'static str {
+    "alive\n"
+}
+
+async fn readyz<C: ControlPlane>(State(control): State<Arc<C>>) -> Response {
+    match control.ready() {
+        Ok(()) => "ready\n".into_response(),
+        Err(reason) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {reason}\n"),
+        )
+            .into_response(),
+    }
+}
+
+async fn metrics<C: ControlPlane>(State(control): State<Arc<C>>) -> Response {
+    match render(collect(&*control).await) {
+        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics could not be encoded");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Asks all shards and keeps what they answer before the deadline.
+async fn collect(control: &impl ControlPlane) -> NodeMetrics {
+    let node = control.node();
+    let (sender, mut receiver) = mpsc::channel(node.shards.max(1));
+    control.ask_shards(ShardReplies(sender));
+    let mut shards = Vec::new();
+    let gather = async {
+        while shards.len() < node.shards {
+            let Some(metrics) = receiver.recv().await else {
+                break;
+            };
+            shards.push(metrics);
+        }
+    };
+    // Too late means fewer shards, which `klamm_shards_answering` shows.
+    drop(tokio::time::timeout(COLLECTION_DEADLINE, gather).await);
+    shards.sort_by_key(|metrics: &ShardMetrics| metrics.shard);
+    NodeMetrics { node, shards }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    /// Two shards; the second keeps its replies unanswered while `stuck`.
+    #[derive(Default)]
+    struct Fake {
+        ready: AtomicBool,
+        stuck: AtomicBool,
+        kept: Mutex<Vec<ShardReplies>>,
+    }
+
+    impl ControlPlane for Arc<Fake> {
+        fn ready(&self) -> Result<(), String> {
+            if self.ready.load(Ordering::SeqCst) {
+                Ok(())
+            } else {
+                Err("listeners are not open".to_owned())
+            }
+        }
+
+        fn node(&self) -> NodeFacts {
+            NodeFacts {
+                shards: 2,
+                ..NodeFacts::default()
+            }
+        }
+
+        fn ask_shards(&self, replies: ShardReplies) {
+            for shard in 0..2 {
+                if shard == 1 && self.stuck.load(Ordering::SeqCst) {
+                    let mut kept = self.kept.lock().expect("no panic");
+                    kept.push(replies.clone());
+                    continue;
+                }
+                let replies = replies.clone();
+                let thread = std::thread::spawn(move || {
+                    replies.answer(ShardMetrics {
+                        shard,
+                        turns: 5,
+                        ..ShardMetrics::default()
+                    });
+                });
+                thread.join().expect("answers");
+            }
+        }
+    }
+
+    fn get(address: SocketAddr, path: &str) -> (String, String) {
+        let mut stream = TcpStream::connect(address).expect("connects");
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
+        )
+        .expect("writes");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("reads");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("has a head");
+        let status = head.lines().next().expect("has a status");
+        (status.to_owned(), body.to_owned())
+    }
+
+    fn start() -> (Arc<Fake>, AdminServer) {
+        let fake = Arc::new(Fake::default());
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let server = AdminServer::start(listener, Arc::clone(&fake)).expect("starts");
+        (fake, server)
+    }
+
+    #[test]
+    fn readiness_follows_the_process_and_says_what_is_missing() {
+        let (fake, server) = start();
+        let address = server.address();
+        assert_eq!(
+            get(address, "/livez"),
+            ("HTTP/1.1 200 OK".to_owned(), "alive\n".to_owned())
+        );
+        assert_eq!(
+            get(address, "/readyz"),
+            (
+                "HTTP/1.1 503 Service Unavailable".to_owned(),
+                "not ready: listeners are not open\n".to_owned()
+            )
+        );
+        fake.ready.store(true, Ordering::SeqCst);
+        assert_eq!(get(address, "/readyz").0, "HTTP/1.1 200 OK");
+        assert_eq!(get(address, "/nothing").0, "HTTP/1.1 404 Not Found");
+        server.stop();
+        assert!(TcpStream::connect(address).is_err(), "still accepts");
+    }
+
+    #[test]
+    fn metrics_come_from_every_shard_and_a_stuck_one_is_left_out() {
+        let (fake, server) = start();
+        let (status, body) = get(server.address(), "/metrics");
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        assert!(
+            body.contains("klamm_shard_turns_total{shard=\"1\"} 5"),
+            "{body}"
+        );
+        fake.stuck.store(true, Ordering::SeqCst);
+        let (_, body) = get(server.address(), "/metrics");
+        assert!(body.contains("klamm_shards_answering 1\n"), "{body}");
+        server.stop();
+    }
+
+    #[test]
+    fn an_answer_after_the_deadline_is_dropped() {
+        let (sender, receiver) = mpsc::channel(1);
+        let replies = ShardReplies(sender);
+        drop(receiver);
+        replies.answer(ShardMetrics::default());
+    }
+}
