@@ -1,1 +1,42 @@
-//! All state of one core: partitions, tail, waiters, quorum host; synchronous and pure.
+//! All state of one core: local partitions, the tail, parked calls, the quorum's host. Synchronous
+//! and pure: events in, effects out, `now` is an argument.
+//!
+//! # The host's duties
+//!
+//! 1. Once, before any core runs: [`boot::boot`] on the data folder. Then one [`Engine`] per core
+//!    with its share, and [`Engine::host_quorum`] on core 0.
+//! 2. Bring calls to [`Engine::call`]; at the end of each turn [`Engine::end_turn`], then carry out
+//!    what [`Engine::swap_effects`] gives, in order, until there is nothing.
+//! 3. `WalBegin` and `WalWrite` are done before the turn goes on; then [`Engine::on_wal_written`].
+//!    While [`Engine::wal_flush_wanted`] says so, flush what was written and report the position
+//!    that was written *before the flush began* to [`Engine::on_wal_flushed`].
+//! 4. Everything else may take its time and is answered by its own `on_*`.
+//! 5. A failed write or flush ends the process. Nothing is retried, nothing more is acknowledged.
+#![forbid(unsafe_code)]
+
+pub mod api;
+mod append;
+pub mod boot;
+mod boot_partition;
+mod boot_wal;
+mod checkpoint;
+pub mod effects;
+pub mod engine;
+mod partition;
+mod producers;
+mod quorum;
+mod quorum_log;
+mod read;
+mod reconcile;
+mod segments;
+pub mod storage;
+mod tail;
+mod waiters;
+mod wal;
+
+pub use engine::{Engine, EngineOptions};
+pub use wal::WalOptions;
+
+pub use klamm_metadata as metadata;
+pub use klamm_records::batch;
+pub use klamm_replica as replica;

@@ -1,0 +1,278 @@
+//! The plain commands and replies of a core: what the front may ask of any shard, and what comes
+//! back. No wire version, no Kafka error code; the front translates.
+
+use bytes::Bytes;
+use klamm_metadata::Image;
+use klamm_model::{
+    Acks, Instant, IsolationLevel, LeaderEpoch, Offset, ShardId, Timestamp, TopicPartition,
+    WallTime,
+};
+
+/// The two clocks at the moment of an event. Always an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Monotonic; deadlines are made of it.
+    pub instant: Instant,
+    /// Wall clock; only records and retention look at it.
+    pub wall: WallTime,
+}
+
+/// Names one call that waits for its reply: the shard where the caller lives and the caller's slot
+/// there. The engine only hands it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket {
+    /// Where the caller waits.
+    pub shard: ShardId,
+    /// Which call of that shard.
+    pub call: u64,
+}
+
+/// Records for several partitions of one core.
+#[derive(Clone, Debug)]
+pub struct AppendCall {
+    /// When to answer.
+    pub acks: Acks,
+    /// One batch for each partition.
+    pub partitions: Vec<AppendPartition>,
+}
+
+/// One produced batch.
+#[derive(Clone, Debug)]
+pub struct AppendPartition {
+    /// Where it goes.
+    pub partition: TopicPartition,
+    /// The bytes as the producer sent them.
+    pub records: Bytes,
+    /// The request is of a version that knows zstd (Produce 7 and later).
+    pub zstd_known: bool,
+    /// What the sender knows of transactions.
+    pub transactions: klamm_replica::TransactionVersion,
+}
+
+/// What became of one batch.
+pub type AppendOutcome = Result<Appended, AppendError>;
+
+/// Where a batch stands now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of its first record.
+    pub base_offset: Offset,
+    /// The broker's timestamp, if the topic's records carry that.
+    pub log_append_time: Option<Timestamp>,
+    /// First offset that can still be read.
+    pub log_start: Offset,
+}
+
+/// Why a batch was not appended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AppendError {
+    /// This core holds no such partition: the caller's picture of the metadata is old.
+    UnknownPartition,
+    /// The batch breaks a rule of the format or of the topic.
+    Invalid(klamm_records::batch::InvalidBatch),
+    /// The batch is larger than a segment may be.
+    LargerThanSegment,
+    /// The batch contradicts its producer's order.
+    Producer(klamm_replica::ProducerRefused),
+    /// The head cannot be right whatever the state.
+    Malformed,
+    /// A transactional batch outside any transaction known here.
+    NoTransaction,
+    /// The log takes nothing more until it was opened anew.
+    Storage,
+}
+
+/// A request to read several partitions of one core.
+#[derive(Clone, Debug)]
+pub struct ReadCall {
+    /// What the reader may see.
+    pub isolation: IsolationLevel,
+    /// Bytes that all partitions together may return; the first batch found is returned even if it
+    /// alone is larger (KIP-74), unless `whole_first` is off.
+    pub bytes_max: usize,
+    /// Whether the first batch may exceed `bytes_max`.
+    pub whole_first: bool,
+    /// What to read, in the order in which bytes are handed out.
+    pub partitions: Vec<ReadPartition>,
+}
+
+/// One partition of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadPartition {
+    /// Which one.
+    pub partition: TopicPartition,
+    /// First offset wanted.
+    pub offset: Offset,
+    /// The leader epoch that the reader believes in (KIP-320).
+    pub leader_epoch: Option<LeaderEpoch>,
+    /// Leader epoch of the last record that the reader has (KIP-595), to find a diverged log.
+    pub last_epoch: Option<LeaderEpoch>,
+    /// Bytes wanted at most.
+    pub bytes_max: usize,
+}
+
+/// What one partition had to give.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadOutcome {
+    /// Positions, if the partition is here.
+    pub positions: Option<ReadPositions>,
+    /// Whole batches in order, gathered, not copied.
+    pub records: Vec<Bytes>,
+    /// Set if the reader's log has records that this leader's does not have.
+    pub diverging: Option<EpochEnd>,
+    /// Why nothing was read.
+    pub error: Option<ReadError>,
+}
+
+impl ReadOutcome {
+    /// An outcome that only says why not.
+    #[must_use]
+    pub const fn failed(error: ReadError, positions: Option<ReadPositions>) -> Self {
+        Self {
+            positions,
+            records: Vec::new(),
+            diverging: None,
+            error: Some(error),
+        }
+    }
+
+    /// Bytes of records in this outcome.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.records.iter().map(Bytes::len).sum()
+    }
+}
+
+/// Positions that travel with every read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadPositions {
+    /// End of what is committed.
+    pub high_watermark: Offset,
+    /// End of what read-committed may see.
+    pub last_stable: Offset,
+    /// First offset that can still be read.
+    pub log_start: Offset,
+}
+
+/// A leader epoch and the offset after its last record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochEnd {
+    /// The epoch.
+    pub leader_epoch: LeaderEpoch,
+    /// The first offset of a later epoch, or the log's end.
+    pub end_offset: Offset,
+}
+
+/// Why a partition could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// This core holds no such partition.
+    UnknownPartition,
+    /// The offset lies before the log's start or after its end.
+    OutOfRange,
+    /// The reader believes in an older leader epoch.
+    FencedEpoch,
+    /// The reader believes in a leader epoch that is not known here yet.
+    UnknownEpoch,
+    /// The stored bytes are damaged or cannot be read; they are never served.
+    Storage,
+}
+
+/// Ask to be told once there is more to read.
+#[derive(Clone, Debug)]
+pub struct WatchCall {
+    /// Where the reader stands in each partition.
+    pub positions: Vec<(TopicPartition, Offset)>,
+    /// What the reader may see.
+    pub isolation: IsolationLevel,
+    /// Bytes that must be there in all.
+    pub bytes_min: usize,
+    /// When to be told in any case.
+    pub deadline: Instant,
+}
+
+/// Ask for an offset by time or by name.
+#[derive(Clone, Debug)]
+pub struct OffsetsCall {
+    /// What the reader may see.
+    pub isolation: IsolationLevel,
+    /// The questions.
+    pub partitions: Vec<OffsetQuestion>,
+}
+
+/// One question of an [`OffsetsCall`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffsetQuestion {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// The leader epoch that the reader believes in.
+    pub leader_epoch: Option<LeaderEpoch>,
+    /// Which offset.
+    pub position: OffsetPosition,
+}
+
+/// Which offset is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffsetPosition {
+    /// First that can be read.
+    Earliest,
+    /// End of what the isolation level may see.
+    Latest,
+    /// Of the record with the largest timestamp (KIP-734).
+    MaxTimestamp,
+    /// First that lies on this broker's own disk.
+    EarliestLocal,
+    /// Last that was tiered: none here.
+    LatestTiered,
+    /// First that waits to be tiered: none here.
+    EarliestPendingUpload,
+    /// Of the first record whose timestamp is at least this.
+    At(Timestamp),
+}
+
+/// The answer to one [`OffsetQuestion`]; `Ok(None)` if there is no such record.
+pub type OffsetOutcome = Result<Option<OffsetFound>, ReadError>;
+
+/// An offset with what is known about its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffsetFound {
+    /// The offset.
+    pub offset: Offset,
+    /// Its record's timestamp, where a record was looked for.
+    pub timestamp: Option<Timestamp>,
+    /// Leader epoch at that offset.
+    pub leader_epoch: Option<LeaderEpoch>,
+}
+
+/// Everything that a core can be asked.
+#[derive(Clone, Debug)]
+pub enum Call {
+    /// Append records.
+    Append(AppendCall),
+    /// Read records.
+    Read(ReadCall),
+    /// Be told about more records.
+    Watch(WatchCall),
+    /// Find offsets.
+    Offsets(OffsetsCall),
+    /// Decide something about the metadata; only shard 0 answers it.
+    Control(klamm_metadata::Command),
+}
+
+/// Everything that a core can answer.
+#[derive(Clone, Debug)]
+pub enum Reply {
+    /// To [`Call::Append`], in the order of the call.
+    Append(Vec<AppendOutcome>),
+    /// To [`Call::Read`], in the order of the call.
+    Read(Vec<ReadOutcome>),
+    /// To [`Call::Watch`]: there is more, or time is up.
+    Watch,
+    /// To [`Call::Offsets`], in the order of the call.
+    Offsets(Vec<OffsetOutcome>),
+    /// To [`Call::Control`].
+    Control(klamm_metadata::Reply),
+}
+
+/// The metadata as all cores see it, swapped between turns. A copy costs one reference count.
+pub type SharedImage = Image;

@@ -1,0 +1,310 @@
+//! The way of a produced batch into the log: validate, admit, place, park (walk "Produce", step 4).
+
+use klamm_model::{Acks, BatchHeader, Offset, Timestamp, TimestampType};
+use klamm_records::batch::{self, ValidateOptions};
+use klamm_records::wal::{ENTRY_HEAD_BYTES, EntryHead, WalPosition, entry_bytes, write_entry_head};
+use klamm_replica::{Admission, AppendOrigin, AppendRefused, Placed, ProducerRefused};
+
+use crate::api::{
+    AppendCall, AppendError, AppendOutcome, AppendPartition, Appended, Now, Reply, Ticket,
+};
+use crate::effects::Effect;
+use crate::engine::Engine;
+use crate::partition::TailBatch;
+use crate::waiters::{AppendWaiter, Slot};
+
+/// A batch that was placed in the open chunk but not yet sealed.
+#[derive(Debug)]
+pub(crate) struct PendingBatch {
+    pub(crate) slot: Slot,
+    /// Where the batch lies, in bytes from the last seal.
+    pub(crate) start: usize,
+    pub(crate) length: usize,
+    /// Everything but the bytes.
+    pub(crate) batch: TailBatch,
+}
+
+/// What one batch of a call came to.
+enum Step {
+    /// Answered when the log is committed up to this offset.
+    Wait(Slot, Offset, Appended),
+    /// Answered now.
+    Refused(AppendError),
+}
+
+impl Engine {
+    /// Appends one batch for each partition of the call, and answers when all are kept.
+    pub fn append(&mut self, now: Now, ticket: Ticket, call: &AppendCall) {
+        let mut outcomes: Vec<AppendOutcome> = Vec::with_capacity(call.partitions.len());
+        let mut waits: Vec<(Slot, Offset, u32)> = Vec::with_capacity(call.partitions.len());
+        for (place, produced) in call.partitions.iter().enumerate() {
+            match self.append_one(now, produced) {
+                Step::Wait(slot, end, appended) => {
+                    waits.push((slot, end, place as u32));
+                    outcomes.push(Ok(appended));
+                }
+                Step::Refused(error) => {
+                    self.stats.batches_refused += 1;
+                    outcomes.push(Err(error));
+                }
+            }
+        }
+        waits.retain(|&(slot, end, _)| {
+            self.partition(slot)
+                .is_some_and(|log| log.leader.cursors().high_watermark < end)
+        });
+        if waits.is_empty() || call.acks == Acks::None {
+            self.effects.push(Effect::Reply {
+                ticket,
+                reply: Reply::Append(outcomes),
+            });
+            return;
+        }
+        let parked = self.parked.park(ticket, outcomes, waits.len() as u32);
+        for (slot, end_offset, place) in waits {
+            if let Some(log) = self.partition_mut(slot) {
+                log.append_waiters.push(AppendWaiter {
+                    end_offset,
+                    call: parked,
+                    place,
+                });
+            }
+        }
+    }
+
+    fn append_one(&mut self, now: Now, produced: &AppendPartition) -> Step {
+        let Some(slot) = self.slot_of(produced.partition) else {
+            return Step::Refused(AppendError::UnknownPartition);
+        };
+        let Some(log) = self.partitions.get(slot as usize).and_then(Option::as_ref) else {
+            return Step::Refused(AppendError::UnknownPartition);
+        };
+        let config = std::sync::Arc::clone(&log.config);
+        let options = ValidateOptions {
+            batch_bytes_max: config.message_bytes_max as usize,
+            compacted: config.cleanup.compact,
+            timestamp_type: config.timestamp_type,
+            timestamp_before_ms_max: config.timestamp_before_ms_max,
+            timestamp_after_ms_max: config.timestamp_after_ms_max,
+            now: now.wall,
+            zstd_known: produced.zstd_known,
+        };
+        let validated = match batch::validate(&produced.records, &options, &mut self.scratch) {
+            Ok(validated) => validated,
+            Err(invalid) => return Step::Refused(AppendError::Invalid(invalid)),
+        };
+        if produced.records.len() as u64 > u64::from(config.segment_bytes) {
+            return Step::Refused(AppendError::LargerThanSegment);
+        }
+        let mut header = validated.header;
+        header.max_timestamp = validated.max_timestamp;
+        let log_append_time = (config.timestamp_type == TimestampType::LogAppendTime)
+            .then_some(Timestamp(now.wall.0));
+        if let Some(time) = log_append_time {
+            header.max_timestamp = time;
+        }
+        let origin = AppendOrigin::Client(produced.transactions);
+        let admission = match self.admit(slot, now, &header, origin) {
+            Ok(admission) => admission,
+            Err(error) => return Step::Refused(error),
+        };
+        let log_start = self.log_start(slot);
+        match admission {
+            Admission::Append(placed) => {
+                let max_at = placed.base_offset.plus(validated.max_timestamp_delta);
+                self.place(
+                    slot,
+                    now,
+                    &produced.records,
+                    placed,
+                    &header,
+                    max_at,
+                    |bytes| {
+                        let mut validated = validated;
+                        batch::stamp_validated(
+                            bytes,
+                            &mut validated,
+                            config.timestamp_type,
+                            now.wall,
+                        );
+                    },
+                );
+                let appended = Appended {
+                    base_offset: placed.base_offset,
+                    log_append_time,
+                    log_start,
+                };
+                Step::Wait(slot, placed.end, appended)
+            }
+            Admission::Duplicate {
+                base_offset,
+                last_offset,
+                timestamp,
+            } => {
+                let log_append_time = log_append_time.map(|_| timestamp);
+                let appended = Appended {
+                    base_offset,
+                    log_append_time,
+                    log_start,
+                };
+                Step::Wait(slot, last_offset.next(), appended)
+            }
+        }
+    }
+
+    fn log_start(&self, slot: Slot) -> Offset {
+        self.partition(slot)
+            .map_or(Offset::ZERO, |log| log.leader.cursors().log_start)
+    }
+
+    pub(crate) fn admit(
+        &mut self,
+        slot: Slot,
+        now: Now,
+        header: &BatchHeader,
+        origin: AppendOrigin,
+    ) -> Result<Admission, AppendError> {
+        let log = self
+            .partition_mut(slot)
+            .ok_or(AppendError::UnknownPartition)?;
+        log.leader
+            .append(now.wall, header, origin)
+            .map_err(AppendError::from)
+    }
+
+    /// Copies an admitted batch into the open chunk behind its entry head, and makes it known to
+    /// segments and indexes. `max_at` is the offset of the record with the largest timestamp;
+    /// `finish` writes what the checksum covers.
+    pub(crate) fn place(
+        &mut self,
+        slot: Slot,
+        now: Now,
+        records: &[u8],
+        placed: Placed,
+        header: &BatchHeader,
+        max_at: Offset,
+        finish: impl FnOnce(&mut [u8]),
+    ) {
+        let length = entry_bytes(records.len());
+        self.make_room(length);
+        let position = self.wal.advance(length as u64);
+        let stamp = self.wal.stamp(position);
+        let chunk = self
+            .tail
+            .open_number()
+            .expect("room was made in an open chunk");
+        let log = self.partitions[slot as usize]
+            .as_mut()
+            .expect("an admitted batch has a log");
+
+        let start = self.tail.unsealed();
+        let open = self.tail.open_mut();
+        open.extend_from_slice(&[0; ENTRY_HEAD_BYTES]);
+        open.extend_from_slice(records);
+        open.resize(start + length, 0);
+        let (entry_head, rest) = open[start..]
+            .split_first_chunk_mut::<ENTRY_HEAD_BYTES>()
+            .expect("room for the head was just made");
+        let batch_bytes = &mut rest[..records.len()];
+        finish(batch_bytes);
+        batch::stamp(batch_bytes, placed.base_offset, placed.leader_epoch);
+        let (partition, epoch, base) = (log.partition, placed.leader_epoch, placed.base_offset);
+        let head = EntryHead::batch(stamp, partition, epoch, base, records.len());
+        write_entry_head(entry_head, &head);
+
+        let mut header = *header;
+        header.base_offset = placed.base_offset;
+        let last_offset = Offset(placed.end.0 - 1);
+        let config = std::sync::Arc::clone(&log.config);
+        if log
+            .segments
+            .must_roll(&config, records.len(), header.max_timestamp, last_offset)
+        {
+            log.segments.roll(placed.base_offset, &config);
+        }
+        let segment = log.segments.active_mut().expect("rolled if there was none");
+        let at = segment.bytes;
+        segment.append(&header, max_at);
+        log.last_append = now.instant;
+        self.pending.push(PendingBatch {
+            slot,
+            start: start + ENTRY_HEAD_BYTES,
+            length: records.len(),
+            batch: TailBatch {
+                base_offset: placed.base_offset,
+                end_offset: placed.end,
+                max_timestamp: header.max_timestamp,
+                chunk,
+                segment: segment.base,
+                position: at,
+                wal_end: position.plus(length),
+                bytes: bytes::Bytes::new(),
+            },
+        });
+        self.dirty.insert(slot);
+        self.stats.batches_appended += 1;
+        self.stats.records_appended += u64::from(header.record_count.unsigned_abs());
+        self.stats.bytes_appended += records.len() as u64;
+    }
+
+    /// Seals, rolls the file and opens a chunk as far as an entry of `length` bytes needs it.
+    fn make_room(&mut self, length: usize) {
+        if !self.wal.has_room(length as u64) {
+            self.seal();
+            let effect = self.wal.begin_file(length as u64);
+            self.effects.push(effect);
+        }
+        if !self.tail.has_room(length) {
+            self.seal();
+            self.tail.open_chunk(length);
+            self.chunk_slots.push_back(Default::default());
+        }
+    }
+
+    /// Turns everything placed since the last seal into shared bytes: one write for the
+    /// write-ahead file, and a slice of it for each partition's tail.
+    pub(crate) fn seal(&mut self) {
+        if self.pending.is_empty() {
+            return;
+        }
+        let region = self.tail.seal();
+        let start = WalPosition(self.wal.end().0 - region.len() as u64);
+        for pending in self.pending.drain(..) {
+            let Some(log) = self
+                .partitions
+                .get_mut(pending.slot as usize)
+                .and_then(Option::as_mut)
+            else {
+                continue;
+            };
+            let mut batch = pending.batch;
+            batch.bytes = region.slice(pending.start..pending.start + pending.length);
+            self.commits
+                .push(batch.wal_end, pending.slot, batch.end_offset);
+            if let Some(slots) = self.chunk_slots.back_mut() {
+                slots.insert(pending.slot);
+            }
+            log.tail.push_back(batch);
+        }
+        let effect = self.wal.write(start, region);
+        self.effects.push(effect);
+    }
+}
+
+impl From<AppendRefused> for AppendError {
+    fn from(refused: AppendRefused) -> Self {
+        match refused {
+            AppendRefused::Producer(refused) => Self::Producer(refused),
+            AppendRefused::Malformed => Self::Malformed,
+            AppendRefused::NoTransaction => Self::NoTransaction,
+            AppendRefused::LeaderEpoch(_) => Self::UnknownPartition,
+            AppendRefused::LogFailed | AppendRefused::OffsetsExhausted => Self::Storage,
+        }
+    }
+}
+
+impl From<ProducerRefused> for AppendError {
+    fn from(refused: ProducerRefused) -> Self {
+        Self::Producer(refused)
+    }
+}

@@ -1,0 +1,488 @@
+//! Boot, before any core runs: whatever lies in write-ahead files of earlier lives, of however many
+//! cores, is brought into the segments, so that the cores start with empty logs and may be more or
+//! fewer than before. Work is bounded by the write-ahead logs, not by the data.
+//!
+//! ```text
+//! checkpoints -> names -> write-ahead files -> metadata log -> partitions -> new checkpoint
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use klamm_metadata::{ConfigMap, Image};
+use klamm_model::{PartitionIndex, ShardId, TopicName, TopicPartition};
+use klamm_raftlog::{Entry, HardState};
+use klamm_records::batch;
+use klamm_records::compress::Scratch;
+use klamm_records::segment::{Checkpoint, PartitionCheckpoint, ShardCheckpoint};
+use klamm_records::wal::WalPosition;
+use klamm_replica::{ProducerLimits, Recovered};
+
+use crate::api::Now;
+use crate::boot_partition::{self, Replayed};
+use crate::boot_wal::{self, FoundWal};
+use crate::partition::RecoveryPoint;
+use crate::producers;
+use crate::quorum;
+use crate::quorum_log::{QUORUM_STATE_PATH, decode_entry, parse_state};
+use crate::segments::Segments;
+use crate::storage::{Storage, StorageError};
+
+/// Folder of klamm's own files inside the data folder.
+pub const OWN_FOLDER: &str = "klamm";
+
+/// Where copies of damaged files are kept.
+pub const QUARANTINE_FOLDER: &str = "klamm/quarantine";
+
+const BASE_CHECKPOINT: &str = "klamm/checkpoint-base";
+
+/// What boot is told.
+#[derive(Clone, Debug)]
+pub struct BootOptions {
+    /// How many cores will run.
+    pub shards: u16,
+    /// Length of a write-ahead file; files of another length are not used again.
+    pub wal_file_bytes: u64,
+    /// Ceilings and expiry of producer state.
+    pub producers: ProducerLimits,
+    /// The broker's file as far as it sets defaults for topics.
+    pub broker_file: ConfigMap,
+    /// The time of the replay.
+    pub now: Now,
+}
+
+/// What the cores start with.
+#[derive(Debug)]
+pub struct Booted {
+    /// One for each core.
+    pub shards: Vec<ShardBoot>,
+    /// For core 0.
+    pub quorum: QuorumBoot,
+    /// The quorum's log, for core 0.
+    pub quorum_log: RecoveredPartition,
+    /// What the administrator should know.
+    pub findings: Vec<Finding>,
+    /// Batches that were brought from write-ahead files into segments.
+    pub batches_replayed: u64,
+    /// Bytes of them.
+    pub bytes_replayed: u64,
+}
+
+/// What one core starts with.
+#[derive(Debug, Default)]
+pub struct ShardBoot {
+    /// Where its write-ahead log goes on.
+    pub wal_start: WalPosition,
+    /// Number of its next file.
+    pub wal_next_file: u64,
+    /// Files that may be written over: number and name.
+    pub wal_recyclable: Vec<(u64, String)>,
+    /// Its partitions.
+    pub partitions: BTreeMap<TopicPartition, RecoveredPartition>,
+}
+
+/// What the quorum's host starts with.
+#[derive(Debug, Default)]
+pub struct QuorumBoot {
+    /// Term and vote.
+    pub hard_state: HardState,
+    /// All entries.
+    pub entries: Vec<Entry>,
+}
+
+/// A partition as boot leaves it: all of it in segments, flushed.
+#[derive(Debug)]
+pub struct RecoveredPartition {
+    /// Name of its topic.
+    pub topic: TopicName,
+    /// Positions, epochs and producers.
+    pub log: Recovered,
+    /// Its segments.
+    pub segments: Segments,
+    pub(crate) recovery: RecoveryPoint,
+    pub(crate) folder_made: bool,
+}
+
+/// Something wrong that boot found, named, and could go on with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A write-ahead log ended in a write that was never completed; it was never acknowledged as
+    /// flushed, and is cut.
+    TornTail {
+        /// Whose log.
+        shard: ShardId,
+        /// Where it was cut.
+        position: WalPosition,
+    },
+    /// Bytes that had been flushed are damaged. The file was copied into quarantine; the offsets
+    /// they held answer `KAFKA_STORAGE_ERROR`.
+    WalDamage {
+        /// Whose log.
+        shard: ShardId,
+        /// First damaged byte.
+        from: WalPosition,
+        /// Byte after the last.
+        to: WalPosition,
+        /// Which partition lost records, where that can be told.
+        partition: Option<TopicPartition>,
+        /// What is wrong.
+        fault: String,
+        /// The copy of the file.
+        quarantined: String,
+    },
+    /// A checkpoint cannot be read; the partitions' newest segments were read instead.
+    BadCheckpoint {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// A segment is damaged or shorter than it was when it was flushed.
+    SegmentDamage {
+        /// Whose segment.
+        partition: TopicPartition,
+        /// The file.
+        path: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// A batch in the write-ahead log does not follow what stands before it in its partition.
+    Refused {
+        /// Whose batch.
+        partition: TopicPartition,
+        /// What is wrong.
+        fault: String,
+    },
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TornTail { shard, position } => write!(
+                formatter,
+                "write-ahead log of shard {shard} ended in an unfinished write at {position}, which was cut; nothing flushed was lost"
+            ),
+            Self::WalDamage {
+                shard,
+                from,
+                to,
+                partition,
+                fault,
+                quarantined,
+            } => {
+                write!(
+                    formatter,
+                    "write-ahead log of shard {shard} is damaged from {from} to {to} ({fault})"
+                )?;
+                if let Some(partition) = partition {
+                    write!(
+                        formatter,
+                        ", records of partition {partition} are lost there"
+                    )?;
+                }
+                write!(formatter, "; the file was copied to {quarantined}")
+            }
+            Self::BadCheckpoint { path, fault } => {
+                write!(
+                    formatter,
+                    "{path} cannot be used ({fault}); newest segments were read instead"
+                )
+            }
+            Self::SegmentDamage {
+                partition,
+                path,
+                fault,
+            } => {
+                write!(
+                    formatter,
+                    "segment {path} of partition {partition} is damaged: {fault}"
+                )
+            }
+            Self::Refused { partition, fault } => {
+                write!(
+                    formatter,
+                    "a batch of partition {partition} was not replayed: {fault}"
+                )
+            }
+        }
+    }
+}
+
+/// Why a node cannot start on this folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BootError {
+    /// The folder cannot be read or written.
+    Storage(StorageError),
+    /// The metadata log cannot be understood: from a newer klamm, or damaged.
+    Metadata(String),
+    /// A partition's log contradicts the metadata.
+    Partition {
+        /// Which one.
+        partition: TopicPartition,
+        /// What is wrong.
+        fault: String,
+    },
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Storage(error) => error.fmt(formatter),
+            Self::Metadata(fault) => write!(formatter, "the metadata log cannot be used: {fault}"),
+            Self::Partition { partition, fault } => {
+                write!(formatter, "partition {partition} cannot be opened: {fault}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for BootError {}
+
+impl From<StorageError> for BootError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+/// Recovers a data folder.
+///
+/// # Errors
+/// The folder cannot be used; nothing was acknowledged on it, and what it holds is still there.
+pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted, BootError> {
+    storage.create_folder(OWN_FOLDER)?;
+    let mut findings = Vec::new();
+    let known = read_checkpoints(storage, &mut findings)?;
+    let mut wal = boot_wal::read_all(storage, &known.covered, options, &mut findings)?;
+    let mut replayed = Replayed::default();
+
+    let metadata = TopicPartition::METADATA;
+    let name = TopicName::new("__cluster_metadata").expect("a legal name");
+    let batches = wal.batches.remove(&metadata).unwrap_or_default();
+    let checkpoint = known.partitions.get(&metadata);
+    let mut work = boot_partition::Work {
+        storage,
+        options,
+        findings: &mut findings,
+        replayed: &mut replayed,
+    };
+    let config = klamm_model::TopicConfig::default();
+    let quorum_log = work.recover(metadata, &name, &config, checkpoint, &batches)?;
+    let entries = read_entries(storage, &quorum_log)?;
+    let hard_state = match storage.read(QUORUM_STATE_PATH)? {
+        Some(bytes) => {
+            parse_state(&String::from_utf8_lossy(&bytes)).map_err(BootError::Metadata)?
+        }
+        None => HardState::default(),
+    };
+    let image = quorum::image_of(&entries).map_err(BootError::Metadata)?;
+
+    let mut shards: Vec<ShardBoot> = (0..options.shards).map(|_| ShardBoot::default()).collect();
+    let mut work = boot_partition::Work {
+        storage,
+        options,
+        findings: &mut findings,
+        replayed: &mut replayed,
+    };
+    for (partition, topic, config) in partitions_of(&image, options) {
+        let batches = wal.batches.remove(&partition).unwrap_or_default();
+        let checkpoint = known.partitions.get(&partition);
+        let found = work.recover(partition, &topic, &config, checkpoint, &batches)?;
+        shards[usize::from(partition.home(options.shards).0)]
+            .partitions
+            .insert(partition, found);
+    }
+    save_base(storage, &wal.found, &shards, &quorum_log)?;
+    clean_up(storage, &known, &image)?;
+    for (shard, found) in shards.iter_mut().zip(0..) {
+        if let Some(found) = wal.found.remove(&ShardId(found)) {
+            shard.wal_start = found.end;
+            shard.wal_next_file = found.next_file;
+            shard.wal_recyclable = found.recyclable;
+        }
+    }
+    Ok(Booted {
+        shards,
+        quorum: QuorumBoot {
+            hard_state,
+            entries,
+        },
+        quorum_log,
+        findings,
+        batches_replayed: replayed.batches,
+        bytes_replayed: replayed.bytes,
+    })
+}
+
+/// What the checkpoints say.
+#[derive(Debug, Default)]
+struct Known {
+    /// Where each core's log must be read from.
+    covered: BTreeMap<ShardId, WalPosition>,
+    partitions: BTreeMap<TopicPartition, PartitionCheckpoint>,
+    files: Vec<String>,
+}
+
+fn read_checkpoints<S: Storage>(
+    storage: &mut S,
+    findings: &mut Vec<Finding>,
+) -> Result<Known, BootError> {
+    let mut known = Known::default();
+    for name in storage.list(OWN_FOLDER)? {
+        if !name.starts_with("checkpoint-") {
+            continue;
+        }
+        let path = format!("{OWN_FOLDER}/{name}");
+        let bytes = storage.read(&path)?.unwrap_or_default();
+        if path != BASE_CHECKPOINT {
+            known.files.push(path.clone());
+        }
+        match Checkpoint::decode(&bytes) {
+            Ok(checkpoint) => known.merge(checkpoint),
+            Err(error) => {
+                findings.push(Finding::BadCheckpoint {
+                    path,
+                    fault: error.to_string(),
+                });
+            }
+        }
+    }
+    Ok(known)
+}
+
+impl Known {
+    /// Takes over what is newer: positions and ends only grow.
+    fn merge(&mut self, checkpoint: Checkpoint) {
+        for shard in checkpoint.shards {
+            let covered = self.covered.entry(shard.shard).or_insert(shard.flushed);
+            *covered = (*covered).max(shard.flushed);
+            for partition in shard.partitions {
+                match self.partitions.get(&partition.partition) {
+                    Some(known) if known.flushed_end >= partition.flushed_end => {}
+                    _ => {
+                        self.partitions.insert(partition.partition, partition);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The entries of the quorum's log, from its segments.
+fn read_entries<S: Storage>(
+    storage: &mut S,
+    log: &RecoveredPartition,
+) -> Result<Vec<Entry>, BootError> {
+    let mut entries = Vec::new();
+    let mut scratch = Scratch::default();
+    let metadata = |fault: String| BootError::Metadata(fault);
+    for segment in log.segments.iter() {
+        let path = boot_partition::log_path("__cluster_metadata-0", segment.base);
+        let bytes = bytes::Bytes::from(storage.read(&path)?.unwrap_or_default());
+        let mut at = 0;
+        while at < bytes.len() {
+            let size =
+                batch::size_of(&bytes[at..]).map_err(|e| metadata(format!("{path}: {e}")))?;
+            let end = (at + size).min(bytes.len());
+            let one = bytes.slice(at..end);
+            let header = batch::verify(&one).map_err(|e| metadata(format!("{path}: {e}")))?;
+            let records = batch::records(&one, usize::MAX, &mut scratch)
+                .map_err(|e| metadata(format!("{path}: {e}")))?;
+            for record in records {
+                let record = record.map_err(|e| metadata(format!("{path}: {e}")))?;
+                entries.push(decode_entry(&record, header.leader_epoch).map_err(metadata)?);
+            }
+            at = end;
+        }
+    }
+    Ok(entries)
+}
+
+fn partitions_of<'a>(
+    image: &'a Image,
+    options: &'a BootOptions,
+) -> impl Iterator<Item = (TopicPartition, TopicName, klamm_model::TopicConfig)> + 'a {
+    image.topics().flat_map(move |topic| {
+        let config = topic.config(&options.broker_file);
+        topic
+            .partitions()
+            .map(move |(index, _): (PartitionIndex, _)| {
+                (
+                    TopicPartition {
+                        topic: topic.id(),
+                        index,
+                    },
+                    topic.name().clone(),
+                    config.clone(),
+                )
+            })
+    })
+}
+
+/// Saves that everything is in segments: from here on the write-ahead files are not needed.
+fn save_base<S: Storage>(
+    storage: &mut S,
+    found: &BTreeMap<ShardId, FoundWal>,
+    shards: &[ShardBoot],
+    quorum_log: &RecoveredPartition,
+) -> Result<(), BootError> {
+    let logs = shards.iter().flat_map(|shard| &shard.partitions);
+    let logs = logs.map(|(&partition, log)| (partition, log));
+    let logs = logs.chain([(TopicPartition::METADATA, quorum_log)]);
+    let mut partitions: Vec<PartitionCheckpoint> = logs
+        .filter_map(|(partition, log)| {
+            Some(PartitionCheckpoint {
+                partition,
+                topic_name: log.topic.clone(),
+                segment_base: log.recovery.segment?,
+                segment_bytes: log.recovery.bytes,
+                flushed_end: log.recovery.end_offset,
+                log_start: log.recovery.log_start,
+                covered: WalPosition::ZERO,
+                producers: producers::to_checkpoint(&log.recovery.producers),
+            })
+        })
+        .collect();
+    let mut checkpoint = Checkpoint::default();
+    let first = found.keys().copied().next().unwrap_or(ShardId(0));
+    for shard in found
+        .keys()
+        .copied()
+        .chain(found.is_empty().then_some(ShardId(0)))
+    {
+        checkpoint.shards.push(ShardCheckpoint {
+            shard,
+            flushed: found
+                .get(&shard)
+                .map_or(WalPosition::ZERO, |found| found.end),
+            partitions: if shard == first {
+                std::mem::take(&mut partitions)
+            } else {
+                Vec::new()
+            },
+        });
+    }
+    storage.replace(BASE_CHECKPOINT, &checkpoint.encode())?;
+    Ok(())
+}
+
+/// Removes what the new checkpoint has made void: older checkpoints, and folders of partitions
+/// that are no more.
+fn clean_up<S: Storage>(storage: &mut S, known: &Known, image: &Image) -> Result<(), BootError> {
+    for path in &known.files {
+        storage.remove(path)?;
+    }
+    for (partition, checkpoint) in &known.partitions {
+        let gone = *partition != TopicPartition::METADATA && image.partition(*partition).is_none();
+        if gone {
+            let folder =
+                klamm_records::segment::partition_folder(&checkpoint.topic_name, partition.index);
+            boot_partition::remove_if_its(storage, &folder, partition.topic)?;
+        }
+    }
+    for name in storage.list("")? {
+        if name.ends_with("-delete") {
+            storage.remove_folder(&name)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,560 @@
+//! Brings one partition's segments up to date at boot: cut to what the checkpoint vouches for, then
+//! the batches from the write-ahead log behind it, then flushed.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use klamm_model::{
+    BatchHeader, Offset, Timestamp, TopicConfig, TopicId, TopicName, TopicPartition,
+};
+use klamm_records::batch;
+use klamm_records::segment::{
+    self, IndexBuilder, OFFSET_ENTRY_BYTES, PartitionCheckpoint, SegmentEnd, SegmentFile,
+    TIME_ENTRY_BYTES,
+};
+use klamm_replica::{EpochStart, LeaderEpochCache, LogGeneration, Producers, Recovered};
+
+use crate::boot::{BootError, BootOptions, Finding, RecoveredPartition};
+use crate::partition::RecoveryPoint;
+use crate::producers;
+use crate::segments::{IndexPending, Segment, Segments};
+use crate::storage::{Storage, StorageError};
+
+/// Where a batch's head holds its largest timestamp.
+const MAX_TIMESTAMP_AT: u64 = 35;
+
+/// What boot brought over, for the start-up report.
+#[derive(Debug, Default)]
+pub(crate) struct Replayed {
+    pub(crate) batches: u64,
+    pub(crate) bytes: u64,
+}
+
+/// The means of recovering partitions, one after the other.
+pub(crate) struct Work<'a, S> {
+    pub(crate) storage: &'a mut S,
+    pub(crate) options: &'a BootOptions,
+    pub(crate) findings: &'a mut Vec<Finding>,
+    pub(crate) replayed: &'a mut Replayed,
+}
+
+/// A segment's `.log`, relative to the data folder.
+pub(crate) fn log_path(folder: &str, base: Offset) -> String {
+    format!("{folder}/{}", segment::segment_file(base, SegmentFile::Log))
+}
+
+fn index_path(folder: &str, base: Offset, file: SegmentFile) -> String {
+    format!("{folder}/{}", segment::segment_file(base, file))
+}
+
+/// Removes a partition's folder if it belongs to this topic and not to a later one of that name.
+pub(crate) fn remove_if_its<S: Storage>(
+    storage: &mut S,
+    folder: &str,
+    topic: TopicId,
+) -> Result<(), StorageError> {
+    let path = format!("{folder}/{}", segment::PARTITION_METADATA_FILE);
+    let text = storage.read(&path)?.unwrap_or_default();
+    if segment::parse_partition_metadata(&String::from_utf8_lossy(&text)) == Ok(topic) {
+        storage.remove_folder(folder)?;
+    }
+    Ok(())
+}
+
+/// A partition while it is being recovered.
+struct Recovering {
+    folder: String,
+    folder_made: bool,
+    segments: VecDeque<Segment>,
+    log: Recovered,
+    /// Bytes for each segment that wait to be written: where they go, and what.
+    unwritten: BTreeMap<Offset, (u64, Vec<u8>)>,
+}
+
+impl<S: Storage> Work<'_, S> {
+    pub(crate) fn recover(
+        &mut self,
+        partition: TopicPartition,
+        topic: &TopicName,
+        config: &TopicConfig,
+        checkpoint: Option<&PartitionCheckpoint>,
+        batches: &[Bytes],
+    ) -> Result<RecoveredPartition, BootError> {
+        let folder = segment::partition_folder(topic, partition.index);
+        let bases = self.bases(&folder)?;
+        let mut state = Recovering {
+            folder_made: !bases.is_empty(),
+            folder,
+            segments: VecDeque::new(),
+            log: Recovered::empty(
+                LogGeneration(0),
+                klamm_model::LeaderEpoch(i32::MAX),
+                config.durability,
+                self.options.producers,
+            ),
+            unwritten: BTreeMap::new(),
+        };
+        match checkpoint {
+            Some(checkpoint) => self.restore(&mut state, config, checkpoint, &bases)?,
+            None => self.scan(partition, &mut state, config, &bases)?,
+        }
+        for bytes in batches {
+            self.replay(partition, &mut state, config, bytes);
+        }
+        self.write(partition, &mut state)?;
+        check_consistent(partition, &state.log)?;
+        let active = state.segments.back();
+        let recovery = RecoveryPoint {
+            segment: active.map(|segment| segment.base),
+            bytes: active.map_or(0, |segment| segment.bytes),
+            end_offset: state.log.log_end,
+            log_start: state.log.log_start,
+            producers: state.log.producers.snapshot(),
+        };
+        Ok(RecoveredPartition {
+            topic: topic.clone(),
+            log: state.log,
+            segments: Segments::new(state.segments),
+            recovery,
+            folder_made: state.folder_made,
+        })
+    }
+
+    fn bases(&mut self, folder: &str) -> Result<Vec<Offset>, BootError> {
+        let names = self.storage.list(folder)?;
+        let logs = names
+            .iter()
+            .filter_map(|name| match segment::parse_segment_file(name) {
+                Some((base, SegmentFile::Log)) => Some(base),
+                _ => None,
+            });
+        let mut bases: Vec<Offset> = logs.collect();
+        bases.sort_unstable();
+        Ok(bases)
+    }
+
+    /// Starts from a checkpoint: what lies behind it in the files is void.
+    fn restore(
+        &mut self,
+        state: &mut Recovering,
+        config: &TopicConfig,
+        checkpoint: &PartitionCheckpoint,
+        bases: &[Offset],
+    ) -> Result<(), BootError> {
+        let end = checkpoint.flushed_end;
+        state.log.log_start = checkpoint.log_start;
+        state.log.log_end = end;
+        state.log.epochs = self.epochs(&state.folder, end)?;
+        let snapshot = producers::from_checkpoint(&checkpoint.producers, end);
+        state.log.producers = Producers::restore(&snapshot, self.options.producers)
+            .map_err(|error| partition_error(checkpoint.partition, &error))?;
+        for &base in bases {
+            if base > checkpoint.segment_base {
+                for file in [
+                    SegmentFile::Log,
+                    SegmentFile::OffsetIndex,
+                    SegmentFile::TimeIndex,
+                ] {
+                    self.storage
+                        .remove(&index_path(&state.folder, base, file))?;
+                }
+            } else if base < checkpoint.segment_base {
+                let closed = self.closed_segment(&state.folder, base, config)?;
+                state.segments.push_back(closed);
+            }
+        }
+        let durable = checkpoint.segment_bytes;
+        let active = self.open_active(
+            checkpoint.partition,
+            &state.folder,
+            checkpoint.segment_base,
+            durable,
+            end,
+            config,
+        )?;
+        state.segments.push_back(active);
+        Ok(())
+    }
+
+    /// Without a checkpoint: reads every segment, and takes the batches that are whole.
+    fn scan(
+        &mut self,
+        partition: TopicPartition,
+        state: &mut Recovering,
+        config: &TopicConfig,
+        bases: &[Offset],
+    ) -> Result<(), BootError> {
+        for &base in bases {
+            let path = log_path(&state.folder, base);
+            let bytes = self.storage.read(&path)?.unwrap_or_default();
+            let least = state.log.log_end.max(base);
+            if state.segments.is_empty() {
+                state.log.log_start = base;
+                state.log.log_end = base;
+                state.log.producers = Producers::new(base, self.options.producers);
+            }
+            let mut headers = Vec::new();
+            let end =
+                segment::recover(&bytes, 0, base, least, 0, |_, header| headers.push(*header));
+            let whole = match end {
+                SegmentEnd::Whole { bytes } => bytes,
+                SegmentEnd::Torn { at, fault }
+                | SegmentEnd::Damage {
+                    from: at, fault, ..
+                } => {
+                    let fault = fault.to_string();
+                    self.findings.push(Finding::SegmentDamage {
+                        partition,
+                        path: path.clone(),
+                        fault,
+                    });
+                    at
+                }
+            };
+            for header in &headers {
+                if let Err(error) = state.log.replay(self.options.now.wall, header) {
+                    return Err(partition_error(partition, &error));
+                }
+            }
+            self.storage.truncate(&path, whole as u64)?;
+            let end = state.log.log_end;
+            let active =
+                self.open_active(partition, &state.folder, base, whole as u64, end, config)?;
+            state.segments.push_back(active);
+        }
+        Ok(())
+    }
+
+    /// A segment that is no longer written to: its times come from the last entry of its index.
+    fn closed_segment(
+        &mut self,
+        folder: &str,
+        base: Offset,
+        config: &TopicConfig,
+    ) -> Result<Segment, BootError> {
+        let mut found = Segment::begin(base, config);
+        found.bytes = self.storage.length(&log_path(folder, base))?.unwrap_or(0);
+        let path = index_path(folder, base, SegmentFile::TimeIndex);
+        let length = self.storage.length(&path)?.unwrap_or(0);
+        if let Some(at) = length.checked_sub(TIME_ENTRY_BYTES as u64) {
+            let last = self.storage.read_at(&path, at, TIME_ENTRY_BYTES)?;
+            if let Some(entry) = segment::last_time_entry(&last, base) {
+                found.max_timestamp = Some((entry.timestamp, entry.offset));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The segment that is written to, cut to `durable` bytes, with indexes that fit.
+    fn open_active(
+        &mut self,
+        partition: TopicPartition,
+        folder: &str,
+        base: Offset,
+        durable: u64,
+        end: Offset,
+        config: &TopicConfig,
+    ) -> Result<Segment, BootError> {
+        let path = log_path(folder, base);
+        let length = self.storage.length(&path)?.unwrap_or(0);
+        if length < durable {
+            let fault = format!("expected {durable} bytes, found {length}");
+            return Err(BootError::Partition {
+                partition,
+                fault: format!("{path}: {fault}"),
+            });
+        }
+        if length > durable {
+            self.storage.truncate(&path, durable)?;
+        }
+        let interval = config.index_interval_bytes as usize;
+        let (offsets, times) = self.usable_indexes(folder, base, durable, end)?;
+        let mut builder = IndexBuilder::resume(base, interval, &offsets, &times);
+        let mut pending = IndexPending {
+            offsets_done: offsets.len() as u64,
+            times_done: times.len() as u64,
+            ..IndexPending::default()
+        };
+        let from = u64::from(builder.position());
+        let bytes = self
+            .storage
+            .read_at(&path, from, (durable - from) as usize)?;
+        let mut found = Segment::begin(base, config);
+        if builder.max_timestamp().timestamp != Timestamp::NONE {
+            let max = builder.max_timestamp();
+            found.max_timestamp = Some((max.timestamp, max.offset));
+        }
+        let durable_here = durable as usize;
+        let verdict = segment::recover(
+            &bytes,
+            from as usize,
+            base,
+            base,
+            durable_here,
+            |_, header| {
+                take_into_index(&mut builder, &mut pending, &mut found, header);
+            },
+        );
+        if let SegmentEnd::Damage { fault, .. } | SegmentEnd::Torn { fault, .. } = verdict {
+            let fault = fault.to_string();
+            self.findings.push(Finding::SegmentDamage {
+                partition,
+                path,
+                fault,
+            });
+        }
+        found.first_timestamp = self.first_timestamp(folder, base, durable)?;
+        found.bytes = durable;
+        found.index = builder;
+        found.index_pending = pending;
+        Ok(found)
+    }
+
+    fn first_timestamp(
+        &mut self,
+        folder: &str,
+        base: Offset,
+        durable: u64,
+    ) -> Result<Option<Timestamp>, BootError> {
+        if durable == 0 {
+            return Ok(None);
+        }
+        let head = self
+            .storage
+            .read_at(&log_path(folder, base), MAX_TIMESTAMP_AT, 8)?;
+        let time = <[u8; 8]>::try_from(head.as_slice()).map(i64::from_be_bytes);
+        Ok(time
+            .ok()
+            .map(Timestamp)
+            .filter(|&time| time != Timestamp::NONE))
+    }
+
+    /// Both index files as far as they are sound and speak of the durable part; the rest is cut.
+    fn usable_indexes(
+        &mut self,
+        folder: &str,
+        base: Offset,
+        durable: u64,
+        end: Offset,
+    ) -> Result<(Vec<u8>, Vec<u8>), BootError> {
+        let offsets_path = index_path(folder, base, SegmentFile::OffsetIndex);
+        let times_path = index_path(folder, base, SegmentFile::TimeIndex);
+        let mut offsets = self.storage.read(&offsets_path)?.unwrap_or_default();
+        let mut times = self.storage.read(&times_path)?.unwrap_or_default();
+        let kept = usable_offset_entries(&offsets, base, durable, end);
+        offsets.truncate(kept);
+        let kept = usable_time_entries(&times, base, &offsets);
+        times.truncate(kept);
+        for (path, kept) in [(offsets_path, offsets.len()), (times_path, times.len())] {
+            if self
+                .storage
+                .length(&path)?
+                .is_some_and(|length| length > kept as u64)
+            {
+                self.storage.truncate(&path, kept as u64)?;
+            }
+        }
+        Ok((offsets, times))
+    }
+
+    fn epochs(&mut self, folder: &str, end: Offset) -> Result<LeaderEpochCache, BootError> {
+        let path = format!("{folder}/{}", segment::LEADER_EPOCH_FILE);
+        let bytes = self.storage.read(&path)?.unwrap_or_default();
+        let Ok(found) = segment::parse_leader_epochs(&String::from_utf8_lossy(&bytes)) else {
+            return Ok(LeaderEpochCache::new());
+        };
+        let entries = found.iter().map(|entry| EpochStart {
+            leader_epoch: entry.epoch,
+            start: entry.start,
+        });
+        let mut epochs = LeaderEpochCache::from_entries(entries).unwrap_or_default();
+        epochs.truncate_from_end(end);
+        Ok(epochs)
+    }
+
+    /// Takes in one batch of the write-ahead log.
+    fn replay(
+        &mut self,
+        partition: TopicPartition,
+        state: &mut Recovering,
+        config: &TopicConfig,
+        bytes: &Bytes,
+    ) {
+        let Ok(header) = batch::read(bytes) else {
+            return;
+        };
+        if header.end_offset() <= state.log.log_end {
+            return;
+        }
+        if let Err(error) = state.log.replay(self.options.now.wall, &header) {
+            self.findings.push(Finding::Refused {
+                partition,
+                fault: error.to_string(),
+            });
+            return;
+        }
+        let mut segments = Segments::new(std::mem::take(&mut state.segments));
+        if segments.must_roll(
+            config,
+            header.size,
+            header.max_timestamp,
+            header.last_offset(),
+        ) {
+            if let Some(closing) = segments.active_mut() {
+                closing.close_index();
+            }
+            segments.roll(header.base_offset, config);
+        }
+        let active = segments.active_mut().expect("rolled if there was none");
+        let unwritten = state
+            .unwritten
+            .entry(active.base)
+            .or_insert((active.bytes, Vec::new()));
+        unwritten.1.extend_from_slice(bytes);
+        active.append(&header, header.last_offset());
+        state.segments = segments.into_list();
+        self.replayed.batches += 1;
+        self.replayed.bytes += bytes.len() as u64;
+    }
+
+    /// Writes and flushes everything that was replayed.
+    fn write(
+        &mut self,
+        partition: TopicPartition,
+        state: &mut Recovering,
+    ) -> Result<(), BootError> {
+        let changed = !state.unwritten.is_empty();
+        if changed && !state.folder_made {
+            state.folder_made = true;
+            self.storage.create_folder(&state.folder)?;
+            let metadata = segment::format_partition_metadata(partition.topic);
+            let path = format!("{}/{}", state.folder, segment::PARTITION_METADATA_FILE);
+            self.storage.replace(&path, metadata.as_bytes())?;
+        }
+        for (base, (at, bytes)) in std::mem::take(&mut state.unwritten) {
+            let path = log_path(&state.folder, base);
+            self.storage.write_at(&path, at, &bytes)?;
+            self.storage.flush(&path)?;
+        }
+        for found in &mut state.segments {
+            self.write_index(&state.folder, found)?;
+        }
+        if changed {
+            let epochs: Vec<_> = state
+                .log
+                .epochs
+                .entries()
+                .iter()
+                .map(|entry| segment::EpochStart {
+                    epoch: entry.leader_epoch,
+                    start: entry.start,
+                })
+                .collect();
+            let path = format!("{}/{}", state.folder, segment::LEADER_EPOCH_FILE);
+            self.storage
+                .replace(&path, segment::format_leader_epochs(&epochs).as_bytes())?;
+            self.storage.flush_folder(&state.folder)?;
+            self.storage.flush_folder("")?;
+        }
+        Ok(())
+    }
+
+    fn write_index(&mut self, folder: &str, found: &mut Segment) -> Result<(), BootError> {
+        let ((offsets, offsets_at), (times, times_at)) = found.index_pending.take();
+        for (file, bytes, at) in [
+            (SegmentFile::OffsetIndex, offsets, offsets_at),
+            (SegmentFile::TimeIndex, times, times_at),
+        ] {
+            if !bytes.is_empty() {
+                let path = index_path(folder, found.base, file);
+                self.storage.write_at(&path, at, &bytes)?;
+                self.storage.flush(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of an offset index up to the first entry that is out of order or speaks of what is not
+/// durable.
+fn usable_offset_entries(index: &[u8], base: Offset, durable: u64, end: Offset) -> usize {
+    let mut kept = 0;
+    let mut before: Option<(Offset, u32)> = None;
+    while kept + OFFSET_ENTRY_BYTES <= index.len() {
+        let next = kept + OFFSET_ENTRY_BYTES;
+        let Some(entry) = segment::last_offset_entry(&index[..next], base) else {
+            break;
+        };
+        let grows = before
+            .is_none_or(|(offset, position)| entry.offset > offset && entry.position > position);
+        if !grows || u64::from(entry.position) >= durable || entry.offset >= end {
+            break;
+        }
+        before = Some((entry.offset, entry.position));
+        kept = next;
+    }
+    kept
+}
+
+/// Bytes of a time index up to the first entry that is out of order or lies behind the last kept
+/// entry of the offset index.
+fn usable_time_entries(index: &[u8], base: Offset, offsets: &[u8]) -> usize {
+    let Some(last) = segment::last_offset_entry(offsets, base) else {
+        return 0;
+    };
+    let mut kept = 0;
+    let mut before: Option<(Timestamp, Offset)> = None;
+    while kept + TIME_ENTRY_BYTES <= index.len() {
+        let next = kept + TIME_ENTRY_BYTES;
+        let Some(entry) = segment::last_time_entry(&index[..next], base) else {
+            break;
+        };
+        let grows =
+            before.is_none_or(|(time, offset)| entry.timestamp > time && entry.offset > offset);
+        if !grows || entry.offset > last.offset {
+            break;
+        }
+        before = Some((entry.timestamp, entry.offset));
+        kept = next;
+    }
+    kept
+}
+
+fn take_into_index(
+    builder: &mut IndexBuilder,
+    pending: &mut IndexPending,
+    found: &mut Segment,
+    header: &BatchHeader,
+) {
+    let Ok(entries) = builder.on_batch(header) else {
+        return;
+    };
+    pending.offsets.extend(entries.offset.into_iter().flatten());
+    pending.times.extend(entries.time.into_iter().flatten());
+    let time = header.max_timestamp;
+    if time != Timestamp::NONE && found.max_timestamp.is_none_or(|(max, _)| time > max) {
+        found.max_timestamp = Some((time, header.last_offset()));
+    }
+}
+
+fn check_consistent(partition: TopicPartition, log: &Recovered) -> Result<(), BootError> {
+    let ahead = log
+        .epochs
+        .latest()
+        .map_or(klamm_model::LeaderEpoch(0), |entry| entry.leader_epoch);
+    let probe = Recovered {
+        leader_epoch: ahead,
+        ..log.clone()
+    };
+    match klamm_replica::Leader::new(probe) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(partition_error(partition, &error)),
+    }
+}
+
+fn partition_error(partition: TopicPartition, fault: &dyn std::fmt::Display) -> BootError {
+    BootError::Partition {
+        partition,
+        fault: fault.to_string(),
+    }
+}

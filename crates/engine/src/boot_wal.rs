@@ -1,0 +1,247 @@
+//! Reads the write-ahead files of every core of the life before, and sorts their batches by
+//! partition. Tells a torn tail from damage (L1 to L3).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use klamm_model::{ShardId, TopicPartition};
+use klamm_records::wal::{
+    Damage, EntryKind, FILE_HEAD_BYTES, FileHead, Scan, ScanBounds, ScanEnd, ScanItem, WalPosition,
+    flushed_claim,
+};
+
+use crate::boot::{BootError, BootOptions, Finding, OWN_FOLDER, QUARANTINE_FOLDER};
+use crate::storage::Storage;
+
+/// What one core's folder holds.
+#[derive(Debug, Default)]
+pub(crate) struct FoundWal {
+    /// End of what was recovered; the next life goes on here.
+    pub(crate) end: WalPosition,
+    pub(crate) next_file: u64,
+    pub(crate) recyclable: Vec<(u64, String)>,
+}
+
+/// What all cores' folders hold.
+#[derive(Debug, Default)]
+pub(crate) struct FoundWals {
+    pub(crate) found: BTreeMap<ShardId, FoundWal>,
+    /// Batches by partition, in the order in which they were appended.
+    pub(crate) batches: BTreeMap<TopicPartition, Vec<Bytes>>,
+}
+
+struct File {
+    name: String,
+    head: FileHead,
+    length: u64,
+}
+
+/// Reads everything behind the checkpoints.
+pub(crate) fn read_all<S: Storage>(
+    storage: &mut S,
+    covered: &BTreeMap<ShardId, WalPosition>,
+    options: &BootOptions,
+    findings: &mut Vec<Finding>,
+) -> Result<FoundWals, BootError> {
+    let mut all = FoundWals::default();
+    for (&shard, &end) in covered {
+        all.found.insert(
+            shard,
+            FoundWal {
+                end,
+                ..FoundWal::default()
+            },
+        );
+    }
+    for name in storage.list(OWN_FOLDER)? {
+        let Some(shard) = name
+            .strip_prefix("wal-")
+            .and_then(|number| number.parse().ok())
+        else {
+            continue;
+        };
+        let shard = ShardId(shard);
+        let folder = format!("{OWN_FOLDER}/{name}");
+        let from = covered.get(&shard).copied().unwrap_or(WalPosition::ZERO);
+        let found = Reading {
+            storage,
+            folder,
+            shard,
+            findings,
+        }
+        .read(from, options.wal_file_bytes, &mut all.batches)?;
+        all.found.insert(shard, found);
+    }
+    Ok(all)
+}
+
+struct Reading<'a, S> {
+    storage: &'a mut S,
+    folder: String,
+    shard: ShardId,
+    findings: &'a mut Vec<Finding>,
+}
+
+impl<S: Storage> Reading<'_, S> {
+    fn read(
+        &mut self,
+        from: WalPosition,
+        file_bytes: u64,
+        batches: &mut BTreeMap<TopicPartition, Vec<Bytes>>,
+    ) -> Result<FoundWal, BootError> {
+        let mut files = self.files()?;
+        let next_file = files.last().map_or(0, |file| file.head.number + 1);
+        let recyclable = files
+            .iter()
+            .filter(|file| file.length == file_bytes)
+            .map(|file| (file.head.number, file.name.clone()))
+            .collect();
+        // Only the newest life counts: what older ones wrote is in segments, or was cut.
+        let life = files.last().map(|file| file.head.incarnation);
+        files.retain(|file| Some(file.head.incarnation) == life);
+        let starts: Vec<WalPosition> = files.iter().map(|file| file.head.start).collect();
+        let mut end = from;
+        let mut first = true;
+        for (place, file) in files.iter().enumerate() {
+            let next = starts.get(place + 1).copied();
+            if next.is_some_and(|next| next <= from) {
+                continue;
+            }
+            if std::mem::take(&mut first) && file.head.start > from {
+                self.report_missing(from, file);
+            }
+            let ended = self.read_file(file, next, from, &files[place + 1..], batches)?;
+            end = end.max(ended.position());
+            if matches!(ended, ScanEnd::Torn(_)) {
+                self.findings.push(Finding::TornTail {
+                    shard: self.shard,
+                    position: end,
+                });
+                break;
+            }
+        }
+        // Entries stand at multiples of eight; what follows must, too.
+        let end = WalPosition(end.0.next_multiple_of(8));
+        Ok(FoundWal {
+            end,
+            next_file,
+            recyclable,
+        })
+    }
+
+    fn files(&mut self) -> Result<Vec<File>, BootError> {
+        let mut files = Vec::new();
+        for name in self.storage.list(&self.folder)? {
+            let path = format!("{}/{name}", self.folder);
+            let head = self.storage.read_at(&path, 0, FILE_HEAD_BYTES)?;
+            // A file without a head was prepared and never begun.
+            let Ok(head) = FileHead::decode(&head) else {
+                continue;
+            };
+            let length = self.storage.length(&path)?.unwrap_or(0);
+            files.push(File { name, head, length });
+        }
+        files.sort_by_key(|file| file.head.number);
+        Ok(files)
+    }
+
+    fn report_missing(&mut self, from: WalPosition, file: &File) {
+        self.findings.push(Finding::WalDamage {
+            shard: self.shard,
+            from,
+            to: file.head.start,
+            partition: None,
+            fault: "the file that held these bytes is missing".to_owned(),
+            quarantined: "nowhere".to_owned(),
+        });
+    }
+
+    fn read_file(
+        &mut self,
+        file: &File,
+        next: Option<WalPosition>,
+        from: WalPosition,
+        later: &[File],
+        batches: &mut BTreeMap<TopicPartition, Vec<Bytes>>,
+    ) -> Result<ScanEnd, BootError> {
+        let start = file.head.start.max(from);
+        let skip = FILE_HEAD_BYTES as u64 + start.since(file.head.start);
+        let path = format!("{}/{}", self.folder, file.name);
+        let length = file.length.saturating_sub(skip) as usize;
+        let area = Bytes::from(self.storage.read_at(&path, skip, length)?);
+        let mut bounds = ScanBounds {
+            incarnation: file.head.incarnation,
+            start,
+            end: next,
+            flushed: from,
+        };
+        let mut ended = judge(&area, bounds);
+        if matches!(ended, ScanEnd::Torn(_)) && !later.is_empty() {
+            bounds.flushed = bounds.flushed.max(self.claims(later)?);
+            ended = judge(&area, bounds);
+        }
+        let mut damaged = Vec::new();
+        for item in Scan::new(&area, bounds) {
+            match item {
+                ScanItem::Entry(entry) if entry.head.kind == EntryKind::Batch => {
+                    let at = entry.head.stamp.position.since(start) as usize;
+                    let payload = at + klamm_records::wal::ENTRY_HEAD_BYTES;
+                    let bytes = area.slice(payload..payload + entry.payload.len());
+                    batches.entry(entry.head.partition).or_default().push(bytes);
+                }
+                ScanItem::Entry(_) => {}
+                ScanItem::Damage(damage) => damaged.push(damage),
+            }
+        }
+        if !damaged.is_empty() {
+            self.quarantine(&path, file, &damaged)?;
+        }
+        Ok(ended)
+    }
+
+    /// The largest flushed position that a later file of this life claims.
+    fn claims(&mut self, later: &[File]) -> Result<WalPosition, BootError> {
+        let mut largest = WalPosition::ZERO;
+        for (place, file) in later.iter().enumerate() {
+            let path = format!("{}/{}", self.folder, file.name);
+            let skip = FILE_HEAD_BYTES as u64;
+            let length = file.length.saturating_sub(skip) as usize;
+            let area = self.storage.read_at(&path, skip, length)?;
+            let bounds = ScanBounds {
+                incarnation: file.head.incarnation,
+                start: file.head.start,
+                end: later.get(place + 1).map(|next| next.head.start),
+                flushed: WalPosition::ZERO,
+            };
+            largest = largest.max(flushed_claim(&area, &bounds).unwrap_or(WalPosition::ZERO));
+        }
+        Ok(largest)
+    }
+
+    fn quarantine(&mut self, path: &str, file: &File, damaged: &[Damage]) -> Result<(), BootError> {
+        self.storage.create_folder(QUARANTINE_FOLDER)?;
+        let copy = format!(
+            "{QUARANTINE_FOLDER}/wal-{}-{:020}.wal",
+            self.shard, file.head.number
+        );
+        let bytes = self.storage.read(path)?.unwrap_or_default();
+        self.storage.replace(&copy, &bytes)?;
+        for damage in damaged {
+            self.findings.push(Finding::WalDamage {
+                shard: self.shard,
+                from: damage.from,
+                to: damage.to,
+                partition: damage.head.map(|head| head.partition),
+                fault: damage.fault.to_string(),
+                quarantined: copy.clone(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn judge(area: &[u8], bounds: ScanBounds) -> ScanEnd {
+    let mut scan = Scan::new(area, bounds);
+    while scan.next().is_some() {}
+    scan.end().unwrap_or(ScanEnd::Clean(bounds.start))
+}

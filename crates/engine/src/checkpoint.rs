@@ -1,0 +1,291 @@
+//! Bringing segments up to date so that write-ahead files can be used again, in portions between
+//! turns: spill, flush, save.
+//!
+//! ```text
+//! Idle -> Spilling{covers} -> Saving{covers} -> Idle
+//! ```
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use klamm_model::{Instant, Offset, TopicPartition};
+use klamm_records::segment::{Checkpoint, PartitionCheckpoint, ShardCheckpoint};
+use klamm_records::wal::WalPosition;
+
+use crate::effects::{Effect, SmallFile};
+use crate::engine::Engine;
+use crate::partition::PartitionLog;
+use crate::producers;
+use crate::waiters::Slot;
+
+/// A partition whose memory holds this much that is not in its segments is spilled.
+const SPILL_BACKLOG_BYTES: usize = 1 << 20;
+
+/// A partition without appends for this long is spilled, so that its files are whole.
+const SPILL_IDLE: Duration = Duration::from_secs(2);
+
+/// Most partitions that one tick of housekeeping looks at.
+const HOUSEKEEPING_PARTITIONS_MAX: usize = 512;
+
+/// Where the checkpoint under way stands.
+#[derive(Debug, Default)]
+pub(crate) struct Checkpointer {
+    stage: Stage,
+    /// Somebody asked for one: shutdown, or the housekeeping.
+    wanted: bool,
+    /// Where the housekeeping goes on.
+    cursor: Slot,
+    /// Checkpoints that were saved.
+    saved: u64,
+}
+
+#[derive(Debug, Default)]
+enum Stage {
+    #[default]
+    Idle,
+    /// These partitions still have bytes before `covers` that are not durable in segments.
+    Spilling {
+        covers: WalPosition,
+        waiting: BTreeSet<Slot>,
+    },
+    /// The checkpoint file is being replaced.
+    Saving { covers: WalPosition },
+}
+
+impl Engine {
+    /// Path of this core's checkpoint.
+    fn checkpoint_path(&self) -> Arc<str> {
+        format!("klamm/checkpoint-{}", self.options.shard).into()
+    }
+
+    /// Asks for a checkpoint that covers everything appended so far.
+    pub fn request_checkpoint(&mut self) {
+        self.checkpointer.wanted = true;
+    }
+
+    /// True if segments and checkpoint hold everything: what a clean shutdown waits for.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.wal.backlog() == 0
+            && matches!(self.checkpointer.stage, Stage::Idle)
+            && !self.checkpointer.wanted
+    }
+
+    /// Checkpoints that were saved since the start.
+    #[must_use]
+    pub const fn checkpoints_saved(&self) -> u64 {
+        self.checkpointer.saved
+    }
+
+    /// Moves the checkpoint on as far as it goes without waiting.
+    pub(crate) fn drive_checkpoint(&mut self) {
+        if matches!(self.checkpointer.stage, Stage::Idle) {
+            let wanted = std::mem::take(&mut self.checkpointer.wanted);
+            if self.wal.backlog() == 0 || !(wanted || self.wal.wants_checkpoint()) {
+                return;
+            }
+            self.begin_checkpoint();
+        }
+        let Stage::Spilling { covers, waiting } = &self.checkpointer.stage else {
+            return;
+        };
+        if waiting.is_empty() {
+            let covers = *covers;
+            self.save_checkpoint(covers);
+        }
+    }
+
+    fn begin_checkpoint(&mut self) {
+        self.seal();
+        let covers = self.wal.end();
+        let waiting = self.dirty.clone();
+        for &slot in &waiting {
+            if let Some(log) = self.partition_mut(slot) {
+                log.recovery_next = Some(log.recovery_point());
+            }
+        }
+        self.checkpointer.stage = Stage::Spilling {
+            covers,
+            waiting: waiting.clone(),
+        };
+        for slot in waiting {
+            self.drive_spill(slot);
+        }
+    }
+
+    /// Hands out the partition's next portion, or its flush once the portions are written.
+    fn drive_spill(&mut self, slot: Slot) {
+        let Some(log) = self
+            .partitions
+            .get_mut(slot as usize)
+            .and_then(Option::as_mut)
+        else {
+            self.partition_settled(slot);
+            return;
+        };
+        let Some(target) = log.recovery_next.as_ref().map(|point| point.end_offset) else {
+            if log.spill_backlog() >= SPILL_BACKLOG_BYTES {
+                self.spill(slot);
+            }
+            return;
+        };
+        if log.spill_requested != log.spilled {
+            return;
+        }
+        if log.spilled < target {
+            self.spill(slot);
+            return;
+        }
+        self.effects.push(Effect::FlushSegments {
+            partition: log.partition,
+            folder: Arc::clone(&log.folder),
+            bases: std::mem::take(&mut log.unflushed),
+        });
+    }
+
+    /// Hands out a portion of this partition, if one waits and none is under way.
+    pub(crate) fn spill(&mut self, slot: Slot) {
+        let Some(spill) = self.partition_mut(slot).and_then(PartitionLog::next_spill) else {
+            return;
+        };
+        self.stats.spills += 1;
+        self.effects.push(Effect::Spill(spill));
+    }
+
+    /// A portion is in its segment file.
+    pub fn on_spilled(&mut self, partition: TopicPartition, end_offset: Offset) {
+        let Some(slot) = self.slot_of(partition) else {
+            return;
+        };
+        if let Some(log) = self.partition_mut(slot) {
+            assert_eq!(
+                log.spill_requested, end_offset,
+                "one portion is under way at a time"
+            );
+            log.spilled = end_offset;
+        }
+        self.drive_spill(slot);
+    }
+
+    /// Everything spilled before the flush was asked for is durable.
+    pub fn on_segments_flushed(&mut self, partition: TopicPartition) {
+        let Some(slot) = self.slot_of(partition) else {
+            return;
+        };
+        if let Some(log) = self.partition_mut(slot) {
+            if let Some(point) = log.recovery_next.take() {
+                log.recovery = point;
+            }
+            if !log.is_unsynced() {
+                self.dirty.remove(&slot);
+            }
+        }
+        self.partition_settled(slot);
+        self.drive_checkpoint();
+    }
+
+    /// The partition holds up no checkpoint any more.
+    pub(crate) fn partition_settled(&mut self, slot: Slot) {
+        if let Stage::Spilling { waiting, .. } = &mut self.checkpointer.stage {
+            waiting.remove(&slot);
+        }
+    }
+
+    fn save_checkpoint(&mut self, covers: WalPosition) {
+        let logs = self.partitions.iter().flatten();
+        let partitions = logs.filter_map(|log| checkpoint_of(log, covers)).collect();
+        let shard = self.options.shard;
+        let checkpoint = Checkpoint {
+            shards: vec![ShardCheckpoint {
+                shard,
+                flushed: covers,
+                partitions,
+            }],
+        };
+        self.checkpointer.stage = Stage::Saving { covers };
+        self.effects.push(Effect::SaveFile {
+            file: SmallFile::Checkpoint,
+            path: self.checkpoint_path(),
+            bytes: checkpoint.encode().into(),
+        });
+    }
+
+    pub(crate) fn on_checkpoint_saved(&mut self) {
+        if let Stage::Saving { covers } = self.checkpointer.stage {
+            self.wal.on_checkpointed(covers);
+            self.checkpointer.stage = Stage::Idle;
+            self.checkpointer.saved += 1;
+            self.stats.checkpoints += 1;
+            self.drive_checkpoint();
+        }
+    }
+
+    /// Once a second or so: partitions that went quiet get their segments brought up to date, a
+    /// bounded number each time.
+    pub fn housekeep(&mut self, now: Instant) {
+        let after = self.checkpointer.cursor;
+        let mut looked_at = 0;
+        let mut quiet = Vec::new();
+        for &slot in self.dirty.range(after..).take(HOUSEKEEPING_PARTITIONS_MAX) {
+            looked_at += 1;
+            self.checkpointer.cursor = slot + 1;
+            let Some(log) = self.partition(slot) else {
+                continue;
+            };
+            if log.is_dirty() && now.since(log.last_append) >= SPILL_IDLE {
+                quiet.push(slot);
+            }
+        }
+        if looked_at < HOUSEKEEPING_PARTITIONS_MAX {
+            self.checkpointer.cursor = 0;
+        }
+        for slot in quiet {
+            self.spill(slot);
+        }
+    }
+
+    /// Lets chunks go that are beyond the tail's ceiling, and spills partitions with much in
+    /// memory.
+    pub(crate) fn make_way(&mut self) {
+        while let Some(chunk) = self.tail.surplus() {
+            let Some(slots) = self.chunk_slots.front() else {
+                return;
+            };
+            let mut held_by = Vec::new();
+            for &slot in slots {
+                if let Some(log) = self
+                    .partitions
+                    .get_mut(slot as usize)
+                    .and_then(Option::as_mut)
+                {
+                    if !log.evict(chunk) {
+                        held_by.push(slot);
+                    }
+                }
+            }
+            if !held_by.is_empty() {
+                for slot in held_by {
+                    self.spill(slot);
+                }
+                return;
+            }
+            self.chunk_slots.pop_front();
+            self.tail.retire_oldest();
+        }
+    }
+}
+
+fn checkpoint_of(log: &PartitionLog, covers: WalPosition) -> Option<PartitionCheckpoint> {
+    let point = &log.recovery;
+    Some(PartitionCheckpoint {
+        partition: log.partition,
+        topic_name: log.topic.clone(),
+        segment_base: point.segment?,
+        segment_bytes: point.bytes,
+        flushed_end: point.end_offset,
+        log_start: point.log_start,
+        covered: covers,
+        producers: producers::to_checkpoint(&point.producers),
+    })
+}

@@ -1,0 +1,153 @@
+//! What an engine wants done. The shard carries effects out in their order and brings the
+//! completions back as calls of [`Engine`](crate::Engine)'s `on_*` methods.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use klamm_model::{Offset, Timestamp, TopicPartition};
+
+use crate::api::{Reply, SharedImage, Ticket};
+
+/// One thing to do. Paths are relative to the data folder, with forward slashes.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Give this to the caller.
+    Reply {
+        /// Which caller.
+        ticket: Ticket,
+        /// What it waits for.
+        reply: Reply,
+    },
+    /// Begin a write-ahead file before anything else is written. Must be done before the next
+    /// effect is begun; the file's length is guaranteed afterwards.
+    WalBegin(WalBegin),
+    /// Write into a write-ahead file. Done in order; complete before the turn goes on.
+    WalWrite {
+        /// Number of the file.
+        file: u64,
+        /// Byte position in it.
+        at: u64,
+        /// What to write.
+        bytes: Bytes,
+    },
+    /// Write batches into a partition's segment; answered by `on_spilled`.
+    Spill(Spill),
+    /// Make a partition's segments durable; answered by `on_segments_flushed`.
+    FlushSegments {
+        /// Whose segments.
+        partition: TopicPartition,
+        /// Its folder.
+        folder: Arc<str>,
+        /// Base offsets of the segments with unflushed bytes.
+        bases: Vec<Offset>,
+    },
+    /// Replace a small file, whole and durable, then answer by `on_file_saved`.
+    SaveFile {
+        /// What it is.
+        file: SmallFile,
+        /// Where it lies.
+        path: Arc<str>,
+        /// Its whole content.
+        bytes: Bytes,
+    },
+    /// Read batches that are no longer in memory; answered by `on_cold_read`.
+    ColdRead(ColdRead),
+    /// Move a dropped partition's folder aside and delete it in the background.
+    DropFolder {
+        /// Whose folder.
+        partition: TopicPartition,
+        /// The folder.
+        folder: Arc<str>,
+    },
+    /// The metadata has a new version: hand it to every core, this one included.
+    Image(SharedImage),
+}
+
+/// A write-ahead file to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalBegin {
+    /// Number of the new file.
+    pub file: u64,
+    /// Bytes that it must have room for, head included.
+    pub length: u64,
+    /// A file that is no longer needed and becomes the new one.
+    pub recycle: Option<u64>,
+    /// The first bytes of the file.
+    pub head: Bytes,
+}
+
+/// Small files that are replaced as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmallFile {
+    /// What the segments hold, so that older write-ahead files are not needed.
+    Checkpoint,
+    /// Term and vote of the metadata quorum.
+    QuorumState,
+}
+
+/// Batches for one segment, in order.
+#[derive(Clone, Debug)]
+pub struct Spill {
+    /// Whose segment.
+    pub partition: TopicPartition,
+    /// Folder of the partition.
+    pub folder: Arc<str>,
+    /// Base offset of the segment.
+    pub segment: Offset,
+    /// Byte position where the batches go. What lies behind it is from before a crash, and void.
+    pub at: u64,
+    /// The batches.
+    pub batches: Vec<Bytes>,
+    /// New entries of the offset index.
+    pub offset_index: Bytes,
+    /// Where they go in the index file.
+    pub offset_index_at: u64,
+    /// New entries of the time index.
+    pub time_index: Bytes,
+    /// Where they go in the index file.
+    pub time_index_at: u64,
+    /// Files that a new folder needs: name and content.
+    pub new_files: Vec<(&'static str, Bytes)>,
+    /// The segment is complete: its files are flushed and closed.
+    pub complete: bool,
+    /// Offset after the last batch.
+    pub end_offset: Offset,
+}
+
+/// A read of batches from a segment file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ColdRead {
+    /// Which read; handed back.
+    pub id: u64,
+    /// Whose segment.
+    pub partition: TopicPartition,
+    /// Folder of the partition.
+    pub folder: Arc<str>,
+    /// Base offset of the segment.
+    pub segment: Offset,
+    /// Bytes of the segment that are there.
+    pub length: u64,
+    /// What to look for.
+    pub target: ColdTarget,
+    /// Offset before which the batches must begin.
+    pub end_offset: Offset,
+    /// Bytes wanted; the first batch is read whole in any case.
+    pub bytes_max: usize,
+}
+
+/// What a cold read begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColdTarget {
+    /// The batch that holds this offset, or the first after it.
+    Offset(Offset),
+    /// The first batch with a timestamp of at least this.
+    Timestamp(Timestamp),
+}
+
+/// Why a cold read gave nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ColdError {
+    /// The bytes do not match their checksum, or the device could not read them. The shard has
+    /// logged where.
+    Damaged,
+}

@@ -1,0 +1,412 @@
+//! One core's engine: its tables, and the order of a turn. Owns everything the core owns; events
+//! in by method, effects out by [`Engine::take_effects`].
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use klamm_metadata::{ConfigMap, Image};
+use klamm_model::{Instant, NodeId, Offset, ShardId, TopicPartition};
+use klamm_records::compress::Scratch;
+use klamm_records::wal::WalPosition;
+use klamm_replica::ProducerLimits;
+
+use crate::api::{Call, Now, Reply, SharedImage, Ticket};
+use crate::append::PendingBatch;
+use crate::boot::RecoveredPartition;
+use crate::checkpoint::Checkpointer;
+use crate::effects::{Effect, SmallFile};
+use crate::partition::PartitionLog;
+use crate::quorum::QuorumHost;
+use crate::read::ColdReads;
+use crate::tail::Tail;
+use crate::waiters::{ParkedAppends, Slot, Watches};
+use crate::wal::{Wal, WalOptions};
+
+/// What an engine is told at its start.
+#[derive(Debug)]
+pub struct EngineOptions {
+    /// Which core this is.
+    pub shard: ShardId,
+    /// How many there are.
+    pub shards: u16,
+    /// This node.
+    pub node: NodeId,
+    /// Bytes of memory for the newest batches.
+    pub tail_bytes: usize,
+    /// The write-ahead log.
+    pub wal: WalOptions,
+    /// Ceilings and expiry of producer state.
+    pub producers: ProducerLimits,
+    /// The broker's file as far as it sets defaults for topics.
+    pub broker_file: ConfigMap,
+}
+
+/// Counters of one core since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// Batches that were appended.
+    pub batches_appended: u64,
+    /// Records in them.
+    pub records_appended: u64,
+    /// Bytes of them.
+    pub bytes_appended: u64,
+    /// Batches that were refused.
+    pub batches_refused: u64,
+    /// Bytes handed to readers from memory.
+    pub bytes_read: u64,
+    /// Reads that had to go to segment files.
+    pub cold_reads: u64,
+    /// Portions handed to segment files.
+    pub spills: u64,
+    /// Checkpoints saved.
+    pub checkpoints: u64,
+}
+
+/// Gauges of one core, computed when asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineGauges {
+    /// Partitions on this core.
+    pub partitions: u64,
+    /// Segments of all of them.
+    pub segments: u64,
+    /// Bytes of all segments.
+    pub log_bytes: u64,
+    /// Bytes of memory in the tail.
+    pub tail_bytes: u64,
+    /// Bytes that a restart would read.
+    pub wal_backlog: u64,
+    /// Bytes that are appended but not durable.
+    pub bytes_not_durable: u64,
+    /// Appends that wait.
+    pub parked_appends: u64,
+    /// Readers that wait.
+    pub parked_reads: u64,
+}
+
+/// Batches in the order of their write-ahead entries, waiting to be written and flushed.
+#[derive(Debug, Default)]
+pub(crate) struct Commits {
+    unwritten: VecDeque<(WalPosition, Slot, Offset)>,
+    unflushed: VecDeque<(WalPosition, Slot, Offset)>,
+}
+
+impl Commits {
+    pub(crate) fn push(&mut self, wal_end: WalPosition, slot: Slot, end_offset: Offset) {
+        self.unwritten.push_back((wal_end, slot, end_offset));
+        self.unflushed.push_back((wal_end, slot, end_offset));
+    }
+
+    /// Nothing of this slot is waited for any more.
+    pub(crate) fn forget(&mut self, slot: Slot) {
+        self.unwritten.retain(|&(_, other, _)| other != slot);
+        self.unflushed.retain(|&(_, other, _)| other != slot);
+    }
+
+    fn pop(
+        queue: &mut VecDeque<(WalPosition, Slot, Offset)>,
+        position: WalPosition,
+    ) -> Option<(Slot, Offset)> {
+        queue
+            .front()
+            .filter(|&&(wal_end, ..)| wal_end <= position)?;
+        queue
+            .pop_front()
+            .map(|(_, slot, end_offset)| (slot, end_offset))
+    }
+}
+
+/// All state of one core.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) options: EngineOptions,
+    pub(crate) image: SharedImage,
+    pub(crate) slots: BTreeMap<TopicPartition, Slot>,
+    pub(crate) partitions: Vec<Option<PartitionLog>>,
+    pub(crate) free: Vec<Slot>,
+    pub(crate) tail: Tail,
+    pub(crate) wal: Wal,
+    /// Placed since the last seal.
+    pub(crate) pending: Vec<PendingBatch>,
+    pub(crate) commits: Commits,
+    /// For each chunk of the tail, oldest first, the partitions with batches in it.
+    pub(crate) chunk_slots: VecDeque<BTreeSet<Slot>>,
+    pub(crate) parked: ParkedAppends,
+    pub(crate) watches: Watches,
+    pub(crate) cold: ColdReads,
+    /// Partitions whose segments are behind the log's end, durably.
+    pub(crate) dirty: BTreeSet<Slot>,
+    pub(crate) checkpointer: Checkpointer,
+    pub(crate) quorum: Option<QuorumHost>,
+    /// Partitions found at boot that wait to be claimed by the image.
+    pub(crate) recovered: BTreeMap<TopicPartition, RecoveredPartition>,
+    pub(crate) generation: u64,
+    pub(crate) scratch: Scratch,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) stats: EngineStats,
+}
+
+impl Engine {
+    /// An engine with what boot found for it.
+    #[must_use]
+    pub fn new(
+        options: EngineOptions,
+        recovered: BTreeMap<TopicPartition, RecoveredPartition>,
+    ) -> Self {
+        Self {
+            tail: Tail::new(options.tail_bytes),
+            wal: Wal::new(options.wal.clone()),
+            generation: 1,
+            options,
+            image: Image::default(),
+            slots: BTreeMap::new(),
+            partitions: Vec::new(),
+            free: Vec::new(),
+            pending: Vec::new(),
+            commits: Commits::default(),
+            chunk_slots: VecDeque::new(),
+            parked: ParkedAppends::default(),
+            watches: Watches::default(),
+            cold: ColdReads::default(),
+            dirty: BTreeSet::new(),
+            checkpointer: Checkpointer::default(),
+            quorum: None,
+            recovered,
+            scratch: Scratch::default(),
+            effects: Vec::new(),
+            stats: EngineStats::default(),
+        }
+    }
+
+    /// Takes a call of any kind.
+    pub fn call(&mut self, now: Now, ticket: Ticket, call: Call) {
+        match call {
+            Call::Append(call) => self.append(now, ticket, &call),
+            Call::Read(call) => self.read(ticket, &call),
+            Call::Watch(call) => self.watch(ticket, &call),
+            Call::Offsets(call) => self.offsets(ticket, &call),
+            Call::Control(command) => self.control(now, ticket, command),
+        }
+    }
+
+    /// Everything to do since the last call, in order.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// Like [`take_effects`](Self::take_effects), into a vector that is used again.
+    pub fn swap_effects(&mut self, into: &mut Vec<Effect>) {
+        assert!(
+            into.is_empty(),
+            "effects of the last turn are carried out first"
+        );
+        std::mem::swap(into, &mut self.effects);
+    }
+
+    /// Ends the collecting part of a turn: what was placed becomes one write, readers that are due
+    /// are told, and segments are brought forward where that is due.
+    pub fn end_turn(&mut self, now: Now) {
+        self.seal();
+        self.release_watches(now.instant);
+        self.make_way();
+        self.drive_checkpoint();
+    }
+
+    /// True if a turn would do something now.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.pending.is_empty() || !self.effects.is_empty() || self.watches.any_due()
+    }
+
+    /// True if [`housekeep`](Self::housekeep) has something to look at.
+    #[must_use]
+    pub fn wants_housekeeping(&self) -> bool {
+        self.wal.flushed() < self.wal.end()
+            || self
+                .dirty
+                .iter()
+                .any(|&slot| self.partition(slot).is_some_and(PartitionLog::is_dirty))
+    }
+
+    /// A small file was replaced.
+    pub fn on_file_saved(&mut self, file: SmallFile) {
+        match file {
+            SmallFile::Checkpoint => self.on_checkpoint_saved(),
+            SmallFile::QuorumState => self.on_quorum_state_saved(),
+        }
+    }
+
+    /// When [`end_turn`](Self::end_turn) must run even if nothing happens.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.watches.next_deadline()
+    }
+
+    /// The kernel has every write of the effects taken so far.
+    pub fn on_wal_written(&mut self) {
+        let position = WalPosition(self.wal.end().0 - self.tail.unsealed() as u64);
+        self.wal.on_written(position);
+        while let Some((slot, end_offset)) = Commits::pop(&mut self.commits.unwritten, position) {
+            self.advance(slot, |log| {
+                log.leader.on_written(log.leader.generation(), end_offset)
+            });
+        }
+    }
+
+    /// End of what the kernel has; what the next flush covers.
+    #[must_use]
+    pub const fn wal_written(&self) -> WalPosition {
+        self.wal.written()
+    }
+
+    /// The file that a flush must cover: the one that takes entries. Older files were flushed
+    /// when the next was begun.
+    #[must_use]
+    pub fn wal_flush_wanted(&self) -> FlushWanted {
+        if self.wal.flushed() >= self.wal.written() {
+            return FlushWanted::No;
+        }
+        if self.flushed_class_waits() {
+            FlushWanted::Now
+        } else {
+            FlushWanted::Sometime
+        }
+    }
+
+    fn flushed_class_waits(&self) -> bool {
+        self.commits.unflushed.iter().any(|&(_, slot, _)| {
+            self.partition(slot)
+                .is_some_and(|log| log.leader.durability() == klamm_model::Durability::Flushed)
+        })
+    }
+
+    /// Everything before `position` is durable.
+    pub fn on_wal_flushed(&mut self, position: WalPosition) {
+        self.wal.on_flushed(position);
+        while let Some((slot, end_offset)) = Commits::pop(&mut self.commits.unflushed, position) {
+            self.advance(slot, |log| {
+                log.leader.on_flushed(log.leader.generation(), end_offset)
+            });
+        }
+        self.drive_quorum();
+    }
+
+    /// Lets a leader's positions move and releases who waited for that.
+    pub(crate) fn advance(
+        &mut self,
+        slot: Slot,
+        step: impl FnOnce(&mut PartitionLog) -> Option<klamm_replica::Advance>,
+    ) {
+        let Some(log) = self
+            .partitions
+            .get_mut(slot as usize)
+            .and_then(Option::as_mut)
+        else {
+            return;
+        };
+        let before = log.leader.cursors().high_watermark;
+        if step(log).is_none() {
+            return;
+        }
+        let high_watermark = log.leader.cursors().high_watermark;
+        if high_watermark == before {
+            return;
+        }
+        if !log.watches.is_empty() {
+            let bytes: usize = log
+                .tail
+                .iter()
+                .rev()
+                .skip_while(|batch| batch.end_offset > high_watermark)
+                .take_while(|batch| batch.base_offset >= before)
+                .map(|batch| batch.bytes.len())
+                .sum();
+            for &id in &log.watches {
+                self.watches.advance(id, bytes);
+            }
+        }
+        while let Some(waiter) = log.append_waiters.pop_committed(high_watermark) {
+            if let Some((ticket, outcomes)) = self.parked.settle(waiter.call, waiter.place, None) {
+                self.effects.push(Effect::Reply {
+                    ticket,
+                    reply: Reply::Append(outcomes),
+                });
+            }
+        }
+    }
+
+    fn release_watches(&mut self, now: Instant) {
+        for (id, ticket, slots) in self.watches.release(now) {
+            self.forget_watch(id, &slots);
+            self.effects.push(Effect::Reply {
+                ticket,
+                reply: Reply::Watch,
+            });
+        }
+    }
+
+    /// Counters since the start.
+    #[must_use]
+    pub const fn stats(&self) -> EngineStats {
+        self.stats
+    }
+
+    /// What is held now. Walks all partitions.
+    #[must_use]
+    pub fn gauges(&self) -> EngineGauges {
+        let mut gauges = EngineGauges {
+            tail_bytes: self.tail.bytes() as u64,
+            wal_backlog: self.wal.backlog(),
+            bytes_not_durable: self.wal.end().0 - self.wal.flushed().0,
+            parked_appends: self.parked.len() as u64,
+            parked_reads: (self.watches.len() + self.cold.len()) as u64,
+            ..EngineGauges::default()
+        };
+        for log in self.partitions.iter().flatten() {
+            gauges.partitions += 1;
+            gauges.segments += log.segments.len() as u64;
+            gauges.log_bytes += log.segments.bytes();
+        }
+        gauges
+    }
+
+    /// The metadata as this core sees it.
+    #[must_use]
+    pub const fn image(&self) -> &SharedImage {
+        &self.image
+    }
+
+    pub(crate) fn slot_of(&self, partition: TopicPartition) -> Option<Slot> {
+        self.slots.get(&partition).copied()
+    }
+
+    pub(crate) fn partition(&self, slot: Slot) -> Option<&PartitionLog> {
+        self.partitions.get(slot as usize).and_then(Option::as_ref)
+    }
+
+    pub(crate) fn partition_mut(&mut self, slot: Slot) -> Option<&mut PartitionLog> {
+        self.partitions
+            .get_mut(slot as usize)
+            .and_then(Option::as_mut)
+    }
+
+    /// The bytes of a batch that lies in the tail, for tests and the quorum host.
+    #[must_use]
+    pub fn tail_batches(&self, partition: TopicPartition) -> Vec<Bytes> {
+        let log = self
+            .slot_of(partition)
+            .and_then(|slot| self.partition(slot));
+        log.map(|log| log.tail.iter().map(|batch| batch.bytes.clone()).collect())
+            .unwrap_or_default()
+    }
+}
+
+/// Whether the write-ahead log should be flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushWanted {
+    /// Everything is durable.
+    No,
+    /// Somebody waits for it.
+    Now,
+    /// Nobody waits; within a second or so.
+    Sometime,
+}

@@ -1,0 +1,325 @@
+//! One partition of this core: its leader machine, the batches that are still in memory, its
+//! segments, and how far they are on disk.
+//!
+//! ```text
+//!  log start          spilled            committed        log end
+//!  |  segments only   |  segments + tail  |   tail only    |
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use klamm_model::{
+    IsolationLevel, LeaderEpoch, Offset, Timestamp, TopicConfig, TopicName, TopicPartition,
+};
+use klamm_records::segment;
+use klamm_records::wal::WalPosition;
+use klamm_replica::{Leader, ProducersSnapshot};
+
+use crate::api::ReadPositions;
+use crate::effects::Spill;
+use crate::segments::Segments;
+use crate::waiters::AppendWaiters;
+
+/// Batches for a spill are handed out in portions of about this many bytes.
+const SPILL_BYTES_MAX: usize = 4 << 20;
+
+/// A batch that lies in the tail.
+#[derive(Debug)]
+pub(crate) struct TailBatch {
+    pub(crate) base_offset: Offset,
+    pub(crate) end_offset: Offset,
+    pub(crate) max_timestamp: Timestamp,
+    /// Number of the chunk that holds it.
+    pub(crate) chunk: u64,
+    /// Base offset of the segment it belongs to, and its byte position there.
+    pub(crate) segment: Offset,
+    pub(crate) position: u64,
+    /// End of its entry in the write-ahead log.
+    pub(crate) wal_end: WalPosition,
+    pub(crate) bytes: Bytes,
+}
+
+/// How far a partition's segments are durable, with everything that a restart needs to go on from
+/// there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RecoveryPoint {
+    /// Base offset of the segment that is written to, if any.
+    pub(crate) segment: Option<Offset>,
+    /// Bytes of that segment.
+    pub(crate) bytes: u64,
+    /// Offset after the last durable batch.
+    pub(crate) end_offset: Offset,
+    pub(crate) log_start: Offset,
+    pub(crate) producers: ProducersSnapshot,
+}
+
+/// One partition led by this core.
+#[derive(Debug)]
+pub(crate) struct PartitionLog {
+    pub(crate) partition: TopicPartition,
+    pub(crate) topic: TopicName,
+    pub(crate) folder: Arc<str>,
+    pub(crate) config: Arc<TopicConfig>,
+    pub(crate) leader: Leader,
+    pub(crate) tail: VecDeque<TailBatch>,
+    pub(crate) segments: Segments,
+    /// Offset after the last batch that was handed to a spill.
+    pub(crate) spill_requested: Offset,
+    /// Offset after the last batch that lies in a segment file.
+    pub(crate) spilled: Offset,
+    /// Segments with bytes that no flush has covered.
+    pub(crate) unflushed: Vec<Offset>,
+    /// Durable state.
+    pub(crate) recovery: RecoveryPoint,
+    /// What becomes durable with the checkpoint under way.
+    pub(crate) recovery_next: Option<RecoveryPoint>,
+    /// The folder holds the small files that Kafka's tools expect.
+    pub(crate) folder_made: bool,
+    pub(crate) append_waiters: AppendWaiters,
+    /// Ids of the watches on this partition.
+    pub(crate) watches: Vec<u64>,
+    /// When something was last appended.
+    pub(crate) last_append: klamm_model::Instant,
+}
+
+/// Where a read must go.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum ReadPlace {
+    /// Nothing to read yet.
+    Nothing,
+    /// The batches are in memory.
+    Tail,
+    /// The batches are in the segment with this base offset; they end at the second.
+    Segment {
+        base: Offset,
+        length: u64,
+        end: Offset,
+    },
+}
+
+impl PartitionLog {
+    pub(crate) fn positions(&self) -> ReadPositions {
+        let cursors = self.leader.cursors();
+        ReadPositions {
+            high_watermark: cursors.high_watermark,
+            last_stable: cursors.last_stable,
+            log_start: cursors.log_start,
+        }
+    }
+
+    /// True if some batch is not yet in a segment file.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.spilled < self.leader.cursors().log_end
+    }
+
+    /// True if some batch is not yet durable in a segment file.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.recovery.end_offset < self.leader.cursors().log_end
+    }
+
+    /// Bytes in memory that were not handed to a spill.
+    pub(crate) fn spill_backlog(&self) -> usize {
+        self.tail
+            .iter()
+            .rev()
+            .take_while(|batch| batch.base_offset >= self.spill_requested)
+            .map(|batch| batch.bytes.len())
+            .sum()
+    }
+
+    /// Where the batch at `offset` lies.
+    pub(crate) fn place_of(&self, offset: Offset, end: Offset) -> ReadPlace {
+        if offset >= end {
+            return ReadPlace::Nothing;
+        }
+        if self
+            .tail
+            .front()
+            .is_some_and(|first| first.base_offset <= offset)
+        {
+            return ReadPlace::Tail;
+        }
+        let Some((segment, next)) = self.segments.holding(offset) else {
+            return self.oldest_from(end);
+        };
+        let spilled = next.unwrap_or(self.spilled).min(self.spilled);
+        ReadPlace::Segment {
+            base: segment.base,
+            length: segment.bytes,
+            end: spilled.min(end),
+        }
+    }
+
+    fn oldest_from(&self, end: Offset) -> ReadPlace {
+        match self.segments.iter().next() {
+            Some(segment) if segment.base < end => ReadPlace::Segment {
+                base: segment.base,
+                length: segment.bytes,
+                end,
+            },
+            _ => ReadPlace::Nothing,
+        }
+    }
+
+    /// Gathers whole batches from the tail, from the one that holds `offset` up to `end`.
+    pub(crate) fn read_tail(
+        &self,
+        offset: Offset,
+        end: Offset,
+        bytes_max: usize,
+        whole_first: bool,
+        out: &mut Vec<Bytes>,
+    ) -> usize {
+        let first = self
+            .tail
+            .partition_point(|batch| batch.end_offset <= offset);
+        let mut total = 0;
+        for batch in self.tail.range(first..) {
+            let fits = total + batch.bytes.len() <= bytes_max;
+            if batch.end_offset > end || !(fits || (whole_first && total == 0)) {
+                break;
+            }
+            total += batch.bytes.len();
+            out.push(batch.bytes.clone());
+        }
+        total
+    }
+
+    /// Bytes that a reader at `offset` could get; counts only what is in memory, and treats
+    /// anything older as plenty.
+    pub(crate) fn readable_bytes(&self, offset: Offset, isolation: IsolationLevel) -> usize {
+        let end = self.leader.readable_end(isolation);
+        match self.place_of(offset, end) {
+            ReadPlace::Nothing => 0,
+            ReadPlace::Segment { .. } => usize::MAX / 4,
+            ReadPlace::Tail => {
+                let first = self
+                    .tail
+                    .partition_point(|batch| batch.end_offset <= offset);
+                self.tail
+                    .range(first..)
+                    .take_while(|batch| batch.end_offset <= end)
+                    .map(|batch| batch.bytes.len())
+                    .sum()
+            }
+        }
+    }
+
+    /// The next portion for the segment files, if something waits and no portion is under way.
+    pub(crate) fn next_spill(&mut self) -> Option<Spill> {
+        if self.spill_requested != self.spilled {
+            return None;
+        }
+        let first = self
+            .tail
+            .partition_point(|batch| batch.end_offset <= self.spilled);
+        let head = self.tail.get(first)?;
+        let (segment_base, at) = (head.segment, head.position);
+        let mut batches = Vec::new();
+        let mut bytes = 0;
+        let mut end_offset = self.spilled;
+        for batch in self.tail.range(first..) {
+            if batch.segment != segment_base || bytes >= SPILL_BYTES_MAX {
+                break;
+            }
+            bytes += batch.bytes.len();
+            end_offset = batch.end_offset;
+            batches.push(batch.bytes.clone());
+        }
+        self.spill_requested = end_offset;
+        let active = self.segments.active().map(|segment| segment.base);
+        let rolled = active != Some(segment_base);
+        let folder_made = std::mem::replace(&mut self.folder_made, true);
+        let new_files = if folder_made {
+            Vec::new()
+        } else {
+            self.small_files()
+        };
+        let segment = self
+            .segments
+            .get_mut(segment_base)
+            .expect("a batch lies in a known segment");
+        // A portion of a closed segment completes it when it reaches the segment's last byte.
+        let complete = rolled && at + bytes as u64 == segment.bytes;
+        if complete {
+            segment.close_index();
+        }
+        let ((offset_index, offset_index_at), (time_index, time_index_at)) =
+            segment.index_pending.take();
+        if complete {
+            self.unflushed.retain(|&base| base != segment_base);
+        } else if !self.unflushed.contains(&segment_base) {
+            self.unflushed.push(segment_base);
+        }
+        Some(Spill {
+            partition: self.partition,
+            folder: Arc::clone(&self.folder),
+            segment: segment_base,
+            at,
+            batches,
+            offset_index,
+            offset_index_at,
+            time_index,
+            time_index_at,
+            new_files,
+            complete,
+            end_offset,
+        })
+    }
+
+    fn small_files(&self) -> Vec<(&'static str, Bytes)> {
+        let metadata = segment::format_partition_metadata(self.partition.topic);
+        let epochs: Vec<_> = self
+            .leader
+            .epochs()
+            .entries()
+            .iter()
+            .map(|entry| segment::EpochStart {
+                epoch: entry.leader_epoch,
+                start: entry.start,
+            })
+            .collect();
+        vec![
+            (segment::PARTITION_METADATA_FILE, metadata.into()),
+            (
+                segment::LEADER_EPOCH_FILE,
+                segment::format_leader_epochs(&epochs).into(),
+            ),
+        ]
+    }
+
+    /// What will be durable once everything up to the log's end is spilled and flushed.
+    pub(crate) fn recovery_point(&self) -> RecoveryPoint {
+        let cursors = self.leader.cursors();
+        let active = self.segments.active();
+        RecoveryPoint {
+            segment: active.map(|segment| segment.base),
+            bytes: active.map_or(0, |segment| segment.bytes),
+            end_offset: cursors.log_end,
+            log_start: cursors.log_start,
+            producers: self.leader.producers().snapshot(),
+        }
+    }
+
+    /// Drops the batches of a chunk that leaves the memory. False if one of them is not yet in a
+    /// segment file, so that the chunk must stay.
+    pub(crate) fn evict(&mut self, chunk: u64) -> bool {
+        while let Some(first) = self.tail.front() {
+            if first.chunk > chunk {
+                return true;
+            }
+            if first.end_offset > self.spilled {
+                return false;
+            }
+            self.tail.pop_front();
+        }
+        true
+    }
+
+    /// Leader epoch of the record at `offset`.
+    pub(crate) fn leader_epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.leader.epochs().leader_epoch_at(offset)
+    }
+}

@@ -1,0 +1,326 @@
+//! Host of the metadata quorum on core 0: Raft decides what is committed, the controller decides
+//! what to propose, and the log is the partition `__cluster_metadata-0`, appended to like any other
+//! (walk "CreateTopics", steps 4 to 7).
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use klamm_metadata::{BrokerDefaults, Command, Controller, Image, Moment, Reply, record};
+use klamm_model::{
+    Durability, LeaderEpoch, MetadataOffset, Offset, Timestamp, TopicConfig, TopicPartition,
+};
+use klamm_raftlog::{
+    Append, Config, Entry, HardState, Index, IndexRange, NodeId, Payload, Raft, RecoverError,
+    Recovered, Role, VoterSet,
+};
+use klamm_records::batch::{self, BatchBuilder, BatchOptions};
+use klamm_replica::{Admission, AppendOrigin};
+
+use crate::api::{self, Now, Ticket};
+use crate::boot::{QuorumBoot, RecoveredPartition};
+use crate::effects::{Effect, SmallFile};
+use crate::engine::Engine;
+use crate::quorum_log::{self, QUORUM_STATE_PATH};
+use crate::waiters::Slot;
+
+/// The quorum as core 0 hosts it.
+#[derive(Debug)]
+pub(crate) struct QuorumHost {
+    raft: Raft,
+    /// Present while this node leads the quorum.
+    controller: Option<Controller>,
+    defaults: BrokerDefaults,
+    /// The metadata as committed.
+    published: Image,
+    slot: Slot,
+    /// Appended and not yet durable: end of the entries in the partition, and what Raft is to be
+    /// told then.
+    unflushed: VecDeque<(Offset, Append)>,
+    /// The hard state being written.
+    saving: VecDeque<HardState>,
+    /// Replies that wait for an index to be committed.
+    held: VecDeque<(Index, Ticket, Reply)>,
+    /// Commands that came before this node led.
+    waiting: VecDeque<(Ticket, Command)>,
+    /// Last index proposed.
+    proposed: Index,
+    /// State of the source of topic ids.
+    seed: u128,
+    now: Now,
+}
+
+impl Engine {
+    /// Makes this core the host of the quorum.
+    ///
+    /// # Errors
+    /// The log found on disk is none that Raft wrote.
+    pub fn host_quorum(
+        &mut self,
+        now: Now,
+        boot: QuorumBoot,
+        log: RecoveredPartition,
+        defaults: BrokerDefaults,
+        seed: u128,
+    ) -> Result<(), RecoverError> {
+        let me = NodeId(self.options.node.0);
+        let recovered = Recovered {
+            hard_state: boot.hard_state,
+            snapshot: None,
+            first_voters: VoterSet::new([me]),
+            entries: boot.entries,
+        };
+        let config = Config::new(me, seed as u64);
+        let raft = Raft::new(config, recovered, klamm_raftlog::Instant(now.instant.0))?;
+        let topic = TopicConfig {
+            durability: Durability::Flushed,
+            ..TopicConfig::default()
+        };
+        let slot = self.open(
+            TopicPartition::METADATA,
+            log,
+            LeaderEpoch(0),
+            Arc::new(topic),
+        );
+        let proposed = raft.last().index;
+        self.quorum = Some(QuorumHost {
+            raft,
+            controller: None,
+            defaults,
+            published: Image::default(),
+            slot,
+            unflushed: VecDeque::new(),
+            saving: VecDeque::new(),
+            held: VecDeque::new(),
+            waiting: VecDeque::new(),
+            proposed,
+            seed,
+            now,
+        });
+        self.drive_quorum();
+        Ok(())
+    }
+
+    /// True once this node decides about the metadata.
+    #[must_use]
+    pub fn leads_quorum(&self) -> bool {
+        self.quorum
+            .as_ref()
+            .is_some_and(|host| host.controller.is_some())
+    }
+
+    /// Decides a command; the reply leaves when everything it rests on is committed.
+    pub fn control(&mut self, now: Now, ticket: Ticket, command: Command) {
+        let Some(host) = &mut self.quorum else {
+            unreachable!("control calls go to the core that hosts the quorum");
+        };
+        host.now = now;
+        host.raft.tick(klamm_raftlog::Instant(now.instant.0));
+        host.waiting.push_back((ticket, command));
+        self.drive_quorum();
+    }
+
+    /// Lets the quorum go as far as it goes without waiting.
+    pub(crate) fn drive_quorum(&mut self) {
+        // Taken out, because its entries go through this engine's own append path.
+        let Some(mut host) = self.quorum.take() else {
+            return;
+        };
+        loop {
+            self.report_flushed(&mut host);
+            host.decide_waiting();
+            let ready = host.raft.ready();
+            if ready.is_empty() {
+                break;
+            }
+            if let Some(state) = ready.hard_state {
+                host.saving.push_back(state);
+                self.effects.push(Effect::SaveFile {
+                    file: SmallFile::QuorumState,
+                    path: QUORUM_STATE_PATH.into(),
+                    bytes: quorum_log::format_state(state).into(),
+                });
+            }
+            if let Some(append) = ready.append {
+                self.append_entries(&mut host, append);
+            }
+            if let Some(committed) = ready.committed {
+                self.publish(&mut host, committed);
+            }
+            if let Some(change) = ready.role {
+                host.controller = (change.role == Role::Leader)
+                    .then(|| Controller::resume(host.published.clone(), host.defaults.clone()));
+            }
+        }
+        self.release_held(&mut host);
+        self.quorum = Some(host);
+    }
+
+    pub(crate) fn on_quorum_state_saved(&mut self) {
+        if let Some(host) = &mut self.quorum {
+            if let Some(state) = host.saving.pop_front() {
+                host.raft.on_vote_flushed(state);
+            }
+        }
+        self.drive_quorum();
+    }
+
+    /// Appends Raft's entries to the partition, one batch each, so that index and offset keep step.
+    fn append_entries(&mut self, host: &mut QuorumHost, append: Append) {
+        let mut end = Offset::ZERO;
+        for entry in &append.entries {
+            let epoch = quorum_log::epoch_of(entry.term);
+            let (key, value) = quorum_log::encode_entry(&entry.payload);
+            let options = BatchOptions {
+                leader_epoch: epoch,
+                ..BatchOptions::default()
+            };
+            let mut builder = BatchBuilder::new(options);
+            builder.append(Timestamp(host.now.wall.0), Some(&key), Some(&value), &[]);
+            let bytes = builder
+                .build()
+                .expect("the controller's payloads are bounded");
+            let header = batch::read(&bytes).expect("a built batch is a batch");
+            if let Some(log) = self.partition_mut(host.slot) {
+                log.leader.begin_reign(epoch);
+            }
+            let origin = AppendOrigin::Coordinator(epoch);
+            let admission = self.admit(host.slot, host.now, &header, origin);
+            let Ok(Admission::Append(placed)) = admission else {
+                panic!(
+                    "the quorum's own log refused entry {:?}: {admission:?}",
+                    entry.index
+                );
+            };
+            assert_eq!(
+                placed.base_offset,
+                quorum_log::offset_of(entry.index),
+                "index and offset keep step"
+            );
+            self.place(
+                host.slot,
+                host.now,
+                &bytes,
+                placed,
+                &header,
+                placed.base_offset,
+                |_| {},
+            );
+            end = placed.end;
+        }
+        host.unflushed.push_back((end, append));
+    }
+
+    /// Tells Raft what has become durable.
+    fn report_flushed(&self, host: &mut QuorumHost) {
+        let Some(log) = self.partition(host.slot) else {
+            return;
+        };
+        let flushed = log.leader.cursors().flushed;
+        while let Some((end, append)) = host.unflushed.front() {
+            if *end > flushed {
+                break;
+            }
+            host.raft.on_flushed(append.last(), append.generation);
+            host.unflushed.pop_front();
+        }
+    }
+
+    /// Replays what was committed into the published image, and hands that out.
+    fn publish(&mut self, host: &mut QuorumHost, committed: IndexRange) {
+        let before = host.published.clone();
+        for index in committed.iter() {
+            let Some(entry) = host.raft.entry(index) else {
+                continue;
+            };
+            let position = MetadataOffset(quorum_log::offset_of(index).0);
+            if let Payload::Data(payload) = &entry.payload {
+                replay(&mut host.published, position, payload);
+            }
+            host.published.advance(position);
+        }
+        if !before.is_same(&host.published) {
+            let image = host.published.clone();
+            self.on_image(&image);
+            self.effects.push(Effect::Image(image));
+        }
+    }
+
+    /// Lets the replies go whose decisions rest only on what is committed.
+    fn release_held(&mut self, host: &mut QuorumHost) {
+        let committed = host.raft.commit_index();
+        while let Some((_, ticket, reply)) =
+            host.held.pop_front_if(|(index, ..)| *index <= committed)
+        {
+            self.effects.push(Effect::Reply {
+                ticket,
+                reply: api::Reply::Control(reply),
+            });
+        }
+    }
+}
+
+impl QuorumHost {
+    fn decide_waiting(&mut self) {
+        while let Some(controller) = &mut self.controller {
+            let Some((ticket, command)) = self.waiting.pop_front() else {
+                return;
+            };
+            self.seed = self
+                .seed
+                .wrapping_mul(0x2360_ed05_1fc6_5da4_4385_df64_9fcc_f645)
+                ^ u128::from(self.now.instant.0);
+            let moment = Moment {
+                now: self.now.instant,
+                wall: self.now.wall,
+                seed: self.seed,
+            };
+            let decision = controller.decide(moment, command.clone());
+            if !decision.records.is_empty() {
+                let payload = record::encode(&decision.records);
+                match self.raft.propose(vec![payload]) {
+                    Ok(range) => {
+                        self.proposed = range.last;
+                        let position = MetadataOffset(quorum_log::offset_of(range.last).0);
+                        controller
+                            .replay_all(position, &decision.records)
+                            .expect("the controller's own records fit its image");
+                    }
+                    Err(_) => {
+                        // Too much is uncommitted, or leadership just ended: decided again later.
+                        self.waiting.push_front((ticket, command));
+                        return;
+                    }
+                }
+            }
+            self.held.push_back((self.proposed, ticket, decision.reply));
+        }
+    }
+}
+
+fn replay(image: &mut Image, position: MetadataOffset, payload: &Bytes) {
+    let records = record::decode(payload).expect("boot and the controller have checked payloads");
+    for record in &records {
+        image
+            .replay(position, record)
+            .expect("committed records fit the image");
+    }
+}
+
+/// The entries of the quorum's log as boot found them, replayed into an image, committed or not:
+/// only good for finding the names of topics.
+pub(crate) fn image_of(entries: &[Entry]) -> Result<Image, String> {
+    let mut image = Image::default();
+    for entry in entries {
+        let position = MetadataOffset(quorum_log::offset_of(entry.index).0);
+        if let Payload::Data(payload) = &entry.payload {
+            let records = record::decode(payload).map_err(|error| error.to_string())?;
+            for record in &records {
+                image
+                    .replay(position, record)
+                    .map_err(|error| error.to_string())?;
+            }
+        }
+    }
+    Ok(image)
+}

@@ -1,0 +1,474 @@
+//! Reading: from the tail at once, from segments through cold reads, and the long poll's watches
+//! (walk "Fetch", steps 4 to 6).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use klamm_model::{IsolationLevel, LeaderEpoch, Offset, Timestamp};
+use klamm_records::batch;
+use klamm_records::compress::Scratch;
+use klamm_replica::LeaderEpochRefused;
+
+use crate::api::{
+    EpochEnd, OffsetFound, OffsetOutcome, OffsetPosition, OffsetQuestion, OffsetsCall, ReadCall,
+    ReadError, ReadOutcome, ReadPartition, Reply, Ticket, WatchCall,
+};
+use crate::effects::{ColdError, ColdRead, ColdTarget, Effect};
+use crate::engine::Engine;
+use crate::partition::{PartitionLog, ReadPlace};
+use crate::waiters::Slot;
+
+/// Calls that wait for bytes from segment files.
+#[derive(Debug, Default)]
+pub(crate) struct ColdReads {
+    reads: BTreeMap<u64, ColdPart>,
+    calls: BTreeMap<u64, ColdCall>,
+    next_read: u64,
+    next_call: u64,
+}
+
+#[derive(Debug)]
+struct ColdPart {
+    call: u64,
+    place: usize,
+    slot: Slot,
+    kind: ColdKind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum ColdKind {
+    Records,
+    Timestamp { at: Timestamp, end: Offset },
+}
+
+#[derive(Debug)]
+struct ColdCall {
+    ticket: Ticket,
+    waiting: usize,
+    answer: ColdAnswer,
+}
+
+#[derive(Debug)]
+enum ColdAnswer {
+    Read(Vec<ReadOutcome>),
+    Offsets(Vec<OffsetOutcome>),
+}
+
+impl ColdAnswer {
+    fn into_reply(self) -> Reply {
+        match self {
+            Self::Read(outcomes) => Reply::Read(outcomes),
+            Self::Offsets(outcomes) => Reply::Offsets(outcomes),
+        }
+    }
+}
+
+impl ColdReads {
+    /// Calls that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.calls.len()
+    }
+}
+
+/// A cold read that a call needs: its place in the call, the partition, and the read itself.
+struct Wanted {
+    place: usize,
+    slot: Slot,
+    kind: ColdKind,
+    read: ColdRead,
+}
+
+impl Engine {
+    /// Reads what is there now. Answered in this turn unless bytes must come from disk.
+    pub fn read(&mut self, ticket: Ticket, call: &ReadCall) {
+        let mut outcomes = Vec::with_capacity(call.partitions.len());
+        let mut wanted = Vec::new();
+        let mut budget = call.bytes_max;
+        let mut whole_first = call.whole_first;
+        for (place, part) in call.partitions.iter().enumerate() {
+            let Some(slot) = self.slot_of(part.partition) else {
+                outcomes.push(ReadOutcome::failed(ReadError::UnknownPartition, None));
+                continue;
+            };
+            let log = self.partitions[slot as usize]
+                .as_ref()
+                .expect("a mapped slot is taken");
+            let mut outcome = check_position(log, part, call.isolation);
+            if outcome.error.is_none() && outcome.diverging.is_none() {
+                let limit = part.bytes_max.min(budget);
+                let end = log.leader.readable_end(call.isolation);
+                match log.place_of(part.offset, end) {
+                    ReadPlace::Nothing => {}
+                    ReadPlace::Tail => {
+                        let got = log.read_tail(
+                            part.offset,
+                            end,
+                            limit,
+                            whole_first,
+                            &mut outcome.records,
+                        );
+                        budget = budget.saturating_sub(got);
+                        whole_first &= got == 0;
+                    }
+                    ReadPlace::Segment { base, length, end } if whole_first || limit > 0 => {
+                        wanted.push(Wanted {
+                            place,
+                            slot,
+                            kind: ColdKind::Records,
+                            read: ColdRead {
+                                id: 0,
+                                partition: part.partition,
+                                folder: Arc::clone(&log.folder),
+                                segment: base,
+                                length,
+                                target: ColdTarget::Offset(part.offset),
+                                end_offset: end,
+                                bytes_max: limit.max(1),
+                            },
+                        });
+                        budget = budget.saturating_sub(limit);
+                        whole_first = false;
+                    }
+                    ReadPlace::Segment { .. } => {}
+                }
+            }
+            outcomes.push(outcome);
+        }
+        self.answer_or_fetch(ticket, ColdAnswer::Read(outcomes), wanted);
+    }
+
+    fn answer_or_fetch(&mut self, ticket: Ticket, answer: ColdAnswer, wanted: Vec<Wanted>) {
+        if wanted.is_empty() {
+            self.effects.push(Effect::Reply {
+                ticket,
+                reply: answer.into_reply(),
+            });
+            return;
+        }
+        let call = self.cold.next_call;
+        self.cold.next_call += 1;
+        self.cold.calls.insert(
+            call,
+            ColdCall {
+                ticket,
+                waiting: wanted.len(),
+                answer,
+            },
+        );
+        for Wanted {
+            place,
+            slot,
+            kind,
+            mut read,
+        } in wanted
+        {
+            read.id = self.cold.next_read;
+            self.cold.next_read += 1;
+            self.cold.reads.insert(
+                read.id,
+                ColdPart {
+                    call,
+                    place,
+                    slot,
+                    kind,
+                },
+            );
+            self.stats.cold_reads += 1;
+            self.effects.push(Effect::ColdRead(read));
+        }
+    }
+
+    /// A cold read is done: whole batches, each checked against its checksum.
+    pub fn on_cold_read(&mut self, id: u64, result: Result<Vec<Bytes>, ColdError>) {
+        let Some(part) = self.cold.reads.remove(&id) else {
+            return;
+        };
+        let log = self
+            .partitions
+            .get(part.slot as usize)
+            .and_then(Option::as_ref);
+        let epoch_at = |offset: Offset| log.and_then(|log| log.leader_epoch_at(offset));
+        let Some(call) = self.cold.calls.get_mut(&part.call) else {
+            return;
+        };
+        match (&mut call.answer, part.kind, result) {
+            (ColdAnswer::Read(outcomes), _, Ok(batches)) => {
+                if let Some(outcome) = outcomes.get_mut(part.place) {
+                    outcome.records = batches;
+                }
+            }
+            (ColdAnswer::Read(outcomes), _, Err(ColdError::Damaged)) => {
+                if let Some(outcome) = outcomes.get_mut(part.place) {
+                    outcome.error = Some(ReadError::Storage);
+                }
+            }
+            (ColdAnswer::Offsets(outcomes), ColdKind::Timestamp { at, end }, Ok(batches)) => {
+                if let Some(outcome) = outcomes.get_mut(part.place) {
+                    *outcome = find_timestamp(&batches, at, end, epoch_at);
+                    // The segment's late record may be among those that are still in memory.
+                    if let (Ok(None), Some(log)) = (&*outcome, log) {
+                        *outcome = find_in_tail(log, Offset::ZERO, at, end);
+                    }
+                }
+            }
+            (ColdAnswer::Offsets(outcomes), _, _) => {
+                if let Some(outcome) = outcomes.get_mut(part.place) {
+                    *outcome = Err(ReadError::Storage);
+                }
+            }
+        }
+        call.waiting -= 1;
+        if call.waiting == 0 {
+            if let Some(call) = self.cold.calls.remove(&part.call) {
+                let reply = call.answer.into_reply();
+                self.effects.push(Effect::Reply {
+                    ticket: call.ticket,
+                    reply,
+                });
+            }
+        }
+    }
+
+    /// Parks a reader until the partitions hold enough, or its deadline comes. Answered at once if
+    /// they do already, or if one of them is not here.
+    pub fn watch(&mut self, ticket: Ticket, call: &WatchCall) {
+        let mut slots = Vec::with_capacity(call.positions.len());
+        let mut available = 0_usize;
+        for &(partition, offset) in &call.positions {
+            let Some(slot) = self.slot_of(partition) else {
+                available = usize::MAX;
+                break;
+            };
+            let log = self.partitions[slot as usize]
+                .as_ref()
+                .expect("a mapped slot is taken");
+            available = available.saturating_add(log.readable_bytes(offset, call.isolation));
+            slots.push(slot);
+        }
+        if available >= call.bytes_min.max(1) {
+            self.effects.push(Effect::Reply {
+                ticket,
+                reply: Reply::Watch,
+            });
+            return;
+        }
+        let missing = call.bytes_min.max(1) - available;
+        let id = self.watches.park(ticket, call, missing, slots.clone());
+        for slot in slots {
+            if let Some(log) = self.partition_mut(slot) {
+                log.watches.push(id);
+            }
+        }
+    }
+
+    /// The reader behind this ticket no longer waits.
+    pub fn cancel_watch(&mut self, ticket: Ticket) {
+        if let Some((id, slots)) = self.watches.cancel(ticket) {
+            self.forget_watch(id, &slots);
+        }
+    }
+
+    pub(crate) fn forget_watch(&mut self, id: u64, slots: &[Slot]) {
+        for &slot in slots {
+            if let Some(log) = self.partition_mut(slot) {
+                log.watches.retain(|&other| other != id);
+            }
+        }
+    }
+
+    /// Finds offsets by time or by name.
+    pub fn offsets(&mut self, ticket: Ticket, call: &OffsetsCall) {
+        let mut outcomes = Vec::with_capacity(call.partitions.len());
+        let mut wanted = Vec::new();
+        for (place, question) in call.partitions.iter().enumerate() {
+            let Some(slot) = self.slot_of(question.partition) else {
+                outcomes.push(Err(ReadError::UnknownPartition));
+                continue;
+            };
+            let log = self.partitions[slot as usize]
+                .as_ref()
+                .expect("a mapped slot is taken");
+            match find_offset(log, question, call.isolation) {
+                Found::Now(outcome) => outcomes.push(outcome),
+                Found::InSegment { read, at, end } => {
+                    wanted.push(Wanted {
+                        place,
+                        slot,
+                        kind: ColdKind::Timestamp { at, end },
+                        read,
+                    });
+                    outcomes.push(Ok(None));
+                }
+            }
+        }
+        self.answer_or_fetch(ticket, ColdAnswer::Offsets(outcomes), wanted);
+    }
+}
+
+/// Checks epoch and range before anything is read (KIP-320, KIP-595).
+fn check_position(
+    log: &PartitionLog,
+    part: &ReadPartition,
+    isolation: IsolationLevel,
+) -> ReadOutcome {
+    let positions = log.positions();
+    let mut outcome = ReadOutcome {
+        positions: Some(positions),
+        records: Vec::new(),
+        diverging: None,
+        error: None,
+    };
+    if let Err(refused) = log.leader.check_leader_epoch(part.leader_epoch) {
+        return ReadOutcome::failed(ReadError::from(refused), Some(positions));
+    }
+    if let Some(last_epoch) = part.last_epoch {
+        match log.leader.end_offset_for(last_epoch) {
+            Some(end) if end.leader_epoch < last_epoch || end.end < part.offset => {
+                outcome.diverging = Some(EpochEnd {
+                    leader_epoch: end.leader_epoch,
+                    end_offset: end.end,
+                });
+                return outcome;
+            }
+            Some(_) => {}
+            None => return ReadOutcome::failed(ReadError::OutOfRange, Some(positions)),
+        }
+    }
+    // A consumer may stand anywhere between the start and the log's end; what lies above its
+    // isolation level's end it simply does not get yet.
+    let _ = isolation;
+    let log_end = log.leader.cursors().log_end;
+    if part.offset < positions.log_start || part.offset > log_end {
+        return ReadOutcome::failed(ReadError::OutOfRange, Some(positions));
+    }
+    outcome
+}
+
+impl From<LeaderEpochRefused> for ReadError {
+    fn from(refused: LeaderEpochRefused) -> Self {
+        match refused {
+            LeaderEpochRefused::Fenced { .. } => Self::FencedEpoch,
+            LeaderEpochRefused::Unknown { .. } => Self::UnknownEpoch,
+        }
+    }
+}
+
+enum Found {
+    Now(OffsetOutcome),
+    InSegment {
+        read: ColdRead,
+        at: Timestamp,
+        end: Offset,
+    },
+}
+
+fn find_offset(log: &PartitionLog, question: &OffsetQuestion, isolation: IsolationLevel) -> Found {
+    if let Err(refused) = log.leader.check_leader_epoch(question.leader_epoch) {
+        return Found::Now(Err(ReadError::from(refused)));
+    }
+    let positions = log.positions();
+    let plain = |offset: Offset, leader_epoch| {
+        Found::Now(Ok(Some(OffsetFound {
+            offset,
+            timestamp: None,
+            leader_epoch,
+        })))
+    };
+    match question.position {
+        OffsetPosition::Earliest | OffsetPosition::EarliestLocal => plain(
+            positions.log_start,
+            log.leader_epoch_at(positions.log_start),
+        ),
+        OffsetPosition::Latest => plain(
+            log.leader.readable_end(isolation),
+            Some(log.leader.leader_epoch()),
+        ),
+        OffsetPosition::LatestTiered | OffsetPosition::EarliestPendingUpload => {
+            Found::Now(Ok(None))
+        }
+        OffsetPosition::MaxTimestamp => {
+            let times = log
+                .segments
+                .iter()
+                .filter_map(|segment| segment.max_timestamp);
+            match times.map(|(time, _)| time).max() {
+                Some(latest) => find_time(log, latest, isolation),
+                None => Found::Now(Ok(None)),
+            }
+        }
+        OffsetPosition::At(at) => find_time(log, at, isolation),
+    }
+}
+
+/// The first record at or after a time: the first segment whose largest timestamp is late enough,
+/// then its first such batch, then that batch's first such record.
+fn find_time(log: &PartitionLog, at: Timestamp, isolation: IsolationLevel) -> Found {
+    let end = log.leader.readable_end(isolation);
+    let late = |segment: &&crate::segments::Segment| {
+        segment.max_timestamp.is_some_and(|(time, _)| time >= at)
+    };
+    let Some(segment) = log.segments.iter().find(late) else {
+        return Found::Now(Ok(None));
+    };
+    let tail_start = log
+        .tail
+        .front()
+        .map_or(log.leader.cursors().log_end, |b| b.base_offset);
+    if tail_start <= segment.base {
+        return Found::Now(find_in_tail(log, segment.base, at, end));
+    }
+    let next = log
+        .segments
+        .iter()
+        .find(|other| other.base > segment.base)
+        .map(|other| other.base);
+    Found::InSegment {
+        read: ColdRead {
+            id: 0,
+            partition: log.partition,
+            folder: Arc::clone(&log.folder),
+            segment: segment.base,
+            length: segment.bytes,
+            target: ColdTarget::Timestamp(at),
+            end_offset: next.unwrap_or(log.spilled).min(log.spilled),
+            bytes_max: 1,
+        },
+        at,
+        end,
+    }
+}
+
+fn find_in_tail(log: &PartitionLog, from: Offset, at: Timestamp, end: Offset) -> OffsetOutcome {
+    let late = log
+        .tail
+        .iter()
+        .find(|batch| batch.segment >= from && batch.max_timestamp >= at);
+    let bytes: Vec<Bytes> = late.map(|batch| batch.bytes.clone()).into_iter().collect();
+    find_timestamp(&bytes, at, end, |offset| log.leader_epoch_at(offset))
+}
+
+fn find_timestamp(
+    batches: &[Bytes],
+    at: Timestamp,
+    end: Offset,
+    epoch_at: impl Fn(Offset) -> Option<LeaderEpoch>,
+) -> OffsetOutcome {
+    let mut scratch = Scratch::default();
+    for bytes in batches {
+        let records =
+            batch::records(bytes, usize::MAX, &mut scratch).map_err(|_| ReadError::Storage)?;
+        for record in records {
+            let record = record.map_err(|_| ReadError::Storage)?;
+            if record.timestamp >= at {
+                let offset = record.offset;
+                return Ok((offset < end).then(|| OffsetFound {
+                    offset,
+                    timestamp: Some(record.timestamp),
+                    leader_epoch: epoch_at(offset),
+                }));
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,241 @@
+//! From a new image to the partitions of this core: those that are to be here are opened, those
+//! that are not are dropped, and those that stay learn their new configuration.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use klamm_metadata::{Delta, Image, Partition, Topic};
+use klamm_model::{Instant, Offset, PartitionIndex, TopicConfig, TopicName, TopicPartition};
+use klamm_records::segment;
+use klamm_replica::{Leader, LogGeneration, Recovered};
+
+use crate::api::{AppendError, Reply};
+use crate::boot::RecoveredPartition;
+use crate::effects::Effect;
+use crate::engine::Engine;
+use crate::partition::{PartitionLog, RecoveryPoint};
+use crate::segments::Segments;
+use crate::waiters::{AppendWaiters, Slot};
+
+impl Engine {
+    /// The metadata has a new version.
+    pub fn on_image(&mut self, image: &Image) {
+        let delta = Delta::between(&self.image, image);
+        self.image = image.clone();
+        for topic in &delta.topics_deleted {
+            for (index, _) in topic.partitions() {
+                self.drop_partition(TopicPartition {
+                    topic: topic.id(),
+                    index,
+                });
+            }
+        }
+        for topic in &delta.topics_created {
+            let config = Arc::new(self.config_of(topic));
+            for (index, partition) in topic.partitions() {
+                self.open_if_mine(topic, index, partition, &config);
+            }
+        }
+        for change in &delta.topics_changed {
+            let topic = &change.after;
+            let config = Arc::new(self.config_of(topic));
+            for &index in change
+                .partitions_created
+                .iter()
+                .chain(&change.partitions_changed)
+            {
+                if let Some(partition) = topic.partition(index) {
+                    self.open_if_mine(topic, index, partition, &config);
+                }
+            }
+            if change.config_changed {
+                self.apply_config(topic, &config);
+            }
+        }
+        if delta.broker_config_changed {
+            let topics: Vec<Arc<Topic>> = self.image.topics().cloned().collect();
+            for topic in topics {
+                let config = Arc::new(self.config_of(&topic));
+                self.apply_config(&topic, &config);
+            }
+        }
+    }
+
+    fn config_of(&self, topic: &Topic) -> TopicConfig {
+        topic.config(
+            &self
+                .image
+                .broker_layer(self.options.node, &self.options.broker_file),
+        )
+    }
+
+    fn apply_config(&mut self, topic: &Topic, config: &Arc<TopicConfig>) {
+        for (index, _) in topic.partitions() {
+            let partition = TopicPartition {
+                topic: topic.id(),
+                index,
+            };
+            let Some(slot) = self.slot_of(partition) else {
+                continue;
+            };
+            self.advance(slot, |log| {
+                log.config = Arc::clone(config);
+                log.leader.set_durability(config.durability)
+            });
+        }
+    }
+
+    fn open_if_mine(
+        &mut self,
+        topic: &Topic,
+        index: PartitionIndex,
+        registration: &Partition,
+        config: &Arc<TopicConfig>,
+    ) {
+        let partition = TopicPartition {
+            topic: topic.id(),
+            index,
+        };
+        let mine = registration.leader == Some(self.options.node)
+            && partition.home(self.options.shards) == self.options.shard;
+        if !mine {
+            return;
+        }
+        if let Some(slot) = self.slot_of(partition) {
+            if let Some(log) = self.partition_mut(slot) {
+                log.leader.begin_reign(registration.leader_epoch);
+            }
+            return;
+        }
+        let found = self.recovered.remove(&partition);
+        let found = found.unwrap_or_else(|| {
+            RecoveredPartition::empty(
+                topic.name().clone(),
+                self.options.producers,
+                config.durability,
+            )
+        });
+        self.open(
+            partition,
+            found,
+            registration.leader_epoch,
+            Arc::clone(config),
+        );
+    }
+
+    /// Opens a partition's log and gives it a slot.
+    ///
+    /// # Panics
+    /// If what boot recovered contradicts itself: boot has checked it.
+    pub(crate) fn open(
+        &mut self,
+        partition: TopicPartition,
+        found: RecoveredPartition,
+        leader_epoch: klamm_model::LeaderEpoch,
+        config: Arc<TopicConfig>,
+    ) -> Slot {
+        let generation = LogGeneration(self.generation);
+        self.generation += 1;
+        let latest = found.log.epochs.latest().map(|entry| entry.leader_epoch);
+        let recovered = Recovered {
+            generation,
+            leader_epoch: latest.map_or(leader_epoch, |latest| latest.max(leader_epoch)),
+            durability: config.durability,
+            ..found.log
+        };
+        let log_end = recovered.log_end;
+        let leader = Leader::new(recovered).expect("boot has checked what it recovered");
+        let log = PartitionLog {
+            partition,
+            folder: segment::partition_folder(&found.topic, partition.index).into(),
+            topic: found.topic,
+            config,
+            leader,
+            tail: VecDeque::new(),
+            segments: found.segments,
+            spill_requested: log_end,
+            spilled: log_end,
+            unflushed: Vec::new(),
+            recovery: found.recovery,
+            recovery_next: None,
+            folder_made: found.folder_made,
+            append_waiters: AppendWaiters::default(),
+            watches: Vec::new(),
+            last_append: Instant(0),
+        };
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.partitions.push(None);
+            (self.partitions.len() - 1) as Slot
+        });
+        self.partitions[slot as usize] = Some(log);
+        self.slots.insert(partition, slot);
+        slot
+    }
+
+    fn drop_partition(&mut self, partition: TopicPartition) {
+        self.recovered.remove(&partition);
+        // Batches of this partition may wait for their seal; after it they are only bytes.
+        self.seal();
+        let Some(slot) = self.slots.remove(&partition) else {
+            return;
+        };
+        let Some(mut log) = self
+            .partitions
+            .get_mut(slot as usize)
+            .and_then(Option::take)
+        else {
+            return;
+        };
+        for waiter in log.append_waiters.drain() {
+            let failure = Some(AppendError::UnknownPartition);
+            if let Some((ticket, outcomes)) = self.parked.settle(waiter.call, waiter.place, failure)
+            {
+                self.effects.push(Effect::Reply {
+                    ticket,
+                    reply: Reply::Append(outcomes),
+                });
+            }
+        }
+        for id in log.watches {
+            self.watches.wake(id);
+        }
+        self.dirty.remove(&slot);
+        for slots in &mut self.chunk_slots {
+            slots.remove(&slot);
+        }
+        self.commits.forget(slot);
+        self.partition_settled(slot);
+        self.free.push(slot);
+        if log.folder_made {
+            self.effects.push(Effect::DropFolder {
+                partition,
+                folder: log.folder,
+            });
+        }
+    }
+}
+
+impl RecoveredPartition {
+    /// A partition that nothing was ever written to.
+    #[must_use]
+    pub fn empty(
+        topic: TopicName,
+        producers: klamm_replica::ProducerLimits,
+        durability: klamm_model::Durability,
+    ) -> Self {
+        let first = klamm_model::LeaderEpoch(0);
+        Self {
+            topic,
+            log: Recovered::empty(LogGeneration(0), first, durability, producers),
+            segments: Segments::new(VecDeque::new()),
+            recovery: RecoveryPoint::default(),
+            folder_made: false,
+        }
+    }
+
+    /// Offset that the next record gets.
+    #[must_use]
+    pub fn log_end(&self) -> Offset {
+        self.log.log_end
+    }
+}

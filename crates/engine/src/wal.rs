@@ -1,0 +1,205 @@
+//! The write-ahead log of one core as positions: which file takes the next entry, what is written,
+//! what is flushed, and which files are no longer needed.
+//!
+//! ```text
+//! checkpointed <= flushed <= written <= end        (WalPosition, all exclusive ends)
+//! ```
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use klamm_records::wal::{EntryStamp, FILE_HEAD_BYTES, FileHead, Incarnation, WalPosition};
+
+use crate::effects::{Effect, WalBegin};
+
+/// What a core needs to know to begin its write-ahead log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WalOptions {
+    /// Number that no earlier log of this folder had; entries of another one are void.
+    pub incarnation: Incarnation,
+    /// Where the log goes on: everything before lies in segments.
+    pub start: WalPosition,
+    /// Bytes of one file.
+    pub file_bytes: u64,
+    /// Bytes beyond which segments are brought up to date so that files can be used again.
+    pub bytes_max: u64,
+    /// Files left from earlier lives that may be written over, by number. They have room for
+    /// `file_bytes`.
+    pub recyclable: Vec<u64>,
+    /// Number of the next file; larger than that of any file before.
+    pub next_file: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct File {
+    number: u64,
+    start: WalPosition,
+    length: u64,
+}
+
+impl File {
+    const fn offset_of(&self, position: WalPosition) -> u64 {
+        FILE_HEAD_BYTES as u64 + (position.0 - self.start.0)
+    }
+}
+
+/// Positions of one core's write-ahead log.
+#[derive(Debug)]
+pub(crate) struct Wal {
+    options: WalOptions,
+    /// Files in use, oldest first; the last one takes entries.
+    files: VecDeque<File>,
+    /// Numbers of files that may be written over.
+    spare: Vec<u64>,
+    next_file: u64,
+    end: WalPosition,
+    written: WalPosition,
+    flushed: WalPosition,
+    checkpointed: WalPosition,
+}
+
+impl Wal {
+    pub(crate) fn new(options: WalOptions) -> Self {
+        let start = options.start;
+        Self {
+            files: VecDeque::new(),
+            spare: options.recyclable.clone(),
+            next_file: options.next_file,
+            end: start,
+            written: start,
+            flushed: start,
+            checkpointed: start,
+            options,
+        }
+    }
+
+    /// What the head of the next entry must say.
+    pub(crate) const fn stamp(&self, position: WalPosition) -> EntryStamp {
+        EntryStamp {
+            position,
+            incarnation: self.options.incarnation,
+            flushed: self.flushed,
+        }
+    }
+
+    /// End of the last entry.
+    pub(crate) const fn end(&self) -> WalPosition {
+        self.end
+    }
+
+    /// End of what the kernel has.
+    pub(crate) const fn written(&self) -> WalPosition {
+        self.written
+    }
+
+    /// End of what is durable.
+    pub(crate) const fn flushed(&self) -> WalPosition {
+        self.flushed
+    }
+
+    /// Bytes that a restart would read.
+    pub(crate) const fn backlog(&self) -> u64 {
+        self.end.0 - self.checkpointed.0
+    }
+
+    /// True if segments must be brought up to date.
+    pub(crate) const fn wants_checkpoint(&self) -> bool {
+        self.backlog() * 2 >= self.options.bytes_max
+    }
+
+    /// True if an entry of `length` bytes fits into the open file.
+    pub(crate) fn has_room(&self, length: u64) -> bool {
+        self.files
+            .back()
+            .is_some_and(|file| file.offset_of(self.end) + length <= file.length)
+    }
+
+    /// Begins a file with room for an entry of `length` bytes.
+    pub(crate) fn begin_file(&mut self, length: u64) -> Effect {
+        let needed = FILE_HEAD_BYTES as u64 + length;
+        let length = needed.max(self.options.file_bytes);
+        let recycle = if length == self.options.file_bytes {
+            self.spare.pop()
+        } else {
+            None
+        };
+        let file = File {
+            number: self.next_file,
+            start: self.end,
+            length,
+        };
+        self.next_file += 1;
+        self.files.push_back(file);
+        let head = FileHead {
+            incarnation: self.options.incarnation,
+            number: file.number,
+            start: file.start,
+        };
+        Effect::WalBegin(WalBegin {
+            file: file.number,
+            length,
+            recycle,
+            head: Bytes::copy_from_slice(head.encode().as_slice()),
+        })
+    }
+
+    /// The next `length` bytes belong to an entry; returns its position.
+    pub(crate) fn advance(&mut self, length: u64) -> WalPosition {
+        let position = self.end;
+        self.end = WalPosition(self.end.0 + length);
+        position
+    }
+
+    /// The write that brings `bytes`, which begin at `position`, into the open file.
+    pub(crate) fn write(&self, position: WalPosition, bytes: Bytes) -> Effect {
+        let file = self
+            .files
+            .back()
+            .expect("a file is begun before its first entry");
+        assert!(
+            position >= file.start,
+            "entries are sealed before a file is begun"
+        );
+        let at = file.offset_of(position);
+        assert!(
+            at + bytes.len() as u64 <= file.length,
+            "an entry stays inside its file"
+        );
+        Effect::WalWrite {
+            file: file.number,
+            at,
+            bytes,
+        }
+    }
+
+    /// The kernel has everything before `position`.
+    pub(crate) fn on_written(&mut self, position: WalPosition) {
+        assert!(position <= self.end, "written entries exist");
+        self.written = self.written.max(position);
+    }
+
+    /// Everything before `position` is durable.
+    pub(crate) fn on_flushed(&mut self, position: WalPosition) {
+        assert!(
+            position <= self.written,
+            "only what was written can be flushed"
+        );
+        self.flushed = self.flushed.max(position);
+    }
+
+    /// Segments and checkpoint hold everything before `position`: older files are free.
+    pub(crate) fn on_checkpointed(&mut self, position: WalPosition) {
+        assert!(position <= self.end, "checkpointed entries exist");
+        self.checkpointed = self.checkpointed.max(position);
+        while let Some(next) = self.files.get(1) {
+            if next.start > self.checkpointed {
+                break;
+            }
+            if let Some(file) = self.files.pop_front() {
+                if file.length == self.options.file_bytes {
+                    self.spare.push(file.number);
+                }
+            }
+        }
+    }
+}

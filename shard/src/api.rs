@@ -1,0 +1,11 @@
+//! The words that the front speaks with a shard, re-exported: plain calls and replies, and the
+//! read-only image. The front learns no other type of the rooms below.
+
+pub use klamm_engine::api::{
+    AppendError, AppendOutcome, AppendPartition, Appended, EpochEnd, OffsetFound, OffsetOutcome,
+    OffsetPosition, OffsetQuestion, ReadError, ReadOutcome, ReadPartition, ReadPositions,
+    SharedImage,
+};
+pub use klamm_engine::boot::{BootError, Finding};
+pub use klamm_engine::engine::{EngineGauges, EngineStats};
+pub use klamm_engine::{batch, metadata, replica};

@@ -1,0 +1,142 @@
+//! Writes batches behind the write-ahead log into the partitions' own files, in Kafka's layout:
+//! `<topic>-<partition>/<base offset>.log`, `.index`, `.timeindex`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use klamm_engine::effects::Spill;
+use klamm_model::{Offset, TopicPartition};
+use klamm_os::disk::{AppendFile, BlockFile, Caching, folder};
+use klamm_os::exec;
+use klamm_records::segment;
+
+/// Segments with open descriptors; beyond that the one longest unused is closed.
+const OPEN_SEGMENTS_MAX: usize = 256;
+
+/// The segment files of one core that are written to.
+pub(crate) struct SegmentFiles {
+    root: PathBuf,
+    open: RefCell<BTreeMap<(TopicPartition, Offset), Rc<OpenSegment>>>,
+    clock: Cell<u64>,
+}
+
+struct OpenSegment {
+    log: BlockFile,
+    offset_index: AppendFile,
+    time_index: AppendFile,
+    used: Cell<u64>,
+}
+
+impl SegmentFiles {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root, open: RefCell::default(), clock: Cell::new(0) }
+    }
+
+    /// Writes one portion.
+    pub(crate) async fn spill(&self, spill: Spill) -> io::Result<()> {
+        let path = self.root.join(&*spill.folder);
+        if !spill.new_files.is_empty() {
+            make_folder(&path, &spill)?;
+        }
+        let key = (spill.partition, spill.segment);
+        let files = self.opened(key, &path, spill.at)?;
+        if !spill.offset_index.is_empty() {
+            files.offset_index.write_at(spill.offset_index_at, &[&spill.offset_index])?;
+        }
+        if !spill.time_index.is_empty() {
+            files.time_index.write_at(spill.time_index_at, &[&spill.time_index])?;
+        }
+        let slices: Vec<&[u8]> = spill.batches.iter().map(|batch| &batch[..]).collect();
+        files.log.write_at(spill.at, &slices).await?;
+        if spill.complete {
+            self.open.borrow_mut().remove(&key);
+            flush_all(&files).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the segments of one partition durable, and their names.
+    pub(crate) async fn flush(
+        &self,
+        partition: TopicPartition,
+        folder_name: &str,
+        bases: &[Offset],
+    ) -> io::Result<()> {
+        let path = self.root.join(folder_name);
+        for &base in bases {
+            let open = self.open.borrow().get(&(partition, base)).cloned();
+            let files = match open {
+                Some(files) => files,
+                None => {
+                    let log = path.join(segment::log_file_name(base));
+                    let length = folder::file_len(&log)?;
+                    self.opened((partition, base), &path, length)?
+                }
+            };
+            flush_all(&files).await?;
+        }
+        let root = self.root.clone();
+        exec::spawn_blocking(move || {
+            folder::sync_dir(&path)?;
+            folder::sync_dir(&root)
+        })
+        .await
+    }
+
+    /// Forgets the descriptors of a partition that goes away.
+    pub(crate) fn close(&self, partition: TopicPartition) {
+        self.open.borrow_mut().retain(|(other, _), _| *other != partition);
+    }
+
+    fn opened(
+        &self,
+        key: (TopicPartition, Offset),
+        path: &Path,
+        length: u64,
+    ) -> io::Result<Rc<OpenSegment>> {
+        self.clock.set(self.clock.get() + 1);
+        let mut open = self.open.borrow_mut();
+        if let Some(files) = open.get(&key) {
+            files.used.set(self.clock.get());
+            return Ok(Rc::clone(files));
+        }
+        if open.len() >= OPEN_SEGMENTS_MAX {
+            let idle = open
+                .iter()
+                .filter(|(_, files)| Rc::strong_count(files) == 1)
+                .min_by_key(|(_, files)| files.used.get())
+                .map(|(key, _)| *key);
+            if let Some(key) = idle {
+                open.remove(&key);
+            }
+        }
+        let base = key.1;
+        let files = Rc::new(OpenSegment {
+            log: BlockFile::open(path.join(segment::log_file_name(base)), length, 0, Caching::Direct)?,
+            offset_index: AppendFile::open(path.join(segment::offset_index_file_name(base)), 0)?,
+            time_index: AppendFile::open(path.join(segment::time_index_file_name(base)), 0)?,
+            used: Cell::new(self.clock.get()),
+        });
+        open.insert(key, Rc::clone(&files));
+        Ok(files)
+    }
+}
+
+async fn flush_all(files: &OpenSegment) -> io::Result<()> {
+    let (log, offsets, times) =
+        (files.log.flush(), files.offset_index.flush(), files.time_index.flush());
+    log.await?;
+    offsets.await?;
+    times.await
+}
+
+fn make_folder(path: &Path, spill: &Spill) -> io::Result<()> {
+    folder::create_dir_all(path)?;
+    for (name, content) in &spill.new_files {
+        folder::write_atomically(path.join(name), content)?;
+    }
+    Ok(())
+}

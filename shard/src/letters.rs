@@ -1,0 +1,34 @@
+//! What cores say to each other: a closed set, owned, batched once per turn.
+
+use klamm_engine::api::{Call, Reply, SharedImage, Ticket};
+use klamm_os::net::Socket;
+
+/// One message from a core to another.
+#[derive(Debug)]
+pub enum Letter {
+    /// Do this and answer to the ticket.
+    Call {
+        /// Who waits.
+        ticket: Ticket,
+        /// For what.
+        call: Call,
+    },
+    /// The answer to a call of the receiving core.
+    Reply {
+        /// Which call.
+        ticket: Ticket,
+        /// The answer.
+        reply: Reply,
+    },
+    /// The reader behind this ticket no longer waits.
+    CancelWatch(Ticket),
+    /// The metadata has a new version.
+    Image(SharedImage),
+    /// A connection that this core shall serve, and which listener accepted it.
+    Connection {
+        /// The connection.
+        socket: Socket,
+        /// Number of the listener, as the front counts them.
+        listener: usize,
+    },
+}

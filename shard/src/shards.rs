@@ -1,0 +1,376 @@
+//! `Shards`: everything that the front may ask of the cores. A call whose partitions live here
+//! goes straight into the engine; for another core it becomes one letter.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
+use std::rc::Rc;
+
+use klamm_engine::api::{
+    AppendCall, AppendOutcome, AppendPartition, Call, Now, OffsetOutcome, OffsetQuestion,
+    OffsetsCall, ReadCall, ReadOutcome, ReadPartition, Reply, SharedImage, WatchCall,
+};
+use klamm_engine::engine::{Engine, EngineGauges, EngineStats};
+use klamm_engine::metadata::{Command, Reply as ControlReply};
+use klamm_model::{
+    Acks, Instant, IsolationLevel, Offset, ShardId, TopicPartition, WallTime,
+};
+use klamm_os::mesh::Endpoint;
+use klamm_os::net::Socket;
+use klamm_os::{clock, exec};
+
+use crate::calls::{Calls, PendingCall};
+use crate::letters::Letter;
+use crate::probe::Probe;
+
+/// What runs on one core, shared by the tasks of that core.
+pub(crate) struct Core {
+    pub(crate) id: ShardId,
+    pub(crate) shards: u16,
+    pub(crate) engine: RefCell<Engine>,
+    pub(crate) image: RefCell<SharedImage>,
+    pub(crate) calls: Rc<Calls>,
+    pub(crate) endpoint: Endpoint<Letter>,
+    /// Letters that did not fit into a full queue, oldest first.
+    pub(crate) overflow: RefCell<VecDeque<(usize, Letter)>>,
+    /// Rung when a turn has something to do.
+    pub(crate) work: exec::Notify,
+    pub(crate) probe: Probe,
+    /// Connections handed to this core that the front has not taken yet.
+    pub(crate) arrivals: RefCell<VecDeque<(Socket, usize)>>,
+    pub(crate) arrived: exec::Notify,
+    /// Connections that live on each core, as far as this one has handed them out.
+    pub(crate) handed: RefCell<Vec<u64>>,
+    pub(crate) stopping: Cell<bool>,
+}
+
+impl Core {
+    pub(crate) fn now() -> Now {
+        Now { instant: Instant(clock::monotonic_ns()), wall: WallTime(clock::wall_ms()) }
+    }
+
+    /// Sends a letter, or keeps it for the next turn if the peer's queue is full.
+    pub(crate) fn post(&self, to: ShardId, letter: Letter) {
+        let mut overflow = self.overflow.borrow_mut();
+        let to = usize::from(to.0);
+        if overflow.iter().any(|(other, _)| *other == to) {
+            overflow.push_back((to, letter));
+            return;
+        }
+        if let Err(letter) = self.endpoint.send(to, letter) {
+            overflow.push_back((to, letter));
+        }
+        self.work.notify();
+    }
+}
+
+/// A handle on the cores, for the tasks of one of them.
+#[derive(Clone)]
+pub struct Shards {
+    pub(crate) core: Rc<Core>,
+}
+
+impl Shards {
+    /// The core that this handle belongs to.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.core.id
+    }
+
+    /// Number of cores.
+    #[must_use]
+    pub fn count(&self) -> u16 {
+        self.core.shards
+    }
+
+    /// The metadata as this core sees it.
+    #[must_use]
+    pub fn image(&self) -> SharedImage {
+        self.core.image.borrow().clone()
+    }
+
+    /// Both clocks.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        Core::now()
+    }
+
+    /// Begins to append one batch to each partition. The batches have their place in the logs, in
+    /// the order of calls on this core, when this returns; the future gives the outcomes, in the
+    /// order of `partitions`, once they are kept.
+    pub fn append(
+        &self,
+        acks: Acks,
+        partitions: Vec<AppendPartition>,
+    ) -> impl Future<Output = Vec<AppendOutcome>> + use<> {
+        let plan = Plan::of(self.core.shards, &partitions, |part| part.partition);
+        let calls = plan.split(partitions, |home, partitions| {
+            self.begin(home, Call::Append(AppendCall { acks, partitions }))
+        });
+        async move {
+            plan.join(calls, |reply| match reply {
+                Reply::Append(outcomes) => outcomes,
+                _ => Vec::new(),
+            })
+            .await
+        }
+    }
+
+    /// Reads what is there now, in the order of `partitions`. Partitions of one core share
+    /// `bytes_max`; so that the whole stays below it, cores are asked one after the other until
+    /// the budget is used up.
+    pub async fn read(
+        &self,
+        isolation: IsolationLevel,
+        bytes_max: usize,
+        partitions: Vec<ReadPartition>,
+    ) -> Vec<ReadOutcome> {
+        let plan = Plan::of(self.core.shards, &partitions, |part| part.partition);
+        if let Some(home) = plan.single() {
+            let call = ReadCall { isolation, bytes_max, whole_first: true, partitions };
+            return match self.begin(home, Call::Read(call)).await {
+                Reply::Read(outcomes) => outcomes,
+                _ => Vec::new(),
+            };
+        }
+        let mut budget = bytes_max;
+        let mut whole_first = true;
+        let mut parts = Vec::new();
+        for (home, partitions) in plan.groups(partitions) {
+            let call = ReadCall { isolation, bytes_max: budget, whole_first, partitions };
+            if let Reply::Read(outcomes) = self.begin(home, Call::Read(call)).await {
+                let got: usize = outcomes.iter().map(ReadOutcome::bytes).sum();
+                budget = budget.saturating_sub(got);
+                whole_first &= got == 0;
+                parts.push(outcomes);
+            }
+        }
+        plan.reorder(parts)
+    }
+
+    /// Waits until the partitions hold at least `bytes_min` bytes beyond these offsets, one of
+    /// them changes, or the deadline comes.
+    pub async fn watch(
+        &self,
+        isolation: IsolationLevel,
+        bytes_min: usize,
+        deadline: Instant,
+        positions: Vec<(TopicPartition, Offset)>,
+    ) {
+        let plan = Plan::of(self.core.shards, &positions, |&(partition, _)| partition);
+        let mut waits: Vec<(ShardId, PendingCall)> = plan
+            .groups(positions)
+            .into_iter()
+            .map(|(home, positions)| {
+                let call = WatchCall { positions, isolation, bytes_min, deadline };
+                (home, self.begin(home, Call::Watch(call)))
+            })
+            .collect();
+        std::future::poll_fn(|context| {
+            for (_, wait) in &mut waits {
+                if std::pin::Pin::new(wait).poll(context).is_ready() {
+                    return std::task::Poll::Ready(());
+                }
+            }
+            if waits.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })
+        .await;
+        for (home, wait) in &waits {
+            if !wait.is_done() {
+                self.cancel_watch(*home, wait);
+            }
+        }
+    }
+
+    fn cancel_watch(&self, home: ShardId, wait: &PendingCall) {
+        if home == self.core.id {
+            self.core.engine.borrow_mut().cancel_watch(wait.ticket());
+        } else {
+            self.core.post(home, Letter::CancelWatch(wait.ticket()));
+        }
+    }
+
+    /// Finds offsets, in the order of the questions.
+    pub async fn offsets(
+        &self,
+        isolation: IsolationLevel,
+        questions: Vec<OffsetQuestion>,
+    ) -> Vec<OffsetOutcome> {
+        let plan = Plan::of(self.core.shards, &questions, |question| question.partition);
+        let calls = plan.split(questions, |home, partitions| {
+            self.begin(home, Call::Offsets(OffsetsCall { isolation, partitions }))
+        });
+        plan.join(calls, |reply| match reply {
+            Reply::Offsets(outcomes) => outcomes,
+            _ => Vec::new(),
+        })
+        .await
+    }
+
+    /// Asks the controller to decide something; answered when the decision is durable.
+    pub async fn control(&self, command: Command) -> ControlReply {
+        match self.begin(ShardId(0), Call::Control(command)).await {
+            Reply::Control(reply) => reply,
+            other => unreachable!("a control call is answered by {other:?}"),
+        }
+    }
+
+    /// Hands a new connection to the core with the fewest, this one included.
+    pub fn hand_out(&self, socket: Socket, listener: usize) {
+        let to = {
+            let mut handed = self.core.handed.borrow_mut();
+            let least = handed.iter().enumerate().min_by_key(|(_, count)| **count);
+            let to = least.map_or(0, |(place, _)| place);
+            handed[to] += 1;
+            to
+        };
+        if to == usize::from(self.core.id.0) {
+            self.arrive(socket, listener);
+        } else {
+            self.core.post(ShardId(to as u16), Letter::Connection { socket, listener });
+        }
+    }
+
+    pub(crate) fn arrive(&self, socket: Socket, listener: usize) {
+        self.core.arrivals.borrow_mut().push_back((socket, listener));
+        self.core.arrived.notify();
+    }
+
+    /// The next connection that was handed to this core, with the number of its listener.
+    pub async fn next_connection(&self) -> (Socket, usize) {
+        loop {
+            if let Some(arrival) = self.core.arrivals.borrow_mut().pop_front() {
+                return arrival;
+            }
+            self.core.arrived.notified().await;
+        }
+    }
+
+    /// Counters of this core's engine.
+    #[must_use]
+    pub fn stats(&self) -> EngineStats {
+        self.core.engine.borrow().stats()
+    }
+
+    /// Gauges of this core's engine.
+    #[must_use]
+    pub fn gauges(&self) -> EngineGauges {
+        self.core.engine.borrow().gauges()
+    }
+
+    /// Counters and histograms of this core.
+    #[must_use]
+    pub fn probe(&self) -> &Probe {
+        &self.core.probe
+    }
+
+    /// Calls of this core that wait for a reply.
+    #[must_use]
+    pub fn waiting_calls(&self) -> usize {
+        self.core.calls.waiting()
+    }
+
+    /// Begins a call on the core `home`.
+    fn begin(&self, home: ShardId, call: Call) -> PendingCall {
+        let pending = self.core.calls.open(self.core.id);
+        let ticket = pending.ticket();
+        if home == self.core.id {
+            self.core.engine.borrow_mut().call(Core::now(), ticket, call);
+            self.core.work.notify();
+        } else {
+            self.core.post(home, Letter::Call { ticket, call });
+        }
+        pending
+    }
+}
+
+/// Which core each item of a call belongs to.
+struct Plan {
+    homes: Vec<ShardId>,
+    shards: u16,
+}
+
+impl Plan {
+    fn of<T>(shards: u16, items: &[T], partition: impl Fn(&T) -> TopicPartition) -> Self {
+        Self { homes: items.iter().map(|item| partition(item).home(shards)).collect(), shards }
+    }
+
+    /// The one core that all items belong to.
+    fn single(&self) -> Option<ShardId> {
+        let first = *self.homes.first()?;
+        self.homes.iter().all(|&home| home == first).then_some(first)
+    }
+
+    /// The items of each core, cores in order.
+    fn groups<T>(&self, items: Vec<T>) -> Vec<(ShardId, Vec<T>)> {
+        if let Some(home) = self.single() {
+            return vec![(home, items)];
+        }
+        let mut groups: Vec<(ShardId, Vec<T>)> =
+            (0..self.shards).map(|shard| (ShardId(shard), Vec::new())).collect();
+        for (item, home) in items.into_iter().zip(&self.homes) {
+            groups[usize::from(home.0)].1.push(item);
+        }
+        groups.retain(|(_, items)| !items.is_empty());
+        groups
+    }
+
+    fn split<T>(
+        &self,
+        items: Vec<T>,
+        mut begin: impl FnMut(ShardId, Vec<T>) -> PendingCall,
+    ) -> Vec<PendingCall> {
+        self.groups(items).into_iter().map(|(home, items)| begin(home, items)).collect()
+    }
+
+    async fn join<T>(
+        &self,
+        calls: Vec<PendingCall>,
+        unpack: impl Fn(Reply) -> Vec<T>,
+    ) -> Vec<T> {
+        let mut parts = Vec::with_capacity(calls.len());
+        for call in calls {
+            parts.push(unpack(call.await));
+        }
+        self.reorder(parts)
+    }
+
+    /// Puts the results of the groups back into the order of the items.
+    fn reorder<T>(&self, mut parts: Vec<Vec<T>>) -> Vec<T> {
+        if parts.len() == 1 {
+            return parts.pop().unwrap_or_default();
+        }
+        let mut present: Vec<ShardId> = self.homes.clone();
+        present.sort_unstable();
+        present.dedup();
+        let mut queues: Vec<_> = parts.into_iter().map(Vec::into_iter).collect();
+        self.homes
+            .iter()
+            .filter_map(|home| {
+                let place = present.binary_search(home).ok()?;
+                queues.get_mut(place)?.next()
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_of_several_cores_come_back_in_the_order_of_the_items() {
+        let plan = Plan { homes: [2, 0, 2, 1].map(ShardId).to_vec(), shards: 3 };
+        let groups = plan.groups(vec!["a", "b", "c", "d"]);
+        assert_eq!(
+            groups,
+            [
+                (ShardId(0), vec!["b"]),
+                (ShardId(1), vec!["d"]),
+                (ShardId(2), vec!["a", "c"])
+            ]
+        );
+        let parts = groups.into_iter().map(|(_, items)| items).collect();
+        assert_eq!(plan.reorder(parts), ["a", "b", "c", "d"]);
+    }
+}

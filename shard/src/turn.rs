@@ -1,0 +1,303 @@
+//! The turn: collect events, run the engine, carry out its effects. Nothing here decides.
+//!
+//! ```text
+//! connections, letters, completions -> engine -> effects -> write, flush, replies, letters
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use klamm_engine::effects::{ColdError, ColdRead, Effect, SmallFile, Spill};
+use klamm_engine::engine::FlushWanted;
+use klamm_model::Instant;
+use klamm_os::{clock, exec};
+
+use crate::drivers::{files, reader::Reader, segments::SegmentFiles, wal::WalFiles};
+use crate::letters::Letter;
+use crate::probe::Probe;
+use crate::shards::{Core, Shards};
+
+/// Letters that one turn takes in.
+const LETTERS_PER_TURN_MAX: usize = 1024;
+
+/// How often a busy core looks after quiet partitions and unflushed bytes nobody waits for.
+const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
+
+/// One core at work: its engine's hands.
+pub(crate) struct Turns {
+    core: Rc<Core>,
+    root: PathBuf,
+    wal: RefCell<WalFiles>,
+    segments: SegmentFiles,
+    reader: Reader,
+    flushing: Cell<bool>,
+    /// The deadline that a timer is set for.
+    armed: Cell<Option<Instant>>,
+    housekeeping: Cell<bool>,
+    dropped_folders: Cell<u64>,
+}
+
+impl Turns {
+    pub(crate) fn new(core: Rc<Core>, root: PathBuf, wal: WalFiles) -> Rc<Self> {
+        Rc::new(Self {
+            segments: SegmentFiles::new(root.clone()),
+            reader: Reader::new(root.clone()),
+            core,
+            root,
+            wal: RefCell::new(wal),
+            flushing: Cell::new(false),
+            armed: Cell::new(None),
+            housekeeping: Cell::new(false),
+            dropped_folders: Cell::new(0),
+        })
+    }
+
+    /// Takes turns for ever.
+    pub(crate) async fn run(self: Rc<Self>) {
+        exec::spawn_local(Rc::clone(&self).receive()).detach();
+        loop {
+            self.core.work.notified().await;
+            // Whatever else is ready now runs first, so that one turn serves all of it.
+            exec::yield_now().await;
+            self.turn();
+        }
+    }
+
+    /// Takes letters in and lets a turn follow.
+    async fn receive(self: Rc<Self>) {
+        let shards = Shards { core: Rc::clone(&self.core) };
+        loop {
+            self.core.endpoint.wait().await;
+            let taken = self.core.endpoint.drain(LETTERS_PER_TURN_MAX, |_, letter| {
+                self.take_in(&shards, letter);
+            });
+            Probe::count(&self.core.probe.letters, taken as u64);
+            self.core.work.notify();
+            exec::yield_now().await;
+        }
+    }
+
+    fn take_in(&self, shards: &Shards, letter: Letter) {
+        match letter {
+            Letter::Call { ticket, call } => {
+                self.core.engine.borrow_mut().call(Core::now(), ticket, call);
+            }
+            Letter::Reply { ticket, reply } => self.core.calls.complete(ticket, reply),
+            Letter::CancelWatch(ticket) => self.core.engine.borrow_mut().cancel_watch(ticket),
+            Letter::Image(image) => {
+                self.core.engine.borrow_mut().on_image(&image);
+                self.core.image.replace(image);
+            }
+            Letter::Connection { socket, listener } => shards.arrive(socket, listener),
+        }
+    }
+
+    fn turn(self: &Rc<Self>) {
+        Probe::count(&self.core.probe.turns, 1);
+        self.resend();
+        let mut effects = Vec::new();
+        self.core.engine.borrow_mut().end_turn(Core::now());
+        loop {
+            self.core.engine.borrow_mut().swap_effects(&mut effects);
+            if effects.is_empty() {
+                break;
+            }
+            let mut wrote = false;
+            for effect in effects.drain(..) {
+                wrote |= self.carry_out(effect);
+            }
+            if wrote {
+                self.core.engine.borrow_mut().on_wal_written();
+            }
+        }
+        self.flush_if_wanted();
+        self.arm();
+        self.core.endpoint.flush();
+    }
+
+    /// Letters that found a full queue go first, in order.
+    fn resend(&self) {
+        let mut overflow = self.core.overflow.borrow_mut();
+        let waiting = std::mem::take(&mut *overflow);
+        for (to, letter) in waiting {
+            let blocked = overflow.iter().any(|(other, _)| *other == to);
+            if blocked {
+                overflow.push_back((to, letter));
+            } else if let Err(letter) = self.core.endpoint.send(to, letter) {
+                overflow.push_back((to, letter));
+            }
+        }
+        if !overflow.is_empty() {
+            self.core.work.notify();
+        }
+    }
+
+    /// True if the effect wrote to the write-ahead log.
+    fn carry_out(self: &Rc<Self>, effect: Effect) -> bool {
+        match effect {
+            Effect::Reply { ticket, reply } => {
+                if ticket.shard == self.core.id {
+                    self.core.calls.complete(ticket, reply);
+                } else {
+                    self.core.post(ticket.shard, Letter::Reply { ticket, reply });
+                }
+            }
+            Effect::WalBegin(begin) => {
+                let begun = self.wal.borrow_mut().begin(&begin);
+                must("begin a write-ahead file", begun);
+            }
+            Effect::WalWrite { file, at, bytes } => {
+                let written = self.wal.borrow_mut().write(file, at, &bytes);
+                must("write to the write-ahead log", written);
+                return true;
+            }
+            Effect::Spill(spill) => exec::spawn_local(Rc::clone(self).spill(spill)).detach(),
+            Effect::FlushSegments { partition, folder, bases } => {
+                let turns = Rc::clone(self);
+                exec::spawn_local(async move {
+                    must("flush segments", turns.segments.flush(partition, &folder, &bases).await);
+                    turns.core.engine.borrow_mut().on_segments_flushed(partition);
+                    turns.core.work.notify();
+                })
+                .detach();
+            }
+            Effect::SaveFile { file, path, bytes } => {
+                let turns = Rc::clone(self);
+                exec::spawn_local(async move {
+                    must("replace a file", files::save(&turns.root, &path, bytes).await);
+                    turns.saved(file);
+                })
+                .detach();
+            }
+            Effect::ColdRead(read) => exec::spawn_local(Rc::clone(self).read(read)).detach(),
+            Effect::DropFolder { partition, folder } => {
+                self.segments.close(partition);
+                self.reader.close(partition);
+                let number = self.dropped_folders.get() + 1;
+                self.dropped_folders.set(number);
+                let stamp = clock::monotonic_ns().wrapping_add(number);
+                let turns = Rc::clone(self);
+                exec::spawn_local(async move {
+                    if let Err(error) = files::drop_folder(&turns.root, &folder, stamp).await {
+                        tracing::warn!(%folder, %error, "could not delete a dropped partition's folder; it is tried again at the next start");
+                    }
+                })
+                .detach();
+            }
+            Effect::Image(image) => {
+                for shard in 0..self.core.shards {
+                    let to = klamm_model::ShardId(shard);
+                    if to != self.core.id {
+                        self.core.post(to, Letter::Image(image.clone()));
+                    }
+                }
+                self.core.image.replace(image);
+            }
+        }
+        false
+    }
+
+    fn saved(&self, file: SmallFile) {
+        self.core.engine.borrow_mut().on_file_saved(file);
+        self.core.work.notify();
+    }
+
+    async fn spill(self: Rc<Self>, spill: Spill) {
+        let (partition, end_offset) = (spill.partition, spill.end_offset);
+        must("write to a segment", self.segments.spill(spill).await);
+        self.core.engine.borrow_mut().on_spilled(partition, end_offset);
+        self.core.work.notify();
+    }
+
+    async fn read(self: Rc<Self>, read: ColdRead) {
+        let result = self.reader.read(&read).await.map_err(|error| {
+            tracing::error!(
+                partition = %read.partition, folder = %read.folder, segment = %read.segment, %error,
+                "stored records cannot be served"
+            );
+            ColdError::Damaged
+        });
+        self.core.engine.borrow_mut().on_cold_read(read.id, result);
+        self.core.work.notify();
+    }
+
+    fn flush_if_wanted(self: &Rc<Self>) {
+        if self.flushing.get() {
+            return;
+        }
+        if self.core.engine.borrow().wal_flush_wanted() == FlushWanted::Now {
+            self.flush();
+        }
+    }
+
+    /// Begins one flush; the next begins when it ends, for everything written meanwhile.
+    fn flush(self: &Rc<Self>) {
+        self.flushing.set(true);
+        let position = self.core.engine.borrow().wal_written();
+        let flush = self.wal.borrow_mut().flush();
+        let turns = Rc::clone(self);
+        let began = clock::monotonic();
+        exec::spawn_local(async move {
+            must("flush the write-ahead log", flush.await);
+            turns.core.probe.flushed(clock::monotonic() - began);
+            turns.flushing.set(false);
+            turns.core.engine.borrow_mut().on_wal_flushed(position);
+            turns.core.work.notify();
+        })
+        .detach();
+    }
+
+    /// Sets a timer for the engine's next deadline, and keeps the housekeeping going while there
+    /// is something to keep.
+    fn arm(self: &Rc<Self>) {
+        let (deadline, busy) = {
+            let engine = self.core.engine.borrow();
+            (engine.next_deadline(), engine.wants_housekeeping())
+        };
+        if busy && !self.housekeeping.replace(true) {
+            exec::spawn_local(Rc::clone(self).housekeep()).detach();
+        }
+        let Some(deadline) = deadline else { return };
+        if self.armed.get().is_some_and(|armed| armed <= deadline) {
+            return;
+        }
+        self.armed.set(Some(deadline));
+        let turns = Rc::clone(self);
+        exec::spawn_local(async move {
+            exec::sleep(deadline.since(Core::now().instant)).await;
+            if turns.armed.get() == Some(deadline) {
+                turns.armed.set(None);
+            }
+            turns.core.work.notify();
+        })
+        .detach();
+    }
+
+    async fn housekeep(self: Rc<Self>) {
+        exec::sleep(HOUSEKEEPING_INTERVAL).await;
+        self.housekeeping.set(false);
+        self.core.engine.borrow_mut().housekeep(Core::now());
+        let wanted = self.core.engine.borrow().wal_flush_wanted();
+        if wanted != FlushWanted::No && !self.flushing.get() {
+            self.flush();
+        }
+        self.core.work.notify();
+    }
+}
+
+/// A failed write or flush leaves no promise that could be kept: the process ends, and recovery
+/// finds what is durable (reliability law: no retry after the first error).
+fn must<T, E: std::fmt::Display>(operation: &str, result: Result<T, E>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => {
+            tracing::error!(
+                operation, %error,
+                "the data folder failed; klamm stops now so that nothing is acknowledged that may not be kept. Check the disk, then start again"
+            );
+            std::process::exit(74)
+        }
+    }
+}
