@@ -2,18 +2,30 @@
 //! command that starts the process.
 
 use std::io::IsTerminal;
+use std::str::FromStr;
 
-use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
 /// How lines of the trace look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people: time, level, place, message, fields.
     #[default]
     Text,
     /// For machines: one JSON object a line.
     Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("expected text or json".to_owned()),
+        }
+    }
 }
 
 /// What is kept if nothing is asked for.

@@ -1,3 +1,4 @@
 //! The klamm broker: parse, hand over, exit code; nothing else.
+#![forbid(unsafe_code)]
 
 fn main() {}

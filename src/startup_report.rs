@@ -174,33 +174,7 @@ impl fmt::Display for StartProblem {
         match self {
             Self::Config(problem) => problem.fmt(formatter),
             Self::Kernel(error) => error.fmt(formatter),
-            Self::Listen { key, error } => {
-                let port = match error {
-                    BindError::InUse(address)
-                    | BindError::Forbidden(address)
-                    | BindError::NotOurs(address)
-                    | BindError::Other(address, _) => address.port(),
-                };
-                write!(formatter, "{error}\n    to change: ")?;
-                match error {
-                    BindError::InUse(_) => write!(
-                        formatter,
-                        "stop what uses port {port} (ss -ltnp 'sport = :{port}' shows it), or set {key} to another port; port 0 takes a free one"
-                    ),
-                    BindError::Forbidden(_) => write!(
-                        formatter,
-                        "set {key} to a port of 1024 or above, or permit this one with \
-                         sysctl -w net.ipv4.ip_unprivileged_port_start={port}"
-                    ),
-                    BindError::NotOurs(_) => write!(
-                        formatter,
-                        "set {key} to an address of this machine (ip address lists them); an address that only clients see belongs into advertised.listeners"
-                    ),
-                    BindError::Other(..) => {
-                        write!(formatter, "set {key} to an address that can be opened")
-                    }
-                }
-            }
+            Self::Listen { key, error } => write_listen(formatter, key, error),
             Self::Resolve { key, host, error } => write!(
                 formatter,
                 "{key}: {host} has no address ({error})\n    to change: name an address, or a host \
@@ -245,6 +219,30 @@ impl fmt::Display for StartProblem {
             ),
             Self::Other { attempt, reason } => write!(formatter, "cannot {attempt}: {reason}"),
         }
+    }
+}
+
+fn write_listen(formatter: &mut fmt::Formatter<'_>, key: &str, error: &BindError) -> fmt::Result {
+    write!(formatter, "{error}\n    to change: ")?;
+    match error {
+        BindError::InUse(address) => write!(
+            formatter,
+            "stop what uses port {port} (ss -ltnp 'sport = :{port}' shows it), or set {key} to \
+             another port; port 0 takes a free one",
+            port = address.port()
+        ),
+        BindError::Forbidden(address) => write!(
+            formatter,
+            "set {key} to a port of 1024 or above, or permit this one with \
+             sysctl -w net.ipv4.ip_unprivileged_port_start={}",
+            address.port()
+        ),
+        BindError::NotOurs(_) => write!(
+            formatter,
+            "set {key} to an address of this machine (ip address lists them); an address that \
+             only clients see belongs into advertised.listeners"
+        ),
+        BindError::Other(..) => write!(formatter, "set {key} to an address that can be opened"),
     }
 }
 

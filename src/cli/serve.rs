@@ -31,8 +31,8 @@ pub(super) struct ServeArguments {
     #[arg(long, short, value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub(super) set: Vec<String>,
 
-    /// Form of the log lines on standard error.
-    #[arg(long, value_enum, default_value_t)]
+    /// Form of the log lines on standard error: text for people, json for machines.
+    #[arg(long, value_name = "text|json", default_value = "text")]
     log_format: LogFormat,
 
     /// Which log lines are kept, for example info,klamm_shard=debug.
