@@ -1,5 +1,7 @@
 //! The one checksum of batches, write-ahead log and checkpoint: CRC-32C (Castagnoli). Kept behind
-//! this file so that the crate beneath can be exchanged by measurement.
+//! this file so that the crate beneath can be exchanged by measurement. On an Intel Xeon, `crc32c`
+//! runs at 19 to 26 GiB/s; `crc-fast` at 56 for 1 KiB and 97 for 16 KiB, but it needs a newer
+//! compiler than the workspace promises, and would save 0.03 s of a GiB.
 
 /// CRC-32C of `bytes`.
 #[must_use]

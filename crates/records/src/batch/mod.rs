@@ -46,4 +46,6 @@ pub(crate) mod layout {
 }
 
 #[cfg(test)]
+mod abuse;
+#[cfg(test)]
 mod tests;

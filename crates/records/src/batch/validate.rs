@@ -2,10 +2,12 @@
 //! compressed one over the decompressed stream. Third step of the produce walk; the bytes are not
 //! changed here (see `stamp`).
 //!
-//! Where klamm is stricter than Kafka, on purpose: a batch whose records' offset deltas do not
-//! count up from 0 is refused whether compressed or not (Kafka checks only compressed ones);
-//! bytes after the batch, a producer id without an epoch, a transactional batch without a
-//! producer, a delete horizon, and timestamps below -1 are refused.
+//! Where klamm is stricter than Kafka, on purpose: offset deltas must count up from 0 whether
+//! compressed or not, compressed records must be well formed to the last field, no byte may follow
+//! batch or compressed frame, and a producer id without an epoch, a transactional batch without a
+//! producer, a delete horizon and timestamps below -1 are refused. A batch that ends early is
+//! corrupt (retriable), where Kafka calls it an invalid record; a stream that does not decompress
+//! is corrupt, where Kafka answers with an unknown error.
 
 use std::fmt;
 

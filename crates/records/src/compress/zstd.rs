@@ -4,9 +4,10 @@ use zstd::zstd_safe::{CCtx, CParameter, DCtx, DParameter, InBuffer, OutBuffer, R
 
 use super::{CHUNK_BYTES, DecompressError, room_in};
 
-/// Largest window that a frame may ask for, as a power of two: 8 MiB. Levels 1 to 19 of every
-/// client stay at or below it. Only the "ultra" levels 20 to 22 of a client that streams ask for
-/// more (25 to 27), and are refused as corrupt.
+/// Largest window that a frame may ask for, as a power of two: 8 MiB. Java's client streams, so its
+/// frames ask for their level's whole window: 19 to 21 at levels 1 to 8, 22 at 9 to 16, 23 at 17 to
+/// 19; librdkafka has levels up to 12. Only the "ultra" levels 20 to 22 ask for more (25 to 27), and
+/// are refused as corrupt.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 /// Level that Kafka takes when none is configured.
