@@ -6,10 +6,10 @@ use std::fmt;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+use crate::config::HardState;
 use crate::log::{Entry, Index, LogPosition, Payload, Term};
 use crate::membership::{NodeId, VOTERS_MAX, VoterSet};
 use crate::message::{AppendOutcome, Message, MessageBody, Snapshot};
-use crate::raft::HardState;
 
 /// The bytes are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

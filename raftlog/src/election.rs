@@ -1,9 +1,11 @@
 //! Terms and votes: pre-vote, campaign, granting, the protection of a leader that is heard.
 
+use crate::config::{HardState, Role};
+use crate::errors::StepError;
 use crate::log::{LogPosition, Payload, Term};
 use crate::membership::NodeId;
 use crate::message::{Message, MessageBody};
-use crate::raft::{HardState, Raft, Role, StepError};
+use crate::raft::Raft;
 
 impl Raft {
     /// Sorts a message by its term, then by its kind.

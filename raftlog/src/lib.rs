@@ -65,7 +65,9 @@
 #![forbid(unsafe_code)]
 
 mod codec;
+mod config;
 mod election;
+mod errors;
 mod log;
 mod membership;
 mod message;
@@ -74,13 +76,15 @@ mod raft;
 mod ready;
 mod replication;
 #[cfg(test)]
+mod scripts;
+#[cfg(test)]
 mod simulation;
 
 pub use codec::DecodeError;
+pub use config::{Config, HardState, Instant, Recovered, Role};
+pub use errors::{ProposeError, RecoverError, StepError};
 pub use log::{Entry, Index, LogPosition, Payload, Term};
 pub use membership::{ChangeError, NodeId, VoterChange, VoterSet};
 pub use message::{AppendOutcome, Message, MessageBody, Snapshot};
-pub use raft::{
-    Config, HardState, Instant, ProposeError, Raft, RecoverError, Recovered, Role, StepError,
-};
+pub use raft::Raft;
 pub use ready::{Append, Generation, IndexRange, Ready, RoleChange};

@@ -7,8 +7,8 @@
 
 use std::collections::VecDeque;
 
+use crate::config::Instant;
 use crate::log::Index;
-use crate::raft::Instant;
 
 /// How entries are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,259 +2,16 @@
 //! `election.rs`, the flow of entries in `replication.rs`; both are methods of [`Raft`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::config::{Config, HardState, Instant, Recovered, Role};
+use crate::errors::{ProposeError, RecoverError, StepError};
 use crate::log::{Entry, Index, Log, LogPosition, Payload, Term};
 use crate::membership::{ChangeError, NodeId, VOTERS_MAX, VoterChange, VoterSet};
 use crate::message::{Message, MessageBody, Snapshot};
 use crate::progress::Progress;
 use crate::ready::{Append, Generation, IndexRange, Ready, RoleChange};
-
-/// Monotonic time in nanoseconds, from any start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-pub struct Instant(pub u64);
-
-impl Instant {
-    pub(crate) fn plus(self, duration: Duration) -> Self {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_add(nanos))
-    }
-
-    pub(crate) const fn since(self, earlier: Self) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
-    }
-}
-
-/// What must survive a crash besides the log: written in one piece (R6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct HardState {
-    /// The newest term seen.
-    pub term: Term,
-    /// Who got this node's vote in that term.
-    pub vote: Option<NodeId>,
-}
-
-/// The chosen limits and times of one node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// This node.
-    pub node: NodeId,
-    /// Seed of the spread of election timeouts; should differ between nodes.
-    pub seed: u64,
-    /// Without word from a leader for this long, up to twice as long, a voter campaigns; without
-    /// word from a majority for this long, a leader resigns (R11).
-    pub election_timeout: Duration,
-    /// How often a leader speaks up; well below `election_timeout`.
-    pub heartbeat_interval: Duration,
-    /// Most entries of one message.
-    pub message_entries_max: usize,
-    /// Most payload bytes of one message; a single larger entry still goes alone.
-    pub message_bytes_max: usize,
-    /// Most messages with entries under way to one follower.
-    pub in_flight_max: usize,
-    /// Most entries that a leader keeps uncommitted before it refuses proposals.
-    pub uncommitted_entries_max: u64,
-    /// Most payload bytes that a leader keeps uncommitted before it refuses proposals.
-    pub uncommitted_bytes_max: usize,
-}
-
-impl Config {
-    /// Kafka's `controller.quorum.*` times and limits that suit metadata.
-    #[must_use]
-    pub const fn new(node: NodeId, seed: u64) -> Self {
-        Self {
-            node,
-            seed,
-            election_timeout: Duration::from_millis(1000),
-            heartbeat_interval: Duration::from_millis(150),
-            message_entries_max: 1024,
-            message_bytes_max: 1024 * 1024,
-            in_flight_max: 16,
-            uncommitted_entries_max: 200_000,
-            uncommitted_bytes_max: 64 * 1024 * 1024,
-        }
-    }
-}
-
-/// What the host found on disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Recovered {
-    /// The last hard state written, or the default.
-    pub hard_state: HardState,
-    /// The newest snapshot, if there is one.
-    pub snapshot: Option<Snapshot>,
-    /// The voters before the first entry, where no snapshot says so: those of the first start.
-    pub first_voters: VoterSet,
-    /// The entries after the snapshot.
-    pub entries: Vec<Entry>,
-}
-
-impl Recovered {
-    /// A node that starts for the first time.
-    #[must_use]
-    pub fn empty(first_voters: VoterSet) -> Self {
-        Self {
-            hard_state: HardState::default(),
-            snapshot: None,
-            first_voters,
-            entries: Vec::new(),
-        }
-    }
-}
-
-/// What was found on disk is no log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RecoverError {
-    /// An index is missing or repeated.
-    Gap {
-        /// The index that should follow.
-        expected: Index,
-        /// The index found.
-        found: Index,
-    },
-    /// A term is lower than the one before it, or beyond the number line.
-    Term {
-        /// Where.
-        index: Index,
-        /// The term found.
-        found: Term,
-    },
-    /// More voters than a quorum may have.
-    Voters {
-        /// How many.
-        found: usize,
-    },
-}
-
-impl fmt::Display for RecoverError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gap { expected, found } => {
-                write!(formatter, "expected entry {expected}, found {found}")
-            }
-            Self::Term { index, found } => {
-                write!(formatter, "entry {index} has the impossible term {found}")
-            }
-            Self::Voters { found } => {
-                write!(
-                    formatter,
-                    "found {found} voters, at most {VOTERS_MAX} are allowed"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for RecoverError {}
-
-/// What a node is in its term.
-///
-/// ```text
-/// Follower -> PreCandidate -> Candidate -> Elected -> Leader
-///     ^------------ any newer term, or no majority heard ---'
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Follows whoever leads.
-    Follower,
-    /// Asks whether a campaign could win.
-    PreCandidate,
-    /// Asks for votes.
-    Candidate,
-    /// Won, but no entry of its term is committed: it may not know yet what is (R8).
-    Elected,
-    /// Leads, and everything committed before its reign is known as committed.
-    Leader,
-}
-
-impl Role {
-    /// True for both halves of a reign.
-    #[must_use]
-    pub const fn reigns(self) -> bool {
-        matches!(self, Self::Elected | Self::Leader)
-    }
-}
-
-/// Why a proposal was refused. Nothing was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProposeError {
-    /// This node does not lead.
-    NotLeader {
-        /// Who does, as far as this node knows.
-        leader: Option<NodeId>,
-    },
-    /// Too much is uncommitted already; try again later.
-    Busy,
-    /// No payloads, or more bytes than may ever be uncommitted.
-    Size,
-}
-
-impl fmt::Display for ProposeError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotLeader { leader: Some(node) } => {
-                write!(
-                    formatter,
-                    "this node does not lead the quorum, node {node} does"
-                )
-            }
-            Self::NotLeader { leader: None } => {
-                formatter.write_str("this node does not lead the quorum")
-            }
-            Self::Busy => formatter.write_str("too many entries wait to be committed"),
-            Self::Size => {
-                formatter.write_str("a proposal must have entries and fit the uncommitted bytes")
-            }
-        }
-    }
-}
-
-impl std::error::Error for ProposeError {}
-
-/// A peer's message makes no sense. Nothing was changed by it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StepError {
-    /// Addressed to another node, or sent by this one.
-    Misdirected,
-    /// Its term is beyond the number line.
-    Term,
-    /// Its entries have gaps or terms that go back.
-    Malformed,
-    /// Somebody else claims to lead a term whose leader is known.
-    SecondLeader {
-        /// The term.
-        term: Term,
-    },
-    /// It would replace a committed entry (R7).
-    ConflictsWithCommitted {
-        /// The entry.
-        index: Index,
-    },
-}
-
-impl fmt::Display for StepError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Misdirected => formatter.write_str("the message is not for this node"),
-            Self::Term => formatter.write_str("the message's term is beyond the number line"),
-            Self::Malformed => formatter.write_str("the message's entries are no piece of a log"),
-            Self::SecondLeader { term } => {
-                write!(formatter, "a second leader claims term {term}")
-            }
-            Self::ConflictsWithCommitted { index } => {
-                write!(
-                    formatter,
-                    "the message would replace the committed entry {index}"
-                )
-            }
-        }
-    }
-}
-
-impl std::error::Error for StepError {}
 
 /// Most messages held back while hard state is being written; more are dropped, as a network may.
 const HELD_MESSAGES_MAX: usize = 4096;
@@ -461,6 +218,9 @@ impl Raft {
         let voters = self.voters().with(change)?;
         self.append_own(Payload::Voters(voters));
         self.send_entries_to_all();
+        if let VoterChange::Add(node) = change {
+            self.send_commit(node);
+        }
         self.check();
         Ok(self.log.last().index)
     }
@@ -495,7 +255,7 @@ impl Raft {
     /// Takes a peer's message.
     ///
     /// # Errors
-    /// If the message makes no sense; then nothing has changed.
+    /// If the message makes no sense; then the log has not changed.
     pub fn step(&mut self, message: Message) -> Result<(), StepError> {
         if message.to != self.config.node || message.from == self.config.node {
             return Err(StepError::Misdirected);

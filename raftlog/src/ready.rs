@@ -1,9 +1,9 @@
 //! What the machine wants done, drained by [`crate::Raft::ready`].
 
+use crate::config::{HardState, Role};
 use crate::log::{Entry, Index, Term};
 use crate::membership::NodeId;
 use crate::message::{Message, Snapshot};
-use crate::raft::{HardState, Role};
 
 /// Counts how often the end of the log was replaced. A flush reported with an older generation is
 /// about bytes that have been cut since, so it is ignored.

@@ -1,10 +1,12 @@
 //! The flow of entries: the leader sends, counts and commits; the follower checks, takes, answers.
 
+use crate::config::Role;
+use crate::errors::StepError;
 use crate::log::{Entry, Index, LogPosition, Payload};
 use crate::membership::{NodeId, VOTERS_MAX};
 use crate::message::{AppendOutcome, Message, MessageBody, Snapshot};
 use crate::progress::Sending;
-use crate::raft::{Raft, Role, StepError};
+use crate::raft::Raft;
 
 impl Raft {
     // ---- leader -------------------------------------------------------------------------------
@@ -103,7 +105,7 @@ impl Raft {
 
     /// An append without entries right before what is sent next: tells the commit index, asks for
     /// an answer, and uncovers a loss, because the follower rejects it if entries are missing.
-    fn send_commit(&mut self, peer: NodeId) {
+    pub(crate) fn send_commit(&mut self, peer: NodeId) {
         let Some(progress) = self.progress.get(&peer) else {
             return;
         };
@@ -267,7 +269,7 @@ impl Raft {
         let end = entries.last().map_or(previous.index, |entry| entry.index);
         let mut fresh = false;
         for entry in entries {
-            if entry.index <= self.log.base().index || self.log.holds(entry.position()) {
+            if entry.index < self.log.base().index || self.log.holds(entry.position()) {
                 continue;
             }
             if entry.index <= self.commit {

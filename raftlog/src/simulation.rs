@@ -574,6 +574,17 @@ impl Drop for Repeat {
     }
 }
 
+/// All seeds, or the one that is to be repeated.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    match std::env::var("RAFTLOG_SEED") {
+        Ok(seed) => {
+            let seed = seed.parse().expect("a number");
+            seed..seed + 1
+        }
+        Err(_) => 0..count,
+    }
+}
+
 fn run(seed: u64) -> (u64, u64, u64) {
     let _repeat = Repeat(seed);
     let mut world = World::new(seed);
@@ -598,15 +609,14 @@ fn run(seed: u64) -> (u64, u64, u64) {
 
 #[test]
 fn a_quorum_in_a_bad_world_keeps_every_rule_and_recovers() {
-    if let Ok(seed) = std::env::var("RAFTLOG_SEED") {
-        run(seed.parse().expect("a number"));
-        return;
-    }
     let (mut committed, mut leaders) = (0, 0);
-    for seed in 0..SEEDS {
+    for seed in seeds(SEEDS) {
         let (entries, reigns, _) = run(seed);
         committed += entries;
         leaders += reigns;
+    }
+    if std::env::var_os("RAFTLOG_SEED").is_some() {
+        return;
     }
     // The world must be bad, but not so bad that nothing is tested.
     assert!(committed > 50 * SEEDS, "only {committed} entries committed");
@@ -616,4 +626,138 @@ fn a_quorum_in_a_bad_world_keeps_every_rule_and_recovers() {
 #[test]
 fn one_seed_gives_one_history() {
     assert_eq!(run(7), run(7));
+}
+
+fn nonsense(random: &mut Random) -> Message {
+    let term = |random: &mut Random| match random.below(40) {
+        0 => Term(u32::MAX),
+        _ => Term(random.below(6) as u32),
+    };
+    let index = |random: &mut Random| match random.below(40) {
+        0 => Index(u64::MAX),
+        1 => Index::MAX,
+        _ => Index(random.below(8)),
+    };
+    let position = |random: &mut Random| crate::LogPosition {
+        index: index(random),
+        term: term(random),
+    };
+    let voters = |random: &mut Random| VoterSet::new((0..random.below(4)).map(|_| random.node()));
+    let body = match random.below(9) {
+        0 => MessageBody::PreVote {
+            last: position(random),
+        },
+        1 => MessageBody::PreVoteReply {
+            granted: random.chance(500),
+        },
+        2 => MessageBody::Vote {
+            last: position(random),
+            transfer: random.chance(500),
+        },
+        3 => MessageBody::VoteReply {
+            granted: random.chance(500),
+        },
+        4 => MessageBody::AppendReply {
+            outcome: crate::AppendOutcome::Accepted {
+                matched: index(random),
+            },
+        },
+        5 => MessageBody::AppendReply {
+            outcome: crate::AppendOutcome::Rejected {
+                previous: index(random),
+                hint: index(random),
+            },
+        },
+        6 => MessageBody::Install {
+            snapshot: Snapshot {
+                position: position(random),
+                voters: voters(random),
+                data: Bytes::new(),
+            },
+        },
+        7 => MessageBody::CampaignNow,
+        _ => {
+            let previous = position(random);
+            let first = previous
+                .index
+                .0
+                .saturating_add(u64::from(!random.chance(50)));
+            let entry = |offset: u64, random: &mut Random| Entry {
+                index: Index(first.saturating_add(offset)),
+                term: previous.term.max(term(random)),
+                payload: match random.below(6) {
+                    0 => Payload::Voters(voters(random)),
+                    _ => Payload::LeaderChange(NodeId(1)),
+                },
+            };
+            let mut entries: Vec<_> = (0..random.below(5)).map(|at| entry(at, random)).collect();
+            entries.sort_by_key(|entry| entry.term);
+            for (at, entry) in (0..).zip(&mut entries) {
+                entry.index = Index(first.saturating_add(at));
+            }
+            MessageBody::Append {
+                previous,
+                entries,
+                commit: index(random),
+            }
+        }
+    };
+    Message {
+        from: random.node(),
+        to: NodeId(1),
+        term: term(random),
+        body,
+    }
+}
+
+#[test]
+fn nonsense_from_peers_never_panics_and_never_takes_back_a_commit() {
+    let (mut refused, mut taken) = (0, 0);
+    for seed in seeds(3000) {
+        let _repeat = Repeat(seed);
+        let mut random = Random(seed);
+        let voters = VoterSet::new((1..=1 + random.below(3) as i32).map(NodeId));
+        let recovered = Recovered::empty(voters);
+        let mut raft = Raft::new(config(NodeId(1), seed), recovered, Instant(0)).expect("a log");
+        let (mut now, mut exposed) = (Instant(0), Index::ZERO);
+        for _ in 0..200 {
+            match random.below(6) {
+                0 => {
+                    now = now.plus(Duration::from_millis(random.below(400)));
+                    raft.tick(now);
+                }
+                1 => drop(raft.propose(vec![Bytes::from_static(b"x")])),
+                _ => match raft.step(nonsense(&mut random)) {
+                    Ok(()) => taken += 1,
+                    Err(_) => refused += 1,
+                },
+            }
+            let ready = raft.ready();
+            let promptly = random.chance(700);
+            if let Some(hard) = ready.hard_state.filter(|_| promptly) {
+                raft.on_vote_flushed(hard);
+            }
+            if let Some(snapshot) = ready.snapshot {
+                exposed = snapshot.position.index;
+                raft.on_snapshot_flushed(exposed);
+            }
+            if let Some(append) = ready.append.filter(|_| promptly) {
+                raft.on_flushed(append.last(), append.generation);
+            }
+            if let Some(range) = ready.committed {
+                assert_eq!(range.first, exposed.next());
+                exposed = range.last;
+            }
+            if random.chance(20) {
+                raft.compact(exposed, Bytes::new());
+            }
+        }
+    }
+    if std::env::var_os("RAFTLOG_SEED").is_some() {
+        return;
+    }
+    assert!(
+        refused > 10_000 && taken > 10_000,
+        "{refused} refused, {taken} taken"
+    );
 }

@@ -241,7 +241,7 @@ mod tests {
                     _ => assert_eq!(map.insert(key, value), model.insert(key, value)),
                 }
                 assert_eq!(map.get(&key), model.get(&key));
-                if next(&mut state) % 400 == 0 {
+                if next(&mut state).is_multiple_of(400) {
                     kept.push((map.clone(), model.clone()));
                 }
             }

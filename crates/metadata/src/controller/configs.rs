@@ -260,8 +260,16 @@ fn check_size(key: &str, value: &str) -> Result<(), ConfigError> {
 fn check_topic_value(key: &str, value: &str) -> Result<(), ConfigError> {
     let row = topic_config_key(key).ok_or_else(|| unknown_key(key))?;
     check_size(key, value)?;
-    row.check(value)
-        .map_err(|error| ConfigError::Invalid(error.to_string()))
+    let invalid = |error: klamm_model::ConfigValueError| ConfigError::Invalid(error.to_string());
+    // Kafka names only the word of a list that is wrong.
+    if let ConfigKind::Words(_) = row.kind
+        && let Some(error) = value
+            .split(',')
+            .find_map(|word| row.check(word.trim()).err())
+    {
+        return Err(invalid(error));
+    }
+    row.check(value).map_err(invalid)
 }
 
 /// Broker keys that set a topic's default are checked as that; others are kept as they are, as
@@ -286,7 +294,7 @@ fn check_topic_combination(
                 .and_then(|name| broker_defaults.get(name))
         };
         let text = overrides.get(key).or_else(from_broker);
-        text.map_or(row.default_text(), String::as_str)
+        text.map_or_else(|| row.default_text(), String::as_str)
             .trim()
             .parse::<i64>()
             .ok()

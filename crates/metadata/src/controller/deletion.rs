@@ -88,8 +88,8 @@ impl Controller {
         let mut answers = Vec::new();
         let mut answered = BTreeSet::new();
         for reference in &references {
-            // Kafka answers a topic that is named twice once.
-            if !answered.insert(reference) {
+            // Kafka answers a topic that is named twice once, and deletes it in no case.
+            if !answered.insert(reference) || self.is_named_by_name_too(reference, &mentions) {
                 continue;
             }
             let outcome = if references.len() > ADMIN_TOPICS_MAX {
@@ -109,6 +109,20 @@ impl Controller {
             records,
             reply: Reply::DeleteTopics(answers),
         }
+    }
+
+    fn is_named_by_name_too(
+        &self,
+        reference: &TopicReference,
+        mentions: &BTreeMap<&TopicReference, usize>,
+    ) -> bool {
+        let TopicReference::Id(id) = reference else {
+            return false;
+        };
+        self.image.topic_by_id(*id).is_some_and(|topic| {
+            let name = TopicReference::Name(topic.name().to_string());
+            mentions.get(&name) == Some(&1)
+        })
     }
 
     fn find_deletable(

@@ -6,6 +6,10 @@ mod configs;
 mod deletion;
 mod placement;
 mod producers;
+#[cfg(test)]
+mod scripts;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -101,7 +105,7 @@ pub enum Reply {
     CreateTopics(Vec<(String, Result<CreatedTopic, CreateTopicError>)>),
     /// To `AutoCreateTopic`; also if the topic exists already.
     AutoCreateTopic(Result<CreatedTopic, CreateTopicError>),
-    /// To `DeleteTopics`, in order.
+    /// To `DeleteTopics`: one answer for each topic, in the order of first mention.
     DeleteTopics(Vec<DeletedTopic>),
     /// To `SetConfigs`, in order.
     SetConfigs(Vec<Result<(), ConfigError>>),

@@ -1,0 +1,350 @@
+//! Runs `testdata/*.txt` against a controller. A file is a list of cases: command lines, `----`,
+//! the expected answer, an empty line. `UPDATE_EXPECT=1 cargo test -p klamm-metadata` rewrites the
+//! answers; read the difference before you keep it.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use klamm_model::{ClusterId, Instant, MetadataOffset, NodeId, TopicId, TopicName, WallTime};
+
+use super::*;
+use crate::delta::Delta;
+use crate::record::ConfigResource;
+
+struct Script {
+    controller: Controller,
+    position: i64,
+}
+
+impl Script {
+    fn new() -> Self {
+        Self {
+            controller: Controller::resume(Image::default(), BrokerDefaults::default()),
+            position: 0,
+        }
+    }
+
+    fn run(&mut self, line: &str) -> String {
+        let mut words = line.split_whitespace();
+        let verb = words.next().expect("a verb");
+        let words: Vec<&str> = words.collect();
+        match verb {
+            "register" => self.decide(Command::Register(registration(&words))),
+            "create" | "validate" => self.decide(Command::CreateTopics {
+                topics: words.split(|word| *word == "/").map(new_topic).collect(),
+                validate_only: verb == "validate",
+            }),
+            "auto-create" => self.decide(Command::AutoCreateTopic {
+                name: unquote(words[0]),
+            }),
+            "delete" => {
+                let topics = words.iter().map(|word| self.reference(word)).collect();
+                self.decide(Command::DeleteTopics { topics })
+            }
+            "configure" | "replace" => {
+                let mode = match verb {
+                    "replace" => ConfigMode::Replace,
+                    _ => ConfigMode::Incremental,
+                };
+                let changes = words
+                    .split(|word| *word == "/")
+                    .map(config_change)
+                    .collect();
+                self.decide(Command::SetConfigs {
+                    changes,
+                    mode,
+                    validate_only: false,
+                })
+            }
+            "producer-ids" => self.decide(Command::AllocateProducerIds {
+                count: words[0].parse().expect("a number"),
+            }),
+            "defaults" => {
+                self.controller.defaults.partitions = words[0].parse().expect("a number");
+                self.controller.defaults.replication_factor = words[1].parse().expect("a number");
+                String::new()
+            }
+            "show" => show(self.controller.image()),
+            other => panic!("unknown verb {other}"),
+        }
+    }
+
+    fn reference(&self, word: &str) -> TopicReference {
+        match word.strip_prefix("id-of:") {
+            Some(name) => TopicReference::Id(
+                self.controller
+                    .image()
+                    .topic(name)
+                    .map_or(TopicId([9; 16]), |topic| topic.id()),
+            ),
+            None => TopicReference::Name(word.to_owned()),
+        }
+    }
+
+    fn decide(&mut self, command: Command) -> String {
+        self.position += 1;
+        let moment = Moment {
+            now: Instant(0),
+            wall: WallTime(1000),
+            seed: self.position as u128,
+        };
+        let before = self.controller.image().clone();
+        let decision = self.controller.decide(moment, command);
+        self.controller
+            .replay_all(MetadataOffset(self.position), &decision.records)
+            .expect("own records fit");
+        let mut out = answer(&decision.reply);
+        let delta = Delta::between(&before, self.controller.image());
+        if !delta.is_empty() {
+            let names = |topics: &[std::sync::Arc<crate::Topic>]| -> Vec<String> {
+                topics
+                    .iter()
+                    .map(|topic| topic.name().to_string())
+                    .collect()
+            };
+            let changed = delta.topics_changed.iter();
+            let changed: Vec<_> = changed
+                .map(|topic| format!("{} config {}", topic.after.name(), topic.config_changed))
+                .collect();
+            writeln!(
+                out,
+                "delta +{:?} -{:?} ~{changed:?} brokers {:?} broker config {}",
+                names(&delta.topics_created),
+                names(&delta.topics_deleted),
+                delta
+                    .brokers_changed
+                    .iter()
+                    .map(|node| node.0)
+                    .collect::<Vec<_>>(),
+                delta.broker_config_changed,
+            )
+            .expect("a string");
+        }
+        let records = decision.records.len();
+        writeln!(out, "records {records}").expect("a string");
+        out
+    }
+}
+
+fn registration(words: &[&str]) -> Registration {
+    let node = NodeId(words[0].parse().expect("a number"));
+    let mut registration = Registration::new(node, ClusterId([7; 16]));
+    for word in &words[1..] {
+        match word.split_once('=').expect("key=value") {
+            ("rack", rack) => registration.rack = Some(rack.to_owned()),
+            ("cluster", byte) => {
+                registration.cluster = ClusterId([byte.parse().expect("a number"); 16]);
+            }
+            ("feature", text) => {
+                let (name, range) = text.split_once(':').expect("name:min-max");
+                let (min, max) = range.split_once('-').expect("min-max");
+                registration.features.push(SupportedFeature {
+                    name: name.to_owned(),
+                    min: min.parse().expect("a number"),
+                    max: max.parse().expect("a number"),
+                });
+            }
+            other => panic!("unknown word {other:?}"),
+        }
+    }
+    registration
+}
+
+/// Names that a line of words cannot hold: `''` is empty, `%20` a space, `x*250` a long one.
+fn unquote(word: &str) -> String {
+    if let Some((text, times)) = word.split_once('*') {
+        return text.repeat(times.parse().expect("a number"));
+    }
+    word.replace("''", "").replace("%20", " ")
+}
+
+fn new_topic(words: &[&str]) -> NewTopic {
+    let mut topic = NewTopic::named(&unquote(words[0]));
+    for word in &words[1..] {
+        let (key, value) = word.split_once('=').expect("key=value");
+        match key {
+            "p" => topic.partitions = Some(value.parse().expect("a number")),
+            "rf" => topic.replication_factor = Some(value.parse().expect("a number")),
+            "at" => {
+                let (index, replicas) = value.split_once(':').expect("index:replicas");
+                let replicas = replicas.split(',').filter(|text| !text.is_empty());
+                topic.assignments.push(ManualAssignment {
+                    index: index.parse().expect("a number"),
+                    replicas: replicas
+                        .map(|text| NodeId(text.parse().expect("a number")))
+                        .collect(),
+                });
+            }
+            key => {
+                let value = (value != "null").then(|| value.to_owned());
+                topic.configs.push((key.replace("''", ""), value));
+            }
+        }
+    }
+    topic
+}
+
+fn config_change(words: &[&str]) -> ConfigChange {
+    let resource = match words[0].split_once(':').expect("kind:name") {
+        ("topic", name) => ConfigResource::Topic(TopicName::new(name).expect("legal")),
+        ("broker", "") => ConfigResource::BrokerDefault,
+        ("broker", node) => ConfigResource::Broker(NodeId(node.parse().expect("a number"))),
+        other => panic!("unknown resource {other:?}"),
+    };
+    let operation = |word: &&str| {
+        let some = |value: &str| (value != "null").then(|| value.to_owned());
+        let find = |sign: &str| word.split_once(sign);
+        if let Some((key, value)) = find("+=") {
+            (key.to_owned(), ConfigOperation::Append(some(value)))
+        } else if let Some((key, value)) = find("-=") {
+            (key.to_owned(), ConfigOperation::Subtract(some(value)))
+        } else if let Some((key, value)) = find("=") {
+            (key.to_owned(), ConfigOperation::Set(some(value)))
+        } else {
+            ((*word).to_owned(), ConfigOperation::Delete)
+        }
+    };
+    ConfigChange {
+        resource,
+        operations: words[1..].iter().map(operation).collect(),
+    }
+}
+
+fn shorten(name: &str) -> String {
+    let run = "x".repeat(250);
+    name.replace(&run, "x*250")
+}
+
+fn answer(reply: &Reply) -> String {
+    let mut out = String::new();
+    let created = |outcome: &Result<CreatedTopic, CreateTopicError>| match outcome {
+        Ok(topic) => format!(
+            "ok, {} partitions, replication factor {}, {:?}",
+            topic.partitions, topic.replication_factor, topic.overrides
+        ),
+        Err(error) => format!("{} {}", error.code(), shorten(&error.to_string())),
+    };
+    match reply {
+        Reply::Registered(Ok(())) => out.push_str("ok\n"),
+        Reply::Registered(Err(error)) => writeln!(out, "{} {error}", error.code()).expect("string"),
+        Reply::CreateTopics(answers) => {
+            for (name, outcome) in answers {
+                writeln!(out, "{:?}: {}", shorten(name), created(outcome)).expect("string");
+            }
+        }
+        Reply::AutoCreateTopic(outcome) => writeln!(out, "{}", created(outcome)).expect("string"),
+        Reply::DeleteTopics(answers) => {
+            for topic in answers {
+                match &topic.outcome {
+                    Ok((name, _)) => writeln!(out, "{name} deleted"),
+                    Err(error) => writeln!(out, "{} {error}", error.code()),
+                }
+                .expect("string");
+            }
+        }
+        Reply::SetConfigs(answers) => {
+            for outcome in answers {
+                match outcome {
+                    Ok(()) => writeln!(out, "ok"),
+                    Err(error) => writeln!(out, "{} {error}", error.code()),
+                }
+                .expect("string");
+            }
+        }
+        Reply::ProducerIds(Ok(block)) => {
+            writeln!(out, "{} from {}", block.count, block.first).expect("string");
+        }
+        Reply::ProducerIds(Err(error)) => {
+            writeln!(out, "{} {error}", error.code()).expect("string");
+        }
+    }
+    out
+}
+
+fn show(image: &Image) -> String {
+    let mut out = String::new();
+    writeln!(
+        out,
+        "version {} cluster {:?}",
+        image.version().0,
+        image.cluster()
+    )
+    .expect("string");
+    for broker in image.brokers().values() {
+        writeln!(out, "broker {} epoch {}", broker.node, broker.epoch).expect("string");
+    }
+    writeln!(out, "features {:?}", image.features()).expect("string");
+    writeln!(out, "broker defaults {:?}", image.broker_defaults()).expect("string");
+    for topic in image.topics() {
+        writeln!(out, "topic {} {:?}", topic.name(), topic.overrides()).expect("string");
+        for (index, partition) in topic.partitions() {
+            let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<_>>();
+            let (replicas, isr) = (ids(&partition.replicas), ids(&partition.isr));
+            let leader = partition.leader.map(|node| node.0);
+            writeln!(
+                out,
+                "  {index} on {replicas:?} in sync {isr:?} leader {leader:?}"
+            )
+            .expect("string");
+        }
+    }
+    out
+}
+
+fn rerun(text: &str) -> String {
+    let mut script = Script::new();
+    let mut out = String::new();
+    for case in text
+        .split("\n\n")
+        .map(str::trim)
+        .filter(|case| !case.is_empty())
+    {
+        let commands = case.split("\n----").next().unwrap_or(case);
+        out.push_str(commands);
+        let lines = commands.lines().filter(|line| !line.starts_with('#'));
+        let answers: String = lines.map(|line| script.run(line)).collect();
+        if commands.lines().any(|line| !line.starts_with('#')) {
+            write!(out, "\n----\n{answers}").expect("string");
+        } else {
+            out.push('\n');
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn check(file: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/testdata")
+        .join(file);
+    let text = std::fs::read_to_string(&path).expect("the script is readable");
+    let found = rerun(&text);
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        std::fs::write(&path, found).expect("the script is writable");
+        return;
+    }
+    assert!(
+        text == found,
+        "{file} expects other answers; UPDATE_EXPECT=1 rewrites it. Found:\n{found}"
+    );
+}
+
+#[test]
+fn create_topics_answers_as_kafka_does() {
+    check("create_topics.txt");
+}
+
+#[test]
+fn delete_topics_answers_as_kafka_does() {
+    check("delete_topics.txt");
+}
+
+#[test]
+fn configuration_answers_as_kafka_does() {
+    check("configs.txt");
+}
+
+#[test]
+fn brokers_register_and_producer_ids_never_repeat() {
+    check("brokers.txt");
+}
