@@ -50,7 +50,12 @@ impl Calls {
         entry.generation = entry.generation.wrapping_add(1);
         entry.state = State::Waiting(None);
         let call = u64::from(entry.generation) << 32 | u64::from(slot);
-        PendingCall { calls: Rc::clone(self), ticket: Ticket { shard, call }, slot, done: false }
+        PendingCall {
+            calls: Rc::clone(self),
+            ticket: Ticket { shard, call },
+            slot,
+            done: false,
+        }
     }
 
     /// Gives a reply to its caller. A reply nobody waits for any more is dropped.
@@ -58,7 +63,9 @@ impl Calls {
         let slot = ticket.call as u32;
         let generation = (ticket.call >> 32) as u32;
         let mut table = self.slots.borrow_mut();
-        let Some(entry) = table.slots.get_mut(slot as usize) else { return };
+        let Some(entry) = table.slots.get_mut(slot as usize) else {
+            return;
+        };
         if entry.generation != generation {
             return;
         }
@@ -165,6 +172,9 @@ mod tests {
         let second = calls.open(ShardId(0));
         assert_eq!(second.slot, 0);
         calls.complete(old, Reply::Watch);
-        assert!(matches!(calls.slots.borrow().slots[0].state, State::Waiting(_)));
+        assert!(matches!(
+            calls.slots.borrow().slots[0].state,
+            State::Waiting(_)
+        ));
     }
 }

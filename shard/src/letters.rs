@@ -5,7 +5,7 @@ use klamm_os::net::Socket;
 
 /// One message from a core to another.
 #[derive(Debug)]
-pub enum Letter {
+pub(crate) enum Letter {
     /// Do this and answer to the ticket.
     Call {
         /// Who waits.

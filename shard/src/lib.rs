@@ -1,1 +1,19 @@
-//! One running core: the turn, its drivers, its mesh endpoints, budgets and probes.
+//! One running core: the turn, its drivers, its mesh endpoint, its probes. It carries out what the
+//! engine decides and decides nothing itself: no offset arithmetic, no Kafka error code.
+//!
+//! The front starts a node with [`node::recover`] and [`node::start`], and speaks to it through
+//! [`Shards`] in the words of [`api`].
+#![forbid(unsafe_code)]
+
+pub mod api;
+mod calls;
+mod drivers;
+mod letters;
+pub mod node;
+mod probe;
+mod shards;
+mod storage;
+mod turn;
+
+pub use probe::Probe;
+pub use shards::Shards;

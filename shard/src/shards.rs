@@ -1,7 +1,7 @@
 //! `Shards`: everything that the front may ask of the cores. A call whose partitions live here
 //! goes straight into the engine; for another core it becomes one letter.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::rc::Rc;
@@ -12,9 +12,7 @@ use klamm_engine::api::{
 };
 use klamm_engine::engine::{Engine, EngineGauges, EngineStats};
 use klamm_engine::metadata::{Command, Reply as ControlReply};
-use klamm_model::{
-    Acks, Instant, IsolationLevel, Offset, ShardId, TopicPartition, WallTime,
-};
+use klamm_model::{Acks, Instant, IsolationLevel, Offset, ShardId, TopicPartition, WallTime};
 use klamm_os::mesh::Endpoint;
 use klamm_os::net::Socket;
 use klamm_os::{clock, exec};
@@ -41,12 +39,14 @@ pub(crate) struct Core {
     pub(crate) arrived: exec::Notify,
     /// Connections that live on each core, as far as this one has handed them out.
     pub(crate) handed: RefCell<Vec<u64>>,
-    pub(crate) stopping: Cell<bool>,
 }
 
 impl Core {
     pub(crate) fn now() -> Now {
-        Now { instant: Instant(clock::monotonic_ns()), wall: WallTime(clock::wall_ms()) }
+        Now {
+            instant: Instant(clock::monotonic_ns()),
+            wall: WallTime(clock::wall_ms()),
+        }
     }
 
     /// Sends a letter, or keeps it for the next turn if the peer's queue is full.
@@ -127,7 +127,12 @@ impl Shards {
     ) -> Vec<ReadOutcome> {
         let plan = Plan::of(self.core.shards, &partitions, |part| part.partition);
         if let Some(home) = plan.single() {
-            let call = ReadCall { isolation, bytes_max, whole_first: true, partitions };
+            let call = ReadCall {
+                isolation,
+                bytes_max,
+                whole_first: true,
+                partitions,
+            };
             return match self.begin(home, Call::Read(call)).await {
                 Reply::Read(outcomes) => outcomes,
                 _ => Vec::new(),
@@ -137,7 +142,12 @@ impl Shards {
         let mut whole_first = true;
         let mut parts = Vec::new();
         for (home, partitions) in plan.groups(partitions) {
-            let call = ReadCall { isolation, bytes_max: budget, whole_first, partitions };
+            let call = ReadCall {
+                isolation,
+                bytes_max: budget,
+                whole_first,
+                partitions,
+            };
             if let Reply::Read(outcomes) = self.begin(home, Call::Read(call)).await {
                 let got: usize = outcomes.iter().map(ReadOutcome::bytes).sum();
                 budget = budget.saturating_sub(got);
@@ -162,7 +172,12 @@ impl Shards {
             .groups(positions)
             .into_iter()
             .map(|(home, positions)| {
-                let call = WatchCall { positions, isolation, bytes_min, deadline };
+                let call = WatchCall {
+                    positions,
+                    isolation,
+                    bytes_min,
+                    deadline,
+                };
                 (home, self.begin(home, Call::Watch(call)))
             })
             .collect();
@@ -172,7 +187,11 @@ impl Shards {
                     return std::task::Poll::Ready(());
                 }
             }
-            if waits.is_empty() { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+            if waits.is_empty() {
+                std::task::Poll::Ready(())
+            } else {
+                std::task::Poll::Pending
+            }
         })
         .await;
         for (home, wait) in &waits {
@@ -198,7 +217,13 @@ impl Shards {
     ) -> Vec<OffsetOutcome> {
         let plan = Plan::of(self.core.shards, &questions, |question| question.partition);
         let calls = plan.split(questions, |home, partitions| {
-            self.begin(home, Call::Offsets(OffsetsCall { isolation, partitions }))
+            self.begin(
+                home,
+                Call::Offsets(OffsetsCall {
+                    isolation,
+                    partitions,
+                }),
+            )
         });
         plan.join(calls, |reply| match reply {
             Reply::Offsets(outcomes) => outcomes,
@@ -227,12 +252,16 @@ impl Shards {
         if to == usize::from(self.core.id.0) {
             self.arrive(socket, listener);
         } else {
-            self.core.post(ShardId(to as u16), Letter::Connection { socket, listener });
+            self.core
+                .post(ShardId(to as u16), Letter::Connection { socket, listener });
         }
     }
 
     pub(crate) fn arrive(&self, socket: Socket, listener: usize) {
-        self.core.arrivals.borrow_mut().push_back((socket, listener));
+        self.core
+            .arrivals
+            .borrow_mut()
+            .push_back((socket, listener));
         self.core.arrived.notify();
     }
 
@@ -275,7 +304,10 @@ impl Shards {
         let pending = self.core.calls.open(self.core.id);
         let ticket = pending.ticket();
         if home == self.core.id {
-            self.core.engine.borrow_mut().call(Core::now(), ticket, call);
+            self.core
+                .engine
+                .borrow_mut()
+                .call(Core::now(), ticket, call);
             self.core.work.notify();
         } else {
             self.core.post(home, Letter::Call { ticket, call });
@@ -292,13 +324,22 @@ struct Plan {
 
 impl Plan {
     fn of<T>(shards: u16, items: &[T], partition: impl Fn(&T) -> TopicPartition) -> Self {
-        Self { homes: items.iter().map(|item| partition(item).home(shards)).collect(), shards }
+        Self {
+            homes: items
+                .iter()
+                .map(|item| partition(item).home(shards))
+                .collect(),
+            shards,
+        }
     }
 
     /// The one core that all items belong to.
     fn single(&self) -> Option<ShardId> {
         let first = *self.homes.first()?;
-        self.homes.iter().all(|&home| home == first).then_some(first)
+        self.homes
+            .iter()
+            .all(|&home| home == first)
+            .then_some(first)
     }
 
     /// The items of each core, cores in order.
@@ -306,8 +347,9 @@ impl Plan {
         if let Some(home) = self.single() {
             return vec![(home, items)];
         }
-        let mut groups: Vec<(ShardId, Vec<T>)> =
-            (0..self.shards).map(|shard| (ShardId(shard), Vec::new())).collect();
+        let mut groups: Vec<(ShardId, Vec<T>)> = (0..self.shards)
+            .map(|shard| (ShardId(shard), Vec::new()))
+            .collect();
         for (item, home) in items.into_iter().zip(&self.homes) {
             groups[usize::from(home.0)].1.push(item);
         }
@@ -320,14 +362,13 @@ impl Plan {
         items: Vec<T>,
         mut begin: impl FnMut(ShardId, Vec<T>) -> PendingCall,
     ) -> Vec<PendingCall> {
-        self.groups(items).into_iter().map(|(home, items)| begin(home, items)).collect()
+        self.groups(items)
+            .into_iter()
+            .map(|(home, items)| begin(home, items))
+            .collect()
     }
 
-    async fn join<T>(
-        &self,
-        calls: Vec<PendingCall>,
-        unpack: impl Fn(Reply) -> Vec<T>,
-    ) -> Vec<T> {
+    async fn join<T>(&self, calls: Vec<PendingCall>, unpack: impl Fn(Reply) -> Vec<T>) -> Vec<T> {
         let mut parts = Vec::with_capacity(calls.len());
         for call in calls {
             parts.push(unpack(call.await));
@@ -360,7 +401,10 @@ mod tests {
 
     #[test]
     fn results_of_several_cores_come_back_in_the_order_of_the_items() {
-        let plan = Plan { homes: [2, 0, 2, 1].map(ShardId).to_vec(), shards: 3 };
+        let plan = Plan {
+            homes: [2, 0, 2, 1].map(ShardId).to_vec(),
+            shards: 3,
+        };
         let groups = plan.groups(vec!["a", "b", "c", "d"]);
         assert_eq!(
             groups,

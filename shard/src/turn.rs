@@ -67,7 +67,9 @@ impl Turns {
 
     /// Takes letters in and lets a turn follow.
     async fn receive(self: Rc<Self>) {
-        let shards = Shards { core: Rc::clone(&self.core) };
+        let shards = Shards {
+            core: Rc::clone(&self.core),
+        };
         loop {
             self.core.endpoint.wait().await;
             let taken = self.core.endpoint.drain(LETTERS_PER_TURN_MAX, |_, letter| {
@@ -82,7 +84,10 @@ impl Turns {
     fn take_in(&self, shards: &Shards, letter: Letter) {
         match letter {
             Letter::Call { ticket, call } => {
-                self.core.engine.borrow_mut().call(Core::now(), ticket, call);
+                self.core
+                    .engine
+                    .borrow_mut()
+                    .call(Core::now(), ticket, call);
             }
             Letter::Reply { ticket, reply } => self.core.calls.complete(ticket, reply),
             Letter::CancelWatch(ticket) => self.core.engine.borrow_mut().cancel_watch(ticket),
@@ -141,7 +146,8 @@ impl Turns {
                 if ticket.shard == self.core.id {
                     self.core.calls.complete(ticket, reply);
                 } else {
-                    self.core.post(ticket.shard, Letter::Reply { ticket, reply });
+                    self.core
+                        .post(ticket.shard, Letter::Reply { ticket, reply });
                 }
             }
             Effect::WalBegin(begin) => {
@@ -154,11 +160,22 @@ impl Turns {
                 return true;
             }
             Effect::Spill(spill) => exec::spawn_local(Rc::clone(self).spill(spill)).detach(),
-            Effect::FlushSegments { partition, folder, bases } => {
+            Effect::FlushSegments {
+                partition,
+                folder,
+                bases,
+            } => {
                 let turns = Rc::clone(self);
                 exec::spawn_local(async move {
-                    must("flush segments", turns.segments.flush(partition, &folder, &bases).await);
-                    turns.core.engine.borrow_mut().on_segments_flushed(partition);
+                    must(
+                        "flush segments",
+                        turns.segments.flush(partition, &folder, &bases).await,
+                    );
+                    turns
+                        .core
+                        .engine
+                        .borrow_mut()
+                        .on_segments_flushed(partition);
                     turns.core.work.notify();
                 })
                 .detach();
@@ -166,7 +183,10 @@ impl Turns {
             Effect::SaveFile { file, path, bytes } => {
                 let turns = Rc::clone(self);
                 exec::spawn_local(async move {
-                    must("replace a file", files::save(&turns.root, &path, bytes).await);
+                    must(
+                        "replace a file",
+                        files::save(&turns.root, &path, bytes).await,
+                    );
                     turns.saved(file);
                 })
                 .detach();
@@ -207,7 +227,10 @@ impl Turns {
     async fn spill(self: Rc<Self>, spill: Spill) {
         let (partition, end_offset) = (spill.partition, spill.end_offset);
         must("write to a segment", self.segments.spill(spill).await);
-        self.core.engine.borrow_mut().on_spilled(partition, end_offset);
+        self.core
+            .engine
+            .borrow_mut()
+            .on_spilled(partition, end_offset);
         self.core.work.notify();
     }
 
@@ -278,7 +301,7 @@ impl Turns {
     async fn housekeep(self: Rc<Self>) {
         exec::sleep(HOUSEKEEPING_INTERVAL).await;
         self.housekeeping.set(false);
-        self.core.engine.borrow_mut().housekeep(Core::now());
+        self.core.engine.borrow_mut().housekeep(Core::now().instant);
         let wanted = self.core.engine.borrow().wal_flush_wanted();
         if wanted != FlushWanted::No && !self.flushing.get() {
             self.flush();

@@ -250,6 +250,8 @@ impl From<StorageError> for BootError {
 /// The folder cannot be used; nothing was acknowledged on it, and what it holds is still there.
 pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted, BootError> {
     storage.create_folder(OWN_FOLDER)?;
+    // Term and vote are saved here before the quorum's log has its first segment.
+    storage.create_folder("__cluster_metadata-0")?;
     let mut findings = Vec::new();
     let known = read_checkpoints(storage, &mut findings)?;
     let mut wal = boot_wal::read_all(storage, &known.covered, options, &mut findings)?;

@@ -5,12 +5,12 @@ use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
-use klamm_os::disk::folder;
+use klamm_os::disk;
 use klamm_os::exec;
 
 /// Replaces a small file durably.
 pub(crate) async fn save(root: &Path, path: &str, bytes: Bytes) -> io::Result<()> {
-    folder::write_atomically_later(root.join(path), bytes.to_vec()).await
+    disk::write_atomically_later(root.join(path), bytes.to_vec()).await
 }
 
 /// Moves a dropped partition's folder out of the way and deletes it.
@@ -21,8 +21,8 @@ pub(crate) async fn drop_folder(root: &Path, name: &str, number: u64) -> io::Res
         if !from.exists() {
             return Ok(());
         }
-        folder::rename(&from, &to)?;
-        folder::remove_dir_all(&to)
+        disk::rename(&from, &to)?;
+        disk::remove_dir_all(&to)
     })
     .await
 }

@@ -7,11 +7,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use bytes::Bytes;
 use klamm_engine::effects::Spill;
 use klamm_model::{Offset, TopicPartition};
-use klamm_os::disk::{AppendFile, BlockFile, Caching, folder};
+use klamm_os::disk::{self, AppendFile, BlockFile, Caching};
 use klamm_os::exec;
-use klamm_records::segment;
+use klamm_records::segment::{self, SegmentFile};
 
 /// Segments with open descriptors; beyond that the one longest unused is closed.
 const OPEN_SEGMENTS_MAX: usize = 256;
@@ -32,22 +33,31 @@ struct OpenSegment {
 
 impl SegmentFiles {
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, open: RefCell::default(), clock: Cell::new(0) }
+        Self {
+            root,
+            open: RefCell::default(),
+            clock: Cell::new(0),
+        }
     }
 
     /// Writes one portion.
     pub(crate) async fn spill(&self, spill: Spill) -> io::Result<()> {
         let path = self.root.join(&*spill.folder);
         if !spill.new_files.is_empty() {
-            make_folder(&path, &spill)?;
+            let (folder, files) = (path.clone(), spill.new_files.clone());
+            exec::spawn_blocking(move || make_folder(&folder, &files)).await?;
         }
         let key = (spill.partition, spill.segment);
         let files = self.opened(key, &path, spill.at)?;
         if !spill.offset_index.is_empty() {
-            files.offset_index.write_at(spill.offset_index_at, &[&spill.offset_index])?;
+            files
+                .offset_index
+                .write_at(spill.offset_index_at, &[&spill.offset_index])?;
         }
         if !spill.time_index.is_empty() {
-            files.time_index.write_at(spill.time_index_at, &[&spill.time_index])?;
+            files
+                .time_index
+                .write_at(spill.time_index_at, &[&spill.time_index])?;
         }
         let slices: Vec<&[u8]> = spill.batches.iter().map(|batch| &batch[..]).collect();
         files.log.write_at(spill.at, &slices).await?;
@@ -71,8 +81,8 @@ impl SegmentFiles {
             let files = match open {
                 Some(files) => files,
                 None => {
-                    let log = path.join(segment::log_file_name(base));
-                    let length = folder::file_len(&log)?;
+                    let log = path.join(segment::segment_file(base, SegmentFile::Log));
+                    let length = disk::file_len(&log)?;
                     self.opened((partition, base), &path, length)?
                 }
             };
@@ -80,15 +90,17 @@ impl SegmentFiles {
         }
         let root = self.root.clone();
         exec::spawn_blocking(move || {
-            folder::sync_dir(&path)?;
-            folder::sync_dir(&root)
+            disk::sync_dir(&path)?;
+            disk::sync_dir(&root)
         })
         .await
     }
 
     /// Forgets the descriptors of a partition that goes away.
     pub(crate) fn close(&self, partition: TopicPartition) {
-        self.open.borrow_mut().retain(|(other, _), _| *other != partition);
+        self.open
+            .borrow_mut()
+            .retain(|(other, _), _| *other != partition);
     }
 
     fn opened(
@@ -115,9 +127,20 @@ impl SegmentFiles {
         }
         let base = key.1;
         let files = Rc::new(OpenSegment {
-            log: BlockFile::open(path.join(segment::log_file_name(base)), length, 0, Caching::Direct)?,
-            offset_index: AppendFile::open(path.join(segment::offset_index_file_name(base)), 0)?,
-            time_index: AppendFile::open(path.join(segment::time_index_file_name(base)), 0)?,
+            log: BlockFile::open(
+                path.join(segment::segment_file(base, SegmentFile::Log)),
+                length,
+                0,
+                Caching::Direct,
+            )?,
+            offset_index: AppendFile::open(
+                path.join(segment::segment_file(base, SegmentFile::OffsetIndex)),
+                0,
+            )?,
+            time_index: AppendFile::open(
+                path.join(segment::segment_file(base, SegmentFile::TimeIndex)),
+                0,
+            )?,
             used: Cell::new(self.clock.get()),
         });
         open.insert(key, Rc::clone(&files));
@@ -126,17 +149,20 @@ impl SegmentFiles {
 }
 
 async fn flush_all(files: &OpenSegment) -> io::Result<()> {
-    let (log, offsets, times) =
-        (files.log.flush(), files.offset_index.flush(), files.time_index.flush());
+    let (log, offsets, times) = (
+        files.log.flush(),
+        files.offset_index.flush(),
+        files.time_index.flush(),
+    );
     log.await?;
     offsets.await?;
     times.await
 }
 
-fn make_folder(path: &Path, spill: &Spill) -> io::Result<()> {
-    folder::create_dir_all(path)?;
-    for (name, content) in &spill.new_files {
-        folder::write_atomically(path.join(name), content)?;
+fn make_folder(path: &Path, files: &[(&'static str, Bytes)]) -> io::Result<()> {
+    disk::create_dir_all(path)?;
+    for (name, content) in files {
+        disk::write_atomically(path.join(name), content)?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use klamm_engine::effects::WalBegin;
-use klamm_os::disk::{AppendFile, folder};
+use klamm_os::disk::{self, AppendFile};
 
 /// The open write-ahead files of one core. A file's name says nothing about its place in the log:
 /// its head does, so that a file is used again without renaming it.
@@ -27,7 +27,11 @@ impl WalFiles {
         for (number, name) in recyclable {
             open.insert(*number, Rc::new(AppendFile::open(folder.join(name), 0)?));
         }
-        Ok(Self { folder, open, unflushed: BTreeMap::new() })
+        Ok(Self {
+            folder,
+            open,
+            unflushed: BTreeMap::new(),
+        })
     }
 
     /// Makes a file the next of the log: one that is free, or a new one.
@@ -38,7 +42,7 @@ impl WalFiles {
             None => {
                 let name = format!("{:020}.wal", begin.file);
                 let file = AppendFile::open(self.folder.join(name), begin.length)?;
-                folder::sync_dir(&self.folder)?;
+                disk::sync_dir(&self.folder)?;
                 Rc::new(file)
             }
         };

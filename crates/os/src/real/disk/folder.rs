@@ -62,6 +62,11 @@ pub fn sync_dir(path: impl AsRef<Path>) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
+/// Makes a file's bytes and length durable. Blocks.
+pub fn sync_file(path: impl AsRef<Path>) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.sync_all()
+}
+
 /// Reads a whole file of at most `limit` bytes; a longer one is an error (`FileTooLarge`).
 pub fn read(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
     let path = path.as_ref();

@@ -1,0 +1,254 @@
+//! Cold reads: whole batches from segment files, through buffers of their own, each checked against
+//! its checksum before it is served.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use bytes::{Bytes, BytesMut};
+use klamm_engine::effects::{ColdRead, ColdTarget};
+use klamm_model::{Offset, TopicPartition};
+use klamm_os::disk::ReadFile;
+use klamm_records::batch::{self, BatchError};
+use klamm_records::segment::{self, SegmentFile};
+
+/// Segments whose files and index are kept open for further reads.
+const OPEN_SEGMENTS_MAX: usize = 64;
+
+/// Bytes of an index that are kept; a larger one is read anew each time.
+const INDEX_BYTES_KEPT_MAX: usize = 1 << 20;
+
+/// Bytes that a read takes at least, so that a small request finds its batch in one go.
+const READ_BYTES_MIN: usize = 64 << 10;
+
+/// The segment files of one core that are read from.
+pub(crate) struct Reader {
+    root: PathBuf,
+    open: RefCell<BTreeMap<(TopicPartition, Offset), Open>>,
+    clock: Cell<u64>,
+}
+
+#[derive(Clone)]
+struct Open {
+    log: ReadFile,
+    /// The offset index and the segment's length when it was read.
+    index: Option<(Bytes, u64)>,
+    used: u64,
+}
+
+/// Why stored batches cannot be served.
+#[derive(Debug)]
+pub(crate) enum ReadFailure {
+    /// The device or the file system refused.
+    Io(io::Error),
+    /// The bytes at this position are not the batch that was written.
+    Batch { position: u64, error: BatchError },
+    /// Offsets are missing before the batch found: what held them was damaged.
+    Hole { wanted: Offset, found: Offset },
+}
+
+impl fmt::Display for ReadFailure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(formatter),
+            Self::Batch { position, error } => write!(formatter, "at position {position}: {error}"),
+            Self::Hole { wanted, found } => {
+                write!(formatter, "offsets from {wanted} to {found} are lost")
+            }
+        }
+    }
+}
+
+impl From<io::Error> for ReadFailure {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl Reader {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            open: RefCell::default(),
+            clock: Cell::new(0),
+        }
+    }
+
+    /// Forgets the files of a partition that goes away.
+    pub(crate) fn close(&self, partition: TopicPartition) {
+        self.open
+            .borrow_mut()
+            .retain(|(other, _), _| *other != partition);
+    }
+
+    /// Reads whole batches. Empty if the segment has none from the target on.
+    pub(crate) async fn read(&self, read: &ColdRead) -> Result<Vec<Bytes>, ReadFailure> {
+        let open = self.opened(read).await?;
+        let index = open.index.as_ref().map_or(&[][..], |(index, _)| index);
+        let start = match read.target {
+            ColdTarget::Offset(offset) => segment::offset_lookup(index, read.segment, offset),
+            // The first late batch may be anywhere: its own maximum decides, not the index.
+            ColdTarget::Timestamp(_) => None,
+        };
+        let mut walk = Walk {
+            log: open.log,
+            length: read.length,
+            position: start.map_or(0, |entry| u64::from(entry.position)),
+            buffer: Bytes::new(),
+            buffer_at: 0,
+        };
+        let mut run = BytesMut::new();
+        while let Some(bytes) = walk.next(read.bytes_max).await? {
+            let position = walk.position - bytes.len() as u64;
+            let header =
+                batch::verify(&bytes).map_err(|error| ReadFailure::Batch { position, error })?;
+            if header.base_offset >= read.end_offset {
+                break;
+            }
+            let wanted = match read.target {
+                ColdTarget::Offset(offset) => header.end_offset() > offset,
+                ColdTarget::Timestamp(time) => header.max_timestamp >= time,
+            };
+            if !wanted {
+                continue;
+            }
+            if let ColdTarget::Offset(offset) = read.target {
+                if run.is_empty() && header.base_offset > offset {
+                    return Err(ReadFailure::Hole {
+                        wanted: offset,
+                        found: header.base_offset,
+                    });
+                }
+            }
+            if !run.is_empty() && run.len() + bytes.len() > read.bytes_max {
+                break;
+            }
+            run.extend_from_slice(&bytes);
+            if run.len() >= read.bytes_max {
+                break;
+            }
+        }
+        Ok(if run.is_empty() {
+            Vec::new()
+        } else {
+            vec![run.freeze()]
+        })
+    }
+
+    async fn opened(&self, read: &ColdRead) -> Result<Open, ReadFailure> {
+        let key = (read.partition, read.segment);
+        self.clock.set(self.clock.get() + 1);
+        let known = self.open.borrow_mut().get_mut(&key).map(|open| {
+            open.used = self.clock.get();
+            open.clone()
+        });
+        if let Some(open) = known {
+            let fresh = open
+                .index
+                .as_ref()
+                .is_some_and(|(_, length)| *length == read.length);
+            if fresh {
+                return Ok(open);
+            }
+        }
+        let folder = self.root.join(&*read.folder);
+        let log =
+            ReadFile::open(folder.join(segment::segment_file(read.segment, SegmentFile::Log)))?;
+        let index = folder.join(segment::segment_file(
+            read.segment,
+            SegmentFile::OffsetIndex,
+        ));
+        let index = match ReadFile::open(index) {
+            Ok(file) => {
+                let size = file.size()? as usize;
+                Some((file.read_at(0, size).await?, read.length))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        let open = Open {
+            log,
+            index,
+            used: self.clock.get(),
+        };
+        let small = open
+            .index
+            .as_ref()
+            .is_none_or(|(index, _)| index.len() <= INDEX_BYTES_KEPT_MAX);
+        if small {
+            self.keep(key, open.clone());
+        }
+        Ok(open)
+    }
+
+    fn keep(&self, key: (TopicPartition, Offset), open: Open) {
+        let mut all = self.open.borrow_mut();
+        if all.len() >= OPEN_SEGMENTS_MAX && !all.contains_key(&key) {
+            let oldest = all
+                .iter()
+                .min_by_key(|(_, open)| open.used)
+                .map(|(key, _)| *key);
+            if let Some(oldest) = oldest {
+                all.remove(&oldest);
+            }
+        }
+        all.insert(key, open);
+    }
+}
+
+/// Goes through a segment batch by batch, reading ahead.
+struct Walk {
+    log: ReadFile,
+    length: u64,
+    position: u64,
+    buffer: Bytes,
+    buffer_at: u64,
+}
+
+impl Walk {
+    /// The next whole batch; `None` at the segment's end.
+    async fn next(&mut self, ahead: usize) -> Result<Option<Bytes>, ReadFailure> {
+        if self.position >= self.length {
+            return Ok(None);
+        }
+        let head = klamm_model::limits::BATCH_HEADER_BYTES;
+        if self.buffered() < head {
+            self.fill(ahead.max(READ_BYTES_MIN)).await?;
+        }
+        let position = self.position;
+        let failure = |error| ReadFailure::Batch { position, error };
+        let size = batch::size_of(self.rest()).map_err(failure)?;
+        if self.buffered() < size {
+            if position + size as u64 > self.length {
+                return Ok(None);
+            }
+            self.fill(size).await?;
+        }
+        let start = (self.position - self.buffer_at) as usize;
+        let end = (start + size).min(self.buffer.len());
+        let bytes = self.buffer.slice(start..end);
+        self.position += size as u64;
+        Ok(Some(bytes))
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.buffer[(self.position - self.buffer_at) as usize..]
+    }
+
+    fn buffered(&self) -> usize {
+        let start = self
+            .position
+            .checked_sub(self.buffer_at)
+            .map_or(usize::MAX, |at| at as usize);
+        self.buffer.len().saturating_sub(start)
+    }
+
+    async fn fill(&mut self, wanted: usize) -> Result<(), ReadFailure> {
+        let left = usize::try_from(self.length - self.position).unwrap_or(usize::MAX);
+        self.buffer = self.log.read_at(self.position, wanted.min(left)).await?;
+        self.buffer_at = self.position;
+        Ok(())
+    }
+}

@@ -1,0 +1,297 @@
+//! Starting and stopping the cores of a node: boot the folder, pin the shards, give each its share.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use klamm_engine::boot::{
+    self, BootError, BootOptions, Booted, QuorumBoot, RecoveredPartition, ShardBoot,
+};
+use klamm_engine::metadata::{BrokerDefaults, ConfigMap};
+use klamm_engine::replica::ProducerLimits;
+use klamm_engine::{Engine, EngineOptions, WalOptions};
+use klamm_model::{NodeId, ShardId};
+use klamm_os::exec::{self, ShardContext, ShardError, ShardPlan};
+use klamm_os::mailbox::{MailSender, Mailbox, mailbox};
+use klamm_os::mesh::Mesh;
+use klamm_records::wal::Incarnation;
+
+use crate::calls::Calls;
+use crate::drivers::wal::WalFiles;
+use crate::letters::Letter;
+use crate::probe::Probe;
+use crate::shards::{Core, Shards};
+use crate::storage::DataFolder;
+use crate::turn::Turns;
+
+/// Letters that wait between two cores before the sender keeps them itself.
+const LETTERS_MAX: usize = 4096;
+
+/// Errands that wait for a core.
+const ERRANDS_MAX: usize = 1024;
+
+/// What a node is told.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// The data folder; it exists and is locked.
+    pub folder: PathBuf,
+    /// This node.
+    pub node: NodeId,
+    /// Number of cores to run.
+    pub shards: u16,
+    /// Which cores, in order; empty lets the machine decide.
+    pub cores: Vec<usize>,
+    /// How long an idle core looks for work before it sleeps.
+    pub spin: Duration,
+    /// Bytes of memory per core for the newest batches.
+    pub tail_bytes: usize,
+    /// Bytes of one write-ahead file.
+    pub wal_file_bytes: u64,
+    /// Bytes of write-ahead log per core that a restart may have to read.
+    pub wal_bytes: u64,
+    /// `producer.id.expiration.ms` and the ceiling on producers.
+    pub producers: ProducerLimits,
+    /// The broker's file as far as it sets defaults for topics.
+    pub broker_file: ConfigMap,
+    /// Shape of topics that ask for none.
+    pub defaults: BrokerDefaults,
+    /// Fresh randomness.
+    pub seed: u128,
+}
+
+/// What boot found, for the start-up report.
+#[derive(Debug)]
+pub struct BootReport {
+    /// What the administrator should know.
+    pub findings: Vec<boot::Finding>,
+    /// Batches that were brought from write-ahead files into segments.
+    pub batches_replayed: u64,
+    /// Bytes of them.
+    pub bytes_replayed: u64,
+}
+
+/// Something to run on a core, from another thread.
+pub type Errand = Box<dyn FnOnce(&Shards) + Send>;
+
+/// A running node, for the thread that started it.
+pub struct Node {
+    shards: exec::Shards<()>,
+    errands: Vec<MailSender<Errand>>,
+}
+
+/// One core's share of what boot found, taken once.
+struct Share {
+    boot: ShardBoot,
+    quorum: Option<(QuorumBoot, RecoveredPartition)>,
+    errands: Mailbox<Errand>,
+}
+
+/// Recovers the folder. Blocks.
+///
+/// # Errors
+/// See [`BootError`].
+pub fn recover(options: &NodeOptions) -> Result<(Booted, BootReport), BootError> {
+    let mut storage = DataFolder::new(options.folder.clone());
+    let mut booted = boot::boot(
+        &mut storage,
+        &BootOptions {
+            shards: options.shards,
+            wal_file_bytes: options.wal_file_bytes,
+            producers: options.producers,
+            broker_file: options.broker_file.clone(),
+            now: Core::now(),
+        },
+    )?;
+    let report = BootReport {
+        findings: std::mem::take(&mut booted.findings),
+        batches_replayed: booted.batches_replayed,
+        bytes_replayed: booted.bytes_replayed,
+    };
+    Ok((booted, report))
+}
+
+/// Starts the cores; `front` runs on each of them until it ends, and the node with it. When it
+/// ends, the core brings its segments up to date and stops.
+///
+/// # Errors
+/// A core could not start.
+pub fn start<F, Fut>(options: &NodeOptions, booted: Booted, front: F) -> Result<Node, ShardError>
+where
+    F: Fn(Shards) -> Fut + Send + Clone + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    let mut plan = ShardPlan::new(usize::from(options.shards));
+    plan.cores = options.cores.clone();
+    plan.spin = options.spin;
+    let mesh = Mesh::new(usize::from(options.shards), LETTERS_MAX);
+    let mut quorum = Some((booted.quorum, booted.quorum_log));
+    let mut errands = Vec::new();
+    let mut shares = Vec::new();
+    for boot in booted.shards {
+        let (sender, receiver) = mailbox(ERRANDS_MAX);
+        errands.push(sender);
+        shares.push(Some(Share {
+            boot,
+            quorum: quorum.take(),
+            errands: receiver,
+        }));
+    }
+    let shares = Arc::new(Mutex::new(shares));
+    let options = options.clone();
+    let shards = exec::run_shards(plan, move |context: ShardContext| {
+        let (options, mesh, front, shares) = (
+            options.clone(),
+            mesh.clone(),
+            front.clone(),
+            Arc::clone(&shares),
+        );
+        async move {
+            let share = {
+                let mut shares = shares.lock().unwrap_or_else(PoisonError::into_inner);
+                shares.get_mut(context.index).and_then(Option::take)
+            };
+            let share = share.expect("each core takes its share once");
+            run_core(&options, context, &mesh, share, front).await;
+        }
+    })?;
+    Ok(Node { shards, errands })
+}
+
+async fn run_core<F, Fut>(
+    options: &NodeOptions,
+    context: ShardContext,
+    mesh: &Mesh<Letter>,
+    share: Share,
+    front: F,
+) where
+    F: Fn(Shards) -> Fut + 'static,
+    Fut: Future<Output = ()> + 'static,
+{
+    let id = ShardId(context.index as u16);
+    let wal_folder = options
+        .folder
+        .join(format!("{}/wal-{id}", boot::OWN_FOLDER));
+    let files = klamm_os::disk::create_dir_all(&wal_folder)
+        .and_then(|()| WalFiles::new(wal_folder.clone(), &share.boot.wal_recyclable));
+    let files = match files {
+        Ok(files) => files,
+        Err(error) => {
+            tracing::error!(folder = %wal_folder.display(), %error, "cannot open the write-ahead log");
+            std::process::exit(74)
+        }
+    };
+    let mut engine = Engine::new(
+        EngineOptions {
+            shard: id,
+            shards: options.shards,
+            node: options.node,
+            tail_bytes: options.tail_bytes,
+            wal: WalOptions {
+                incarnation: Incarnation((options.seed >> 64) as u64 ^ u64::from(id.0)),
+                start: share.boot.wal_start,
+                file_bytes: options.wal_file_bytes,
+                bytes_max: options.wal_bytes,
+                recyclable: share
+                    .boot
+                    .wal_recyclable
+                    .iter()
+                    .map(|(number, _)| *number)
+                    .collect(),
+                next_file: share.boot.wal_next_file,
+            },
+            producers: options.producers,
+            broker_file: options.broker_file.clone(),
+        },
+        share.boot.partitions,
+    );
+    if let Some((quorum, log)) = share.quorum {
+        let hosted = engine.host_quorum(
+            Core::now(),
+            quorum,
+            log,
+            options.defaults.clone(),
+            options.seed,
+        );
+        if let Err(error) = hosted {
+            tracing::error!(%error, "the metadata log cannot be used");
+            std::process::exit(74)
+        }
+    }
+    let core = Rc::new(Core {
+        id,
+        shards: options.shards,
+        image: RefCell::new(engine.image().clone()),
+        engine: RefCell::new(engine),
+        calls: Rc::new(Calls::default()),
+        endpoint: mesh
+            .endpoint(context.index)
+            .expect("each core takes its endpoint once"),
+        overflow: RefCell::new(VecDeque::new()),
+        work: exec::Notify::new(),
+        probe: Probe::default(),
+        arrivals: RefCell::new(VecDeque::new()),
+        arrived: exec::Notify::new(),
+        handed: RefCell::new(vec![0; usize::from(options.shards)]),
+    });
+    let shards = Shards {
+        core: Rc::clone(&core),
+    };
+    let turns = Turns::new(Rc::clone(&core), options.folder.clone(), files);
+    exec::spawn_local(turns.run()).detach();
+    exec::spawn_local(run_errands(shards.clone(), share.errands)).detach();
+    core.work.notify();
+    front(shards).await;
+    settle(&core).await;
+}
+
+async fn run_errands(shards: Shards, errands: Mailbox<Errand>) {
+    while let Some(errand) = errands.receive().await {
+        errand(&shards);
+    }
+}
+
+/// Brings the segments up to date, so that the next start has nothing to read.
+async fn settle(core: &Core) {
+    loop {
+        if core.engine.borrow().is_settled() {
+            return;
+        }
+        core.engine.borrow_mut().request_checkpoint();
+        core.work.notify();
+        exec::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+impl Node {
+    /// Runs something on one core.
+    ///
+    /// False if the core is too busy to take it, or has stopped.
+    pub fn run_on(&self, shard: ShardId, errand: Errand) -> bool {
+        self.errands
+            .get(usize::from(shard.0))
+            .is_some_and(|sender| sender.send(errand).is_ok())
+    }
+
+    /// Senders of errands to each core, for other threads.
+    #[must_use]
+    pub fn errands(&self) -> Vec<MailSender<Errand>> {
+        self.errands.clone()
+    }
+
+    /// Waits until every core has ended; the first failure, if any.
+    ///
+    /// # Errors
+    /// A core panicked.
+    pub fn join(self) -> Result<(), ShardError> {
+        drop(self.errands);
+        self.shards
+            .join()
+            .into_iter()
+            .collect::<Result<Vec<()>, _>>()
+            .map(drop)
+    }
+}

@@ -1,0 +1,129 @@
+//! The real data folder behind the engine's boot storage: plain, synchronous, before any core runs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use klamm_engine::storage::{Storage, StorageError};
+use klamm_os::disk::{self, AppendFile};
+
+/// Largest file that boot reads as a whole.
+const FILE_BYTES_MAX: u64 = 4 << 30;
+
+/// A data folder.
+#[derive(Debug)]
+pub(crate) struct DataFolder {
+    root: PathBuf,
+}
+
+impl DataFolder {
+    /// The folder at this path, which must exist.
+    #[must_use]
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        if path.is_empty() {
+            self.root.clone()
+        } else {
+            self.root.join(path)
+        }
+    }
+}
+
+fn failed(operation: &'static str, path: &Path, error: &io::Error) -> StorageError {
+    StorageError {
+        operation,
+        path: path.display().to_string(),
+        reason: error.to_string(),
+    }
+}
+
+fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+impl Storage for DataFolder {
+    fn list(&mut self, path: &str) -> Result<Vec<String>, StorageError> {
+        let path = self.at(path);
+        let mut names = absent_is_none(disk::list(&path))
+            .map_err(|error| failed("list", &path, &error))?
+            .unwrap_or_default();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn read(&mut self, path: &str) -> Result<Option<Vec<u8>>, StorageError> {
+        let path = self.at(path);
+        absent_is_none(disk::read(&path, FILE_BYTES_MAX))
+            .map_err(|error| failed("read", &path, &error))
+    }
+
+    fn read_at(&mut self, path: &str, at: u64, length: usize) -> Result<Vec<u8>, StorageError> {
+        let path = self.at(path);
+        let read = || -> io::Result<Vec<u8>> {
+            let file = AppendFile::open(&path, 0)?;
+            let left = usize::try_from(file.size()?.saturating_sub(at)).unwrap_or(usize::MAX);
+            let mut bytes = vec![0; length.min(left)];
+            let read = file.read_at(at, &mut bytes)?;
+            bytes.truncate(read);
+            Ok(bytes)
+        };
+        read().map_err(|error| failed("read", &path, &error))
+    }
+
+    fn length(&mut self, path: &str) -> Result<Option<u64>, StorageError> {
+        let path = self.at(path);
+        absent_is_none(disk::file_len(&path)).map_err(|error| failed("look at", &path, &error))
+    }
+
+    fn write_at(&mut self, path: &str, at: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        let path = self.at(path);
+        AppendFile::open(&path, 0)
+            .and_then(|file| file.write_at(at, &[bytes]))
+            .map_err(|error| failed("write", &path, &error))
+    }
+
+    fn truncate(&mut self, path: &str, length: u64) -> Result<(), StorageError> {
+        let path = self.at(path);
+        disk::truncate(&path, length).map_err(|error| failed("cut", &path, &error))
+    }
+
+    fn flush(&mut self, path: &str) -> Result<(), StorageError> {
+        let path = self.at(path);
+        disk::sync_file(&path).map_err(|error| failed("flush", &path, &error))
+    }
+
+    fn flush_folder(&mut self, path: &str) -> Result<(), StorageError> {
+        let path = self.at(path);
+        disk::sync_dir(&path).map_err(|error| failed("flush", &path, &error))
+    }
+
+    fn replace(&mut self, path: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        let path = self.at(path);
+        disk::write_atomically(&path, bytes).map_err(|error| failed("replace", &path, &error))
+    }
+
+    fn create_folder(&mut self, path: &str) -> Result<(), StorageError> {
+        let path = self.at(path);
+        disk::create_dir_all(&path).map_err(|error| failed("create", &path, &error))
+    }
+
+    fn remove(&mut self, path: &str) -> Result<(), StorageError> {
+        let path = self.at(path);
+        absent_is_none(disk::remove_file(&path))
+            .map(drop)
+            .map_err(|error| failed("remove", &path, &error))
+    }
+
+    fn remove_folder(&mut self, path: &str) -> Result<(), StorageError> {
+        let path = self.at(path);
+        absent_is_none(disk::remove_dir_all(&path))
+            .map(drop)
+            .map_err(|error| failed("remove", &path, &error))
+    }
+}
