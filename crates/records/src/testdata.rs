@@ -26,6 +26,7 @@ golden! {
     JAVA_TRANSACTIONAL: "java-transactional.batch",
     JAVA_NO_TIMESTAMP: "java-no-timestamp.batch",
     JAVA_CONTROL: "java-control.batch",
+    GZIP_DISTANCE_TOO_FAR: "gzip-distance-too-far.batch",
 }
 
 pub(crate) const JAVA: [(Compression, &[u8]); 5] = [

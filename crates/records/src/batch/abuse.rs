@@ -392,6 +392,18 @@ fn a24_a_truncated_or_garbled_stream_is_refused_at_every_byte() {
 }
 
 #[test]
+fn a24_a_gzip_copy_from_before_the_stream_is_corrupt() {
+    // A decoder that takes it stores what no consumer can read, and may copy from the window of
+    // the batch before. So the context is used for another batch first.
+    let mut scratch = Scratch::new();
+    validate(BIG_GZIP, &options(), &mut scratch).expect("valid");
+    for scratch in [&mut Scratch::new(), &mut scratch] {
+        let refused = validate(GZIP_DISTANCE_TOO_FAR, &options(), scratch).expect_err("refused");
+        assert!(matches!(refused, InvalidBatch::Corrupt(_)), "{refused:?}");
+    }
+}
+
+#[test]
 fn a25_a_batch_beyond_max_message_bytes_is_too_large() {
     let size = JAVA_NONE.len();
     let fits = ValidateOptions {
