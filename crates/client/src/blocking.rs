@@ -2,7 +2,10 @@
 //! command line, tests and tools. One client belongs to one thread and waits where it is called.
 
 mod admin;
+mod consumer;
+mod lanes;
 mod network;
+mod producer;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,6 +24,9 @@ use crate::error::BrokerError;
 use crate::fetch::{self, FetchOptions, RecordFault, RecordReader};
 use crate::metadata::{self, Broker, Cluster, PartitionName, TopicInfo};
 use crate::offsets::{self, ListedOffset, OffsetSpec};
+
+pub use consumer::BlockingConsumer;
+pub use producer::{BlockingProducer, ProduceError};
 
 use network::{Event, Network, SendFailure, SocketId};
 

@@ -1,9 +1,9 @@
 //! A Kafka client as machines without sockets, clocks or threads, and one driver on std.
 //!
 //! **Is**: [`connection`] (bytes in and out, correlation, version negotiation), [`metadata`] (the
-//! cluster as the client knows it), shapes of requests and answers ([`append`], [`fetch`],
-//! [`offsets`], [`admin`]), and [`blocking`], which drives them all for the command line, tests
-//! and tools.
+//! cluster as the client knows it), [`producer`] with its [`partitioner`], [`fetcher`], shapes of
+//! requests and answers ([`append`], [`fetch`], [`offsets`], [`admin`]), and [`blocking`], which
+//! drives them all for the command line, tests and tools.
 //!
 //! **Is not**: an async client, and no group member: consumers here read what they are assigned.
 //!
@@ -20,8 +20,8 @@
 //! use klamm_client::blocking::{Client, ClientOptions};
 //! use klamm_client::fetch::FetchOptions;
 //! use klamm_client::metadata::PartitionName;
+//! use klamm_client::{BatchBuilder, BatchOptions};
 //! use klamm_model::{Acks, Offset, PartitionIndex, Timestamp, TopicName};
-//! use klamm_records::batch::{BatchBuilder, BatchOptions};
 //!
 //! let mut client = Client::connect("127.0.0.1:9092", ClientOptions::default())?;
 //! let topic = TopicName::new("flights")?;
@@ -45,8 +45,14 @@ pub mod blocking;
 pub mod connection;
 mod error;
 pub mod fetch;
+pub mod fetcher;
 pub mod limits;
 pub mod metadata;
 pub mod offsets;
+pub mod partitioner;
+pub mod producer;
 
 pub use error::BrokerError;
+/// Batches and records as the records room has them, for users of this room alone.
+pub use klamm_records::batch::{BatchBuilder, BatchOptions, Record, RecordHeader};
+pub use klamm_records::compress::Compressor;
