@@ -15,4 +15,4 @@
 
 mod real;
 
-pub use real::{alloc, clock, disk, exec, mailbox, mesh, net, probe, signals, stats};
+pub use real::{alloc, clock, disk, exec, mailbox, mesh, net, probe, random, signals, stats};

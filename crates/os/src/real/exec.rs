@@ -10,12 +10,16 @@ use std::{
     sync::mpsc,
     task::{Context, Poll, Waker},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 
-use super::ring::Ring;
+use super::{
+    ring::Ring,
+    schedule::{self, Schedule},
+    side,
+};
 
 /// How many shards to run, and with what.
 #[derive(Clone, Debug)]
@@ -26,12 +30,8 @@ pub struct ShardPlan {
     pub cores: Vec<usize>,
     /// Entries of each submission queue.
     pub ring_depth: usize,
-    /// Bytes of registered memory that the executor sets aside; our own I/O needs none.
-    pub io_memory: usize,
     /// How long an idle shard looks for work before it sleeps. Zero unless cores are plentiful.
     pub spin: Duration,
-    /// How long tasks may run before timers, wakes from other threads and the disk get a look.
-    pub preempt: Duration,
 }
 
 impl ShardPlan {
@@ -41,9 +41,7 @@ impl ShardPlan {
             shards,
             cores: Vec::new(),
             ring_depth: 128,
-            io_memory: 64 << 10,
             spin: Duration::ZERO,
-            preempt: Duration::from_millis(2),
         }
     }
 }
@@ -169,33 +167,7 @@ where
         let (plan, f, started) = (plan.clone(), f.clone(), started.clone());
         let thread = thread::Builder::new()
             .name(format!("shard-{index}"))
-            .spawn(move || {
-                let executor =
-                    LocalExecutorBuilder::new(core.map_or(Placement::Unbound, Placement::Fixed))
-                        .ring_depth(plan.ring_depth.max(8))
-                        .io_memory(plan.io_memory)
-                        .spin_before_park(plan.spin)
-                        .preempt_timer(plan.preempt)
-                        .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
-                        .make()
-                        .map_err(|error| format!("executor: {error}"));
-                let ring_depth = u32::try_from(plan.ring_depth)
-                    .unwrap_or(u32::MAX)
-                    .clamp(8, 4096);
-                let ring = Ring::new(ring_depth).map_err(|error| format!("private ring: {error}"));
-                // The other end is gone only if another shard failed first.
-                match (executor, ring) {
-                    (Ok(executor), Ok(ring)) => {
-                        drop(started.send((index, Ok(()))));
-                        drop(started);
-                        Some(executor.run(run_shard(context, ring, f)))
-                    }
-                    (Err(reason), _) | (_, Err(reason)) => {
-                        drop(started.send((index, Err(reason))));
-                        None
-                    }
-                }
-            });
+            .spawn(move || start_shard(&plan, context, f, started));
         let failed = |error: io::Error| ShardError::Start {
             shard: index,
             reason: error.to_string(),
@@ -203,36 +175,114 @@ where
         threads.push(thread.map_err(failed)?);
     }
     drop(started);
-    let mut running = 0;
+    let mut running = vec![false; plan.shards];
     for (shard, start) in &starts {
         start.map_err(|reason| ShardError::Start { shard, reason })?;
-        running += 1;
+        running[shard] = true;
     }
     // A thread that ended without a word panicked.
-    let silent = threads
-        .iter()
-        .position(JoinHandle::is_finished)
-        .filter(|_| running < plan.shards);
-    silent.map_or(Ok(Shards { threads }), |shard| {
-        Err(ShardError::Panicked { shard })
-    })
+    match running.iter().position(|runs| !runs) {
+        None => Ok(Shards { threads }),
+        Some(shard) => Err(ShardError::Panicked { shard }),
+    }
 }
 
-async fn run_shard<F, Fut, R>(context: ShardContext, ring: Ring, f: F) -> R
+/// The life of a shard's thread. `None` if it could not start, which it told to `started`.
+fn start_shard<F, Fut, R>(
+    plan: &ShardPlan,
+    context: ShardContext,
+    f: F,
+    started: mpsc::SyncSender<(usize, Result<(), String>)>,
+) -> Option<R>
 where
     F: Fn(ShardContext) -> Fut,
-    Fut: Future<Output = R>,
+    Fut: Future<Output = R> + 'static,
+    R: 'static,
 {
-    let ring = Rc::new(ring);
+    let ring_depth = u32::try_from(plan.ring_depth)
+        .unwrap_or(u32::MAX)
+        .clamp(8, 4096);
+    let made = LocalExecutorBuilder::new(context.core.map_or(Placement::Unbound, Placement::Fixed))
+        .ring_depth(8)
+        .io_memory(0)
+        .preempt_timer(NEVER)
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(1))
+        .make()
+        .map_err(|error| format!("executor: {error}"))
+        .and_then(|executor| {
+            let ring = Ring::new(ring_depth).map_err(|error| format!("private ring: {error}"))?;
+            let schedule = Schedule::enter().map_err(|error| format!("event counter: {error}"))?;
+            Ok((executor, Rc::new(ring), schedule))
+        });
+    // The other end is gone only if another shard failed first.
+    let (executor, ring, schedule) = match made {
+        Ok(made) => {
+            drop(started.send((context.index, Ok(()))));
+            // The caller waits until every shard has let go of this.
+            drop(started);
+            made
+        }
+        Err(reason) => {
+            drop(started.send((context.index, Err(reason))));
+            return None;
+        }
+    };
     RING.set(Some(ring.clone()));
-    let submitter = spawn_local(ring.clone().run_submitter());
-    let reaper = spawn_local(ring.clone().run_reaper());
-    let result = f(context).await;
-    ring.stop();
-    submitter.await;
-    reaper.await;
+    let main = spawn_local(f(context));
+    let result = executor.run(run_shard(plan.spin, ring.clone(), schedule.clone(), main));
+    schedule.leave();
+    ring.settle();
     RING.set(None);
-    result
+    Some(result)
+}
+
+/// Longer than any process lives, but no overflow when added to now.
+const NEVER: Duration = Duration::from_secs(1 << 30);
+
+/// The loop: a round of tasks, then the ring, and sleep when there is nothing to do.
+async fn run_shard<R: 'static>(
+    spin: Duration,
+    ring: Rc<Ring>,
+    schedule: Rc<Schedule>,
+    mut main: Task<R>,
+) -> R {
+    let gate = ring.watch_event(schedule.gate().event());
+    loop {
+        schedule.run_round();
+        ring.pump();
+        if let Some(result) = main.take_result() {
+            drop(gate);
+            return result;
+        }
+        if schedule.has_work() || !ring.is_quiet() {
+            continue;
+        }
+        let limit = schedule.next_timer();
+        if limit == Some(Duration::ZERO) || look_for_work(spin, &ring, &schedule) {
+            continue;
+        }
+        if schedule.may_sleep() {
+            // No system call as long as the kernel keeps the multishot poll.
+            Ring::keep_armed(&gate);
+            ring.wait(limit);
+            schedule.awake();
+        }
+    }
+}
+
+/// Looks for `spin` before sleeping; `true` when work turned up.
+fn look_for_work(spin: Duration, ring: &Ring, schedule: &Schedule) -> bool {
+    if spin.is_zero() {
+        return false;
+    }
+    let start = Instant::now();
+    while start.elapsed() < spin {
+        if schedule.has_work() || ring.has_events() {
+            return true;
+        }
+        std::hint::spin_loop();
+    }
+    false
 }
 
 thread_local! {
@@ -250,37 +300,82 @@ pub(crate) fn ring() -> Rc<Ring> {
 
 /// A task of this shard; a future of its result. Dropping it cancels the task.
 #[must_use = "a dropped task is cancelled: await or detach it"]
-pub struct Task<T>(glommio::Task<T>);
+pub struct Task<T> {
+    outcome: Rc<Outcome<T>>,
+    index: usize,
+    serial: u64,
+    detached: bool,
+}
 
-impl<T: 'static> Task<T> {
+struct Outcome<T> {
+    result: RefCell<Option<T>>,
+    waiter: Cell<Option<Waker>>,
+}
+
+impl<T> Task<T> {
     /// Lets the task run to its end without anybody waiting.
-    pub fn detach(self) {
-        drop(self.0.detach());
+    pub fn detach(mut self) {
+        self.detached = true;
     }
 
-    /// Stops the task at its current await and waits until it is gone; its result if it was
-    /// done already.
-    pub async fn cancel(self) -> Option<T> {
-        self.0.cancel().await
+    /// Stops the task at its current await; its result if it was done already.
+    pub fn cancel(self) -> Option<T> {
+        self.outcome.result.take()
+    }
+
+    fn take_result(&mut self) -> Option<T> {
+        self.outcome.result.take()
     }
 }
 
 impl<T> Future for Task<T> {
     type Output = T;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
-        Pin::new(&mut self.0).poll(cx)
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        match self.outcome.result.take() {
+            Some(result) => Poll::Ready(result),
+            None => {
+                self.outcome.waiter.set(Some(cx.waker().clone()));
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        if !self.detached {
+            schedule::cancel(self.index, self.serial);
+        }
     }
 }
 
 /// Starts a task on this shard.
 pub fn spawn_local<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
-    Task(glommio::spawn_local(future))
+    let outcome = Rc::new(Outcome {
+        result: RefCell::new(None),
+        waiter: Cell::new(None),
+    });
+    let told = outcome.clone();
+    let (index, serial) = schedule::current().spawn(Box::pin(async move {
+        let result = future.await;
+        told.result.replace(Some(result));
+        if let Some(waiter) = told.waiter.take() {
+            waiter.wake();
+        }
+    }));
+    Task {
+        outcome,
+        index,
+        serial,
+        detached: false,
+    }
 }
 
-/// Runs `work`, which may block, on the shard's side thread (one, in order of calls).
+/// Runs `work`, which may block, on the shard's side thread (one, in order of calls), which is
+/// started at the first call. It runs even if the future is dropped after its first poll.
 pub async fn spawn_blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
-    glommio::executor().spawn_blocking(work).await
+    side::run(work).await
 }
 
 /// Lets every other ready task run once before this one goes on.
@@ -296,10 +391,10 @@ pub async fn yield_now() {
     .await;
 }
 
-/// `true` when timers or other kernel events wait for this task to give way. One comparison in
-/// memory: cheap enough for inner loops.
+/// `true` when kernel events or wakes from other threads wait for this task to give way. A few
+/// loads from memory: cheap enough for inner loops.
 pub fn need_yield() -> bool {
-    glommio::executor().need_preempt()
+    schedule::current().woken_from_outside() || ring().has_events()
 }
 
 /// [`yield_now`] when [`need_yield`].
@@ -309,9 +404,11 @@ pub async fn yield_if_needed() {
     }
 }
 
-/// Waits for `duration`; the wake may come late by [`ShardPlan::preempt`] on a busy shard.
+/// Waits for `duration`, or longer when the shard is busy.
 pub async fn sleep(duration: Duration) {
-    glommio::timer::sleep(duration).await;
+    let now = Instant::now();
+    let deadline = now.checked_add(duration).unwrap_or(now + NEVER);
+    schedule::current().sleep_until(deadline).await;
 }
 
 /// Submits queued socket and disk work and collects its completions now, rather than when this

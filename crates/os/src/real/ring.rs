@@ -14,14 +14,15 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     io,
-    os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, OwnedFd, RawFd},
     rc::Rc,
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
-use super::{exec::Notify, stats, sys};
+use super::stats;
 
 /// Completions without an owner (removals of polls) carry this.
 const NOBODY: u64 = 0;
@@ -43,11 +44,6 @@ pub(crate) struct Ring {
     /// Entries that found the submission queue full.
     overflow: RefCell<VecDeque<squeue::Entry>>,
     slots: RefCell<Slots>,
-    work: Notify,
-    /// Set while some task will call [`Ring::pump`] before the shard sleeps.
-    scheduled: Cell<bool>,
-    stopped: Cell<bool>,
-    event: OwnedFd,
     reaped: RefCell<Vec<(u64, i32, u32)>>,
 }
 
@@ -115,55 +111,12 @@ impl Ring {
                     .setup_clamp()
                     .build(depth)
             })?;
-        let event = sys::event_counter()?;
-        uring.submitter().register_eventfd(event.as_raw_fd())?;
         Ok(Self {
             uring: RefCell::new(uring),
             overflow: RefCell::default(),
             slots: RefCell::default(),
-            work: Notify::new(),
-            scheduled: Cell::new(false),
-            stopped: Cell::new(false),
-            event,
             reaped: RefCell::default(),
         })
-    }
-
-    /// Submits what was queued; runs for the life of the shard. Being one task among others it
-    /// runs after those that queue, so that one kernel entry takes all their entries.
-    pub(crate) async fn run_submitter(self: Rc<Self>) {
-        while !self.stopped.get() {
-            self.work.notified().await;
-            self.pump();
-        }
-    }
-
-    /// Reaps whenever the kernel signals; runs for the life of the shard.
-    pub(crate) async fn run_reaper(self: Rc<Self>) {
-        let event = self
-            .event
-            .try_clone()
-            .expect("a descriptor to spare at start");
-        let event = event.into_raw_fd();
-        // SAFETY: the descriptor is a fresh duplicate that nobody else owns; the file object
-        // becomes its only owner and closes it.
-        let event =
-            unsafe { <glommio::io::BufferedFile as std::os::fd::FromRawFd>::from_raw_fd(event) };
-        while !self.stopped.get() {
-            match event.read_at(0, size_of::<u64>()).await {
-                Ok(_) => stats::with(|s| s.ring_wakes.add(1)),
-                Err(error) => panic!("the event counter of our own ring: {error}"),
-            }
-            self.pump();
-        }
-    }
-
-    /// Waits for the operations in flight and ends the two tasks of the ring.
-    pub(crate) fn stop(&self) {
-        self.settle();
-        self.stopped.set(true);
-        self.work.notify();
-        sys::ring_event_counter(&self.event);
     }
 
     fn queue(&self, entry: squeue::Entry) {
@@ -176,25 +129,64 @@ impl Ring {
         if !overflow.is_empty() || unsafe { submission.push(&entry) }.is_err() {
             overflow.push_back(entry);
         }
-        drop(submission);
-        if !self.scheduled.replace(true) {
-            self.work.notify();
-        }
     }
 
-    /// Submits what is queued and hands completions to their owners.
+    /// Submits what is queued and hands completions to their owners. Called between rounds: one
+    /// kernel entry takes the entries of all tasks of a round.
     pub(crate) fn pump(&self) {
-        self.scheduled.set(false);
-        // Bounded: a flood of completions must not keep other tasks from running.
-        for _ in 0..4 {
-            let more = self.submit();
-            let reaped = self.reap();
-            if !more && reaped == 0 {
-                return;
+        self.submit();
+        self.reap();
+    }
+
+    /// Whether completions wait to be reaped, or the kernel has some to deliver.
+    pub(crate) fn has_events(&self) -> bool {
+        let mut uring = self.uring.borrow_mut();
+        uring.submission().taskrun() || !uring.completion().is_empty()
+    }
+
+    /// Whether everything queued is with the kernel and nothing waits to be reaped.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let mut uring = self.uring.borrow_mut();
+        self.overflow.borrow().is_empty()
+            && uring.submission().is_empty()
+            && !uring.submission().taskrun()
+            && uring.completion().is_empty()
+    }
+
+    /// Lets events of a counter end [`Self::wait`], until the returned watch is dropped. The poll
+    /// reports every event, so nobody has to read the counter.
+    pub(crate) fn watch_event(self: &Rc<Self>, event: &OwnedFd) -> Watch {
+        let watch = Watch::new(self.clone(), event.as_raw_fd());
+        watch.arm();
+        watch
+    }
+
+    /// Arms a watch again whose poll the kernel ended.
+    pub(crate) fn keep_armed(watch: &Watch) {
+        watch.arm();
+    }
+
+    /// Sleeps in the kernel until a completion, an event of `watch_event`, or `limit`.
+    pub(crate) fn wait(&self, limit: Option<Duration>) {
+        stats::with(|s| s.ring_enters.add(1));
+        let uring = self.uring.borrow();
+        let waited = match limit {
+            None => uring.submit_and_wait(1),
+            Some(limit) => {
+                let limit = types::Timespec::from(limit);
+                uring
+                    .submitter()
+                    .submit_with_args(1, &types::SubmitArgs::new().timespec(&limit))
             }
-        }
-        if !self.scheduled.replace(true) {
-            self.work.notify();
+        };
+        match waited {
+            Ok(_) => stats::with(|s| s.ring_wakes.add(1)),
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)
+                ) => {}
+            Err(error) => panic!("waiting for our own ring: {error}"),
         }
     }
 

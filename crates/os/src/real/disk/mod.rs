@@ -14,8 +14,7 @@ pub use block::{BLOCK_BYTES, BlockFile, Caching};
 pub use folder::{
     FolderLock, LockError, Space, create_dir_all, file_len, free_space, list, lock_folder, read,
     read_to_string, remove_dir_all, remove_file, rename, restrict_file, sync_dir, sync_file,
-    truncate,
-    write_atomically, write_atomically_later,
+    truncate, write_atomically, write_atomically_later,
 };
 pub use read::ReadFile;
 

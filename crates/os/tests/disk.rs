@@ -1,0 +1,307 @@
+//! Files on the real kernel, in folders of the test.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use klamm_os::{
+    disk::{self, AppendFile, BLOCK_BYTES, BlockFile, Caching, LockError, ReadFile},
+    exec::{self, ShardPlan, run_shards},
+    stats,
+};
+
+fn run_one<R: Send + 'static, Fut: Future<Output = R> + 'static>(
+    f: impl Fn() -> Fut + Send + Clone + 'static,
+) -> R {
+    let shards = run_shards(ShardPlan::new(1), move |_| f()).unwrap();
+    shards.join().pop().unwrap().unwrap()
+}
+
+/// Small numbers in a fixed order (xorshift).
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % end as u64) as usize
+    }
+
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.below(256) as u8).collect()
+    }
+}
+
+async fn check_appends(folder: &std::path::Path, wanted: Caching, seed: u64) -> Caching {
+    let path = folder.join(format!("segment-{seed}"));
+    let mut numbers = Numbers(seed * 7919 + 1);
+    let mut model: Vec<u8> = Vec::new();
+    let mut file = BlockFile::open(&path, 0, 3 << 20, wanted).unwrap();
+    let caching = file.caching();
+    for step in 0..60 {
+        let longest = [10, 5000, 70_000, 2_500_000][numbers.below(16).min(3)];
+        let count = numbers.below(4);
+        let slices: Vec<Vec<u8>> = (0..count)
+            .map(|_| {
+                let length = numbers.below(longest);
+                numbers.bytes(length)
+            })
+            .collect();
+        let slices: Vec<&[u8]> = slices.iter().map(Vec::as_slice).collect();
+        let append = file.write_at(model.len() as u64, &slices);
+        model.extend(slices.concat());
+        match numbers.below(4) {
+            // Goes on although nobody waits.
+            0 => drop(append),
+            _ => append.await.unwrap(),
+        }
+        assert_eq!(file.length(), model.len() as u64);
+        match numbers.below(6) {
+            0 => file.flush().await.unwrap(),
+            1 => {
+                file.flush().await.unwrap();
+                assert_eq!(disk::file_len(&path).unwrap(), model.len() as u64);
+                assert!(fs::read(&path).unwrap() == model, "seed {seed} step {step}");
+                // Sometimes the length that recovery settles on is shorter.
+                let cut = if numbers.below(3) == 0 {
+                    numbers.below(5000)
+                } else {
+                    0
+                };
+                model.truncate(model.len() - cut.min(model.len()));
+                file = BlockFile::open(&path, model.len() as u64, 0, wanted).unwrap();
+            }
+            _ => {}
+        }
+        if !model.is_empty() && numbers.below(2) == 0 {
+            file.flush().await.unwrap();
+            let from = numbers.below(model.len());
+            let length = numbers.below(100_000);
+            let until = (from + length).min(model.len());
+            let read = file.read_at(from as u64, length).await.unwrap();
+            assert!(read == model[from..until], "seed {seed} step {step}");
+            let reader = ReadFile::open(&path).unwrap();
+            assert!(reader.read_at(from as u64, length).await.unwrap() == model[from..until]);
+        }
+    }
+    file.flush().await.unwrap();
+    assert!(fs::read(&path).unwrap() == model, "seed {seed}");
+    caching
+}
+
+#[test]
+fn appends_of_any_length_equal_a_model_past_the_page_cache() {
+    run_one(|| async {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        for seed in 0..6 {
+            check_appends(folder.path(), Caching::Direct, seed).await;
+        }
+    });
+}
+
+#[test]
+fn appends_of_any_length_equal_a_model_through_the_page_cache() {
+    run_one(|| async {
+        let folder = tempfile::tempdir().unwrap();
+        for seed in 10..14 {
+            let caching = check_appends(folder.path(), Caching::Buffered, seed).await;
+            assert_eq!(caching, Caching::Buffered);
+        }
+    });
+}
+
+#[test]
+fn appends_equal_a_model_in_a_file_system_of_memory() {
+    run_one(|| async {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        for seed in 20..22 {
+            check_appends(folder.path(), Caching::Direct, seed).await;
+        }
+    });
+}
+
+#[test]
+fn append_at_another_position_is_refused_and_harms_nothing() {
+    run_one(|| async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("segment");
+        let file = BlockFile::open(&path, 0, 0, Caching::Direct).unwrap();
+        file.write_at(0, &[b"abc"]).await.unwrap();
+        let error = file.write_at(2, &[b"x"]).await.unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("expected an append at 3, found one at 2"),
+            "{error}"
+        );
+        file.write_at(3, &[b"d"]).await.unwrap();
+        assert_eq!(file.read_at(0, 10).await.unwrap(), "abcd");
+    });
+}
+
+#[test]
+fn shorter_file_than_expected_is_an_error() {
+    run_one(|| async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("segment");
+        fs::write(&path, b"abc").unwrap();
+        let error = BlockFile::open(&path, 4, 0, Caching::Direct).err().unwrap();
+        assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
+        assert_eq!(fs::read(&path).unwrap(), b"abc");
+    });
+}
+
+#[test]
+fn write_error_makes_a_block_file_unusable() {
+    run_one(|| async {
+        // Every write to this device fails for want of space.
+        let file = BlockFile::open("/dev/full", 0, 0, Caching::Buffered);
+        let Ok(file) = file else { return };
+        let first = file
+            .write_at(0, &[&[1; 3 * BLOCK_BYTES]])
+            .await
+            .unwrap_err();
+        assert_eq!(first.raw_os_error(), Some(28));
+        assert!(
+            file.flush()
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("unusable")
+        );
+        let later = file.write_at(file.length(), &[b"x"]).await.unwrap_err();
+        assert!(later.to_string().contains("unusable"));
+    });
+}
+
+#[test]
+fn log_is_written_at_positions_and_flushed() {
+    run_one(|| async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("wal");
+        let file = AppendFile::open(&path, 1 << 20).unwrap();
+        assert_eq!(file.size().unwrap(), 1 << 20);
+        let slices: Vec<Vec<u8>> = (0..300_usize).map(|n| vec![n as u8; n % 7]).collect();
+        let slices: Vec<&[u8]> = slices.iter().map(Vec::as_slice).collect();
+        file.write_at(1000, &slices).unwrap();
+        file.flush().await.unwrap();
+        let expected = slices.concat();
+        let mut found = vec![0; expected.len()];
+        assert_eq!(file.read_at(1000, &mut found).unwrap(), expected.len());
+        assert_eq!(found, expected);
+        assert_eq!(file.size().unwrap(), 1 << 20);
+        let next = folder.path().join("wal-2");
+        file.rename(&next).unwrap();
+        disk::sync_dir(folder.path()).unwrap();
+        assert_eq!(
+            (file.path(), path.exists(), next.exists()),
+            (next.clone(), false, true)
+        );
+        drop(file);
+        let again = AppendFile::open(&next, 4096).unwrap();
+        assert_eq!(again.size().unwrap(), 1 << 20);
+        assert_eq!(
+            fs::metadata(&next).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    });
+}
+
+#[test]
+fn flush_is_not_lost_when_its_future_is_dropped() {
+    run_one(|| async {
+        let folder = tempfile::tempdir().unwrap();
+        let file = AppendFile::open(folder.path().join("wal"), 1 << 20).unwrap();
+        let before = stats::with(|s| s.ring_completions.get());
+        for n in 0..20 {
+            file.write_at(n * 100, &[b"some record"]).unwrap();
+            drop(file.flush());
+        }
+        // The last one is answered after the file is gone: the operations own it.
+        let last = file.flush();
+        drop(file);
+        last.await.unwrap();
+        while stats::with(|s| s.ring_completions.get()) < before + 21 {
+            exec::yield_now().await;
+            exec::pump();
+        }
+    });
+}
+
+#[test]
+fn flush_error_is_found_by_the_next_call_although_nobody_waited() {
+    run_one(|| async {
+        // A pipe cannot be flushed.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo")
+            .arg(&path)
+            .status()
+            .unwrap();
+        assert!(made.success());
+        let file = AppendFile::open(&path, 0).unwrap();
+        drop(file.flush());
+        let error = loop {
+            match file.flush().await {
+                Err(error) if error.to_string().contains("unusable") => break error,
+                Err(_) => {}
+                Ok(()) => panic!("a pipe was flushed"),
+            }
+        };
+        assert!(file.write_at(0, &[b"x"]).unwrap_err().to_string() == error.to_string());
+    });
+}
+
+#[test]
+fn whole_files_are_replaced_atomically_and_read_with_a_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("meta");
+    disk::write_atomically(&path, b"one").unwrap();
+    disk::write_atomically(&path, b"three").unwrap();
+    assert_eq!(disk::read(&path, 5).unwrap(), b"three");
+    assert_eq!(
+        disk::read(&path, 4).unwrap_err().kind(),
+        std::io::ErrorKind::FileTooLarge
+    );
+    assert_eq!(disk::list(folder.path()).unwrap(), ["meta"]);
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let later = path.clone();
+    run_one(move || {
+        let later = later.clone();
+        async move {
+            disk::write_atomically_later(later, b"four".to_vec())
+                .await
+                .unwrap()
+        }
+    });
+    assert_eq!(disk::read_to_string(&path, 100).unwrap(), "four");
+    disk::truncate(&path, 2).unwrap();
+    assert_eq!(disk::file_len(&path).unwrap(), 2);
+    disk::remove_file(&path).unwrap();
+    disk::remove_file(&path).unwrap();
+}
+
+#[test]
+fn folders_are_private_and_locked_by_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("a/b");
+    disk::create_dir_all(&data).unwrap();
+    assert_eq!(
+        fs::metadata(&data).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+    let lock = disk::lock_folder(&data).unwrap();
+    match disk::lock_folder(&data).unwrap_err() {
+        LockError::Held { process, .. } => assert_eq!(process, Some(std::process::id())),
+        LockError::Failed { error, .. } => panic!("{error}"),
+    }
+    drop(lock);
+    drop(disk::lock_folder(&data).unwrap());
+    let space = disk::free_space(&data).unwrap();
+    assert!(space.free > 0 && space.free <= space.total);
+    disk::remove_dir_all(folder.path().join("a")).unwrap();
+    disk::remove_dir_all(folder.path().join("a")).unwrap();
+}
