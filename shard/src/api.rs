@@ -9,3 +9,8 @@ pub use klamm_engine::api::{
 pub use klamm_engine::boot::{BootError, Finding};
 pub use klamm_engine::engine::{EngineGauges, EngineStats};
 pub use klamm_engine::{batch, metadata, replica};
+
+/// What says whose a data folder is.
+pub mod segment {
+    pub use klamm_records::segment::{DirectoryId, META_PROPERTIES_FILE, MetaProperties};
+}

@@ -1,6 +1,6 @@
 //! Starting and stopping the cores of a node: boot the folder, pin the shards, give each its share.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::path::PathBuf;
@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use klamm_engine::boot::{
-    self, BootError, BootOptions, Booted, QuorumBoot, RecoveredPartition, ShardBoot,
+    self, BootError, BootOptions, QuorumBoot, RecoveredPartition, ShardBoot,
 };
 use klamm_engine::metadata::{BrokerDefaults, ConfigMap};
 use klamm_engine::replica::ProducerLimits;
-use klamm_engine::{Engine, EngineOptions, WalOptions};
+use klamm_engine::{Engine, EngineOptions, Scale, WalOptions};
 use klamm_model::{NodeId, ShardId};
 use klamm_os::exec::{self, ShardContext, ShardError, ShardPlan};
 use klamm_os::mailbox::{MailSender, Mailbox, mailbox};
@@ -27,6 +27,8 @@ use crate::probe::Probe;
 use crate::shards::{Core, Shards};
 use crate::storage::DataFolder;
 use crate::turn::Turns;
+
+pub use klamm_engine::boot::Booted;
 
 /// Letters that wait between two cores before the sender keeps them itself.
 const LETTERS_MAX: usize = 4096;
@@ -104,6 +106,7 @@ pub fn recover(options: &NodeOptions) -> Result<(Booted, BootReport), BootError>
             producers: options.producers,
             broker_file: options.broker_file.clone(),
             now: Core::now(),
+            scale: Scale::default(),
         },
     )?;
     let report = BootReport {
@@ -205,6 +208,7 @@ async fn run_core<F, Fut>(
             },
             producers: options.producers,
             broker_file: options.broker_file.clone(),
+            scale: Scale::default(),
         },
         share.boot.partitions,
     );
@@ -235,6 +239,8 @@ async fn run_core<F, Fut>(
         probe: Probe::default(),
         arrivals: RefCell::new(VecDeque::new()),
         arrived: exec::Notify::new(),
+        stop: Cell::new(false),
+        stopped: exec::Notify::new(),
         handed: RefCell::new(vec![0; usize::from(options.shards)]),
     });
     let shards = Shards {

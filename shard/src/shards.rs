@@ -1,7 +1,7 @@
 //! `Shards`: everything that the front may ask of the cores. A call whose partitions live here
 //! goes straight into the engine; for another core it becomes one letter.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::rc::Rc;
@@ -39,6 +39,9 @@ pub(crate) struct Core {
     pub(crate) arrived: exec::Notify,
     /// Connections that live on each core, as far as this one has handed them out.
     pub(crate) handed: RefCell<Vec<u64>>,
+    /// The front of this core shall end.
+    pub(crate) stop: Cell<bool>,
+    pub(crate) stopped: exec::Notify,
 }
 
 impl Core {
@@ -272,6 +275,19 @@ impl Shards {
                 return arrival;
             }
             self.core.arrived.notified().await;
+        }
+    }
+
+    /// Tells the front of this core to end.
+    pub fn stop(&self) {
+        self.core.stop.set(true);
+        self.core.stopped.notify();
+    }
+
+    /// Waits until [`stop`](Self::stop) is called. One task of the core may wait.
+    pub async fn stopped(&self) {
+        while !self.core.stop.get() {
+            self.core.stopped.notified().await;
         }
     }
 

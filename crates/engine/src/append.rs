@@ -45,6 +45,7 @@ impl Engine {
                 }
                 Step::Refused(error) => {
                     self.stats.batches_refused += 1;
+                    self.stats.bytes_refused += produced.records.len() as u64;
                     outcomes.push(Err(error));
                 }
             }
@@ -241,7 +242,16 @@ impl Engine {
                 bytes: bytes::Bytes::new(),
             },
         });
-        self.dirty.insert(slot);
+        if !std::mem::replace(&mut log.is_listed, true) {
+            self.dirty.insert(slot);
+            self.unspilled.insert(slot);
+        }
+        let due = self.options.scale.spill_backlog_bytes;
+        let before = log.unspilled_bytes;
+        log.unspilled_bytes += records.len();
+        if before < due && log.unspilled_bytes >= due {
+            self.spill_due.push(slot);
+        }
         self.stats.batches_appended += 1;
         self.stats.records_appended += u64::from(header.record_count.unsigned_abs());
         self.stats.bytes_appended += records.len() as u64;
@@ -279,10 +289,13 @@ impl Engine {
             };
             let mut batch = pending.batch;
             batch.bytes = region.slice(pending.start..pending.start + pending.length);
-            self.commits
-                .push(batch.wal_end, pending.slot, batch.end_offset);
-            if let Some(slots) = self.chunk_slots.back_mut() {
-                slots.insert(pending.slot);
+            let durability = log.leader.durability();
+            self.commits.push(batch.wal_end, pending.slot, batch.end_offset, durability);
+            if log.listed_chunk != Some(batch.chunk) {
+                log.listed_chunk = Some(batch.chunk);
+                if let Some(slots) = self.chunk_slots.back_mut() {
+                    slots.insert(pending.slot);
+                }
             }
             log.tail.push_back(batch);
         }

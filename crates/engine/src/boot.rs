@@ -25,6 +25,7 @@ use crate::partition::RecoveryPoint;
 use crate::producers;
 use crate::quorum;
 use crate::quorum_log::{QUORUM_STATE_PATH, decode_entry, parse_state};
+use crate::scale::Scale;
 use crate::segments::Segments;
 use crate::storage::{Storage, StorageError};
 
@@ -49,6 +50,8 @@ pub struct BootOptions {
     pub broker_file: ConfigMap,
     /// The time of the replay.
     pub now: Now,
+    /// How finely work is divided.
+    pub scale: Scale,
 }
 
 /// What the cores start with.
@@ -267,7 +270,7 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
         findings: &mut findings,
         replayed: &mut replayed,
     };
-    let config = klamm_model::TopicConfig::default();
+    let config = options.scale.bounded(klamm_model::TopicConfig::default());
     let quorum_log = work.recover(metadata, &name, &config, checkpoint, &batches)?;
     let entries = read_entries(storage, &quorum_log)?;
     let hard_state = match storage.read(QUORUM_STATE_PATH)? {
@@ -404,7 +407,7 @@ fn partitions_of<'a>(
     options: &'a BootOptions,
 ) -> impl Iterator<Item = (TopicPartition, TopicName, klamm_model::TopicConfig)> + 'a {
     image.topics().flat_map(move |topic| {
-        let config = topic.config(&options.broker_file);
+        let config = options.scale.bounded(topic.config(&options.broker_file));
         topic
             .partitions()
             .map(move |(index, _): (PartitionIndex, _)| {

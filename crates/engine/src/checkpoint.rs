@@ -19,9 +19,6 @@ use crate::partition::PartitionLog;
 use crate::producers;
 use crate::waiters::Slot;
 
-/// A partition whose memory holds this much that is not in its segments is spilled.
-const SPILL_BACKLOG_BYTES: usize = 1 << 20;
-
 /// A partition without appends for this long is spilled, so that its files are whole.
 const SPILL_IDLE: Duration = Duration::from_secs(2);
 
@@ -125,7 +122,7 @@ impl Engine {
             return;
         };
         let Some(target) = log.recovery_next.as_ref().map(|point| point.end_offset) else {
-            if log.spill_backlog() >= SPILL_BACKLOG_BYTES {
+            if log.unspilled_bytes >= self.options.scale.spill_backlog_bytes {
                 self.spill(slot);
             }
             return;
@@ -146,7 +143,9 @@ impl Engine {
 
     /// Hands out a portion of this partition, if one waits and none is under way.
     pub(crate) fn spill(&mut self, slot: Slot) {
-        let Some(spill) = self.partition_mut(slot).and_then(PartitionLog::next_spill) else {
+        let portion = self.options.scale.spill_bytes;
+        let log = self.partition_mut(slot);
+        let Some(spill) = log.and_then(|log| log.next_spill(portion)) else {
             return;
         };
         self.stats.spills += 1;
@@ -164,6 +163,10 @@ impl Engine {
                 "one portion is under way at a time"
             );
             log.spilled = end_offset;
+            if !log.is_dirty() {
+                log.is_listed = false;
+                self.unspilled.remove(&slot);
+            }
         }
         self.drive_spill(slot);
     }
@@ -227,13 +230,13 @@ impl Engine {
         let after = self.checkpointer.cursor;
         let mut looked_at = 0;
         let mut quiet = Vec::new();
-        for &slot in self.dirty.range(after..).take(HOUSEKEEPING_PARTITIONS_MAX) {
+        for &slot in self.unspilled.range(after..).take(HOUSEKEEPING_PARTITIONS_MAX) {
             looked_at += 1;
             self.checkpointer.cursor = slot + 1;
             let Some(log) = self.partition(slot) else {
                 continue;
             };
-            if log.is_dirty() && now.since(log.last_append) >= SPILL_IDLE {
+            if now.since(log.last_append) >= SPILL_IDLE {
                 quiet.push(slot);
             }
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use klamm_metadata::{ConfigMap, Image};
-use klamm_model::{Instant, NodeId, Offset, ShardId, TopicPartition};
+use klamm_model::{Durability, Instant, NodeId, Offset, ShardId, TopicPartition};
 use klamm_records::compress::Scratch;
 use klamm_records::wal::WalPosition;
 use klamm_replica::ProducerLimits;
@@ -18,6 +18,7 @@ use crate::effects::{Effect, SmallFile};
 use crate::partition::PartitionLog;
 use crate::quorum::QuorumHost;
 use crate::read::ColdReads;
+use crate::scale::Scale;
 use crate::tail::Tail;
 use crate::waiters::{ParkedAppends, Slot, Watches};
 use crate::wal::{Wal, WalOptions};
@@ -39,6 +40,8 @@ pub struct EngineOptions {
     pub producers: ProducerLimits,
     /// The broker's file as far as it sets defaults for topics.
     pub broker_file: ConfigMap,
+    /// How finely work is divided.
+    pub scale: Scale,
 }
 
 /// Counters of one core since its start.
@@ -52,6 +55,8 @@ pub struct EngineStats {
     pub bytes_appended: u64,
     /// Batches that were refused.
     pub batches_refused: u64,
+    /// Bytes of them.
+    pub bytes_refused: u64,
     /// Bytes handed to readers from memory.
     pub bytes_read: u64,
     /// Reads that had to go to segment files.
@@ -83,35 +88,55 @@ pub struct EngineGauges {
     pub parked_reads: u64,
 }
 
+/// A batch that waits to be written, or to be flushed.
+#[derive(Clone, Copy, Debug)]
+struct Commit {
+    wal_end: WalPosition,
+    slot: Slot,
+    end_offset: Offset,
+    /// Somebody waits for the flush: the topic's class was `flushed` at the append.
+    awaited: bool,
+}
+
 /// Batches in the order of their write-ahead entries, waiting to be written and flushed.
 #[derive(Debug, Default)]
 pub(crate) struct Commits {
-    unwritten: VecDeque<(WalPosition, Slot, Offset)>,
-    unflushed: VecDeque<(WalPosition, Slot, Offset)>,
+    unwritten: VecDeque<Commit>,
+    unflushed: VecDeque<Commit>,
+    /// How many of the unflushed are awaited.
+    awaited: usize,
 }
 
 impl Commits {
-    pub(crate) fn push(&mut self, wal_end: WalPosition, slot: Slot, end_offset: Offset) {
-        self.unwritten.push_back((wal_end, slot, end_offset));
-        self.unflushed.push_back((wal_end, slot, end_offset));
+    pub(crate) fn push(
+        &mut self,
+        wal_end: WalPosition,
+        slot: Slot,
+        end_offset: Offset,
+        durability: Durability,
+    ) {
+        let awaited = durability == Durability::Flushed;
+        let commit = Commit { wal_end, slot, end_offset, awaited };
+        self.awaited += usize::from(awaited);
+        self.unwritten.push_back(commit);
+        self.unflushed.push_back(commit);
     }
 
     /// Nothing of this slot is waited for any more.
     pub(crate) fn forget(&mut self, slot: Slot) {
-        self.unwritten.retain(|&(_, other, _)| other != slot);
-        self.unflushed.retain(|&(_, other, _)| other != slot);
+        self.unwritten.retain(|commit| commit.slot != slot);
+        self.unflushed.retain(|commit| commit.slot != slot);
+        self.awaited = self.unflushed.iter().filter(|commit| commit.awaited).count();
     }
 
-    fn pop(
-        queue: &mut VecDeque<(WalPosition, Slot, Offset)>,
-        position: WalPosition,
-    ) -> Option<(Slot, Offset)> {
-        queue
-            .front()
-            .filter(|&&(wal_end, ..)| wal_end <= position)?;
-        queue
-            .pop_front()
-            .map(|(_, slot, end_offset)| (slot, end_offset))
+    fn pop_written(&mut self, position: WalPosition) -> Option<Commit> {
+        self.unwritten.pop_front_if(|commit| commit.wal_end <= position)
+    }
+
+    fn pop_flushed(&mut self, position: WalPosition) -> Option<Commit> {
+        let commit = self.unflushed.pop_front_if(|commit| commit.wal_end <= position)?;
+        self.awaited -= usize::from(commit.awaited);
+        Some(commit)
     }
 }
 
@@ -135,6 +160,10 @@ pub struct Engine {
     pub(crate) cold: ColdReads,
     /// Partitions whose segments are behind the log's end, durably.
     pub(crate) dirty: BTreeSet<Slot>,
+    /// Partitions with batches that are in no segment file yet.
+    pub(crate) unspilled: BTreeSet<Slot>,
+    /// Partitions with so much in memory that a spill is due.
+    pub(crate) spill_due: Vec<Slot>,
     pub(crate) checkpointer: Checkpointer,
     pub(crate) quorum: Option<QuorumHost>,
     /// Partitions found at boot that wait to be claimed by the image.
@@ -153,7 +182,7 @@ impl Engine {
         recovered: BTreeMap<TopicPartition, RecoveredPartition>,
     ) -> Self {
         Self {
-            tail: Tail::new(options.tail_bytes),
+            tail: Tail::new(options.tail_bytes, options.scale.chunk_bytes),
             wal: Wal::new(options.wal.clone()),
             generation: 1,
             options,
@@ -168,6 +197,8 @@ impl Engine {
             watches: Watches::default(),
             cold: ColdReads::default(),
             dirty: BTreeSet::new(),
+            unspilled: BTreeSet::new(),
+            spill_due: Vec::new(),
             checkpointer: Checkpointer::default(),
             quorum: None,
             recovered,
@@ -207,8 +238,17 @@ impl Engine {
     pub fn end_turn(&mut self, now: Now) {
         self.seal();
         self.release_watches(now.instant);
+        for slot in std::mem::take(&mut self.spill_due) {
+            self.spill(slot);
+        }
         self.make_way();
         self.drive_checkpoint();
+    }
+
+    /// True if so much waits to reach the segments that no more should be taken in.
+    #[must_use]
+    pub fn is_pressed(&self) -> bool {
+        self.wal.is_full()
     }
 
     /// True if a turn would do something now.
@@ -245,9 +285,9 @@ impl Engine {
     pub fn on_wal_written(&mut self) {
         let position = WalPosition(self.wal.end().0 - self.tail.unsealed() as u64);
         self.wal.on_written(position);
-        while let Some((slot, end_offset)) = Commits::pop(&mut self.commits.unwritten, position) {
-            self.advance(slot, |log| {
-                log.leader.on_written(log.leader.generation(), end_offset)
+        while let Some(commit) = self.commits.pop_written(position) {
+            self.advance(commit.slot, |log| {
+                log.leader.on_written(log.leader.generation(), commit.end_offset)
             });
         }
     }
@@ -265,26 +305,15 @@ impl Engine {
         if self.wal.flushed() >= self.wal.written() {
             return FlushWanted::No;
         }
-        if self.flushed_class_waits() {
-            FlushWanted::Now
-        } else {
-            FlushWanted::Sometime
-        }
-    }
-
-    fn flushed_class_waits(&self) -> bool {
-        self.commits.unflushed.iter().any(|&(_, slot, _)| {
-            self.partition(slot)
-                .is_some_and(|log| log.leader.durability() == klamm_model::Durability::Flushed)
-        })
+        if self.commits.awaited > 0 { FlushWanted::Now } else { FlushWanted::Sometime }
     }
 
     /// Everything before `position` is durable.
     pub fn on_wal_flushed(&mut self, position: WalPosition) {
         self.wal.on_flushed(position);
-        while let Some((slot, end_offset)) = Commits::pop(&mut self.commits.unflushed, position) {
-            self.advance(slot, |log| {
-                log.leader.on_flushed(log.leader.generation(), end_offset)
+        while let Some(commit) = self.commits.pop_flushed(position) {
+            self.advance(commit.slot, |log| {
+                log.leader.on_flushed(log.leader.generation(), commit.end_offset)
             });
         }
         self.drive_quorum();

@@ -28,6 +28,7 @@ mod quorum;
 mod quorum_log;
 mod read;
 mod reconcile;
+mod scale;
 mod segments;
 pub mod storage;
 mod tail;
@@ -35,6 +36,7 @@ mod waiters;
 mod wal;
 
 pub use engine::{Engine, EngineOptions};
+pub use scale::Scale;
 pub use wal::WalOptions;
 
 pub use klamm_metadata as metadata;

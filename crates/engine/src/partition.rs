@@ -22,9 +22,6 @@ use crate::effects::Spill;
 use crate::segments::Segments;
 use crate::waiters::AppendWaiters;
 
-/// Batches for a spill are handed out in portions of about this many bytes.
-const SPILL_BYTES_MAX: usize = 4 << 20;
-
 /// A batch that lies in the tail.
 #[derive(Debug)]
 pub(crate) struct TailBatch {
@@ -80,6 +77,12 @@ pub(crate) struct PartitionLog {
     pub(crate) append_waiters: AppendWaiters,
     /// Ids of the watches on this partition.
     pub(crate) watches: Vec<u64>,
+    /// Bytes appended that were not handed to a spill.
+    pub(crate) unspilled_bytes: usize,
+    /// Listed among the engine's dirty and unspilled partitions.
+    pub(crate) is_listed: bool,
+    /// The newest chunk in whose list of partitions this one stands.
+    pub(crate) listed_chunk: Option<u64>,
     /// When something was last appended.
     pub(crate) last_append: klamm_model::Instant,
 }
@@ -117,16 +120,6 @@ impl PartitionLog {
     /// True if some batch is not yet durable in a segment file.
     pub(crate) fn is_unsynced(&self) -> bool {
         self.recovery.end_offset < self.leader.cursors().log_end
-    }
-
-    /// Bytes in memory that were not handed to a spill.
-    pub(crate) fn spill_backlog(&self) -> usize {
-        self.tail
-            .iter()
-            .rev()
-            .take_while(|batch| batch.base_offset >= self.spill_requested)
-            .map(|batch| batch.bytes.len())
-            .sum()
     }
 
     /// Where the batch at `offset` lies.
@@ -207,8 +200,9 @@ impl PartitionLog {
         }
     }
 
-    /// The next portion for the segment files, if something waits and no portion is under way.
-    pub(crate) fn next_spill(&mut self) -> Option<Spill> {
+    /// The next portion of about `portion_bytes` for the segment files, if something waits and no
+    /// portion is under way.
+    pub(crate) fn next_spill(&mut self, portion_bytes: usize) -> Option<Spill> {
         if self.spill_requested != self.spilled {
             return None;
         }
@@ -221,7 +215,7 @@ impl PartitionLog {
         let mut bytes = 0;
         let mut end_offset = self.spilled;
         for batch in self.tail.range(first..) {
-            if batch.segment != segment_base || bytes >= SPILL_BYTES_MAX {
+            if batch.segment != segment_base || bytes >= portion_bytes {
                 break;
             }
             bytes += batch.bytes.len();
@@ -229,6 +223,7 @@ impl PartitionLog {
             batches.push(batch.bytes.clone());
         }
         self.spill_requested = end_offset;
+        self.unspilled_bytes -= bytes;
         let active = self.segments.active().map(|segment| segment.base);
         let rolled = active != Some(segment_base);
         let folder_made = std::mem::replace(&mut self.folder_made, true);

@@ -72,10 +72,10 @@ impl Engine {
         };
         let config = Config::new(me, seed as u64);
         let raft = Raft::new(config, recovered, klamm_raftlog::Instant(now.instant.0))?;
-        let topic = TopicConfig {
+        let topic = self.options.scale.bounded(TopicConfig {
             durability: Durability::Flushed,
             ..TopicConfig::default()
-        };
+        });
         let slot = self.open(
             TopicPartition::METADATA,
             log,

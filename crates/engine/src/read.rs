@@ -108,6 +108,7 @@ impl Engine {
                             whole_first,
                             &mut outcome.records,
                         );
+                        self.stats.bytes_read += got as u64;
                         budget = budget.saturating_sub(got);
                         whole_first &= got == 0;
                     }

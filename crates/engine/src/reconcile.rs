@@ -62,11 +62,10 @@ impl Engine {
     }
 
     fn config_of(&self, topic: &Topic) -> TopicConfig {
-        topic.config(
-            &self
-                .image
-                .broker_layer(self.options.node, &self.options.broker_file),
-        )
+        let layer = self
+            .image
+            .broker_layer(self.options.node, &self.options.broker_file);
+        self.options.scale.bounded(topic.config(&layer))
     }
 
     fn apply_config(&mut self, topic: &Topic, config: &Arc<TopicConfig>) {
@@ -161,6 +160,9 @@ impl Engine {
             folder_made: found.folder_made,
             append_waiters: AppendWaiters::default(),
             watches: Vec::new(),
+            unspilled_bytes: 0,
+            is_listed: false,
+            listed_chunk: None,
             last_append: Instant(0),
         };
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -200,6 +202,7 @@ impl Engine {
             self.watches.wake(id);
         }
         self.dirty.remove(&slot);
+        self.unspilled.remove(&slot);
         for slots in &mut self.chunk_slots {
             slots.remove(&slot);
         }

@@ -12,9 +12,6 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// Bytes of an ordinary chunk. A batch that does not fit gets a chunk of its own.
-pub(crate) const CHUNK_BYTES: usize = 1 << 20;
-
 /// Chunks of one core. Owns the memory; hands out shared slices.
 #[derive(Debug)]
 pub(crate) struct Tail {
@@ -26,6 +23,8 @@ pub(crate) struct Tail {
     bytes: usize,
     /// Chunks that left the tail but may still be on their way to a socket.
     retired: Vec<Keeper>,
+    /// Bytes of an ordinary chunk. A batch that does not fit gets a chunk of its own.
+    chunk_bytes: usize,
     /// Bytes above which the oldest chunk is let go.
     bytes_max: usize,
     /// Number of the next chunk.
@@ -50,13 +49,14 @@ const RETIRED_CHUNKS_MAX: usize = 64;
 impl Tail {
     /// A tail that keeps about `bytes_max` bytes, and never less than two chunks.
     #[must_use]
-    pub(crate) fn new(bytes_max: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize, chunk_bytes: usize) -> Self {
         Self {
             open: BytesMut::new(),
             chunks: VecDeque::new(),
             bytes: 0,
             retired: Vec::new(),
-            bytes_max: bytes_max.max(2 * CHUNK_BYTES),
+            chunk_bytes,
+            bytes_max: bytes_max.max(2 * chunk_bytes),
             next_number: 0,
         }
     }
@@ -76,7 +76,7 @@ impl Tail {
             self.open.is_empty(),
             "a chunk is sealed before the next is opened"
         );
-        let wanted = length.max(CHUNK_BYTES);
+        let wanted = length.max(self.chunk_bytes);
         self.open = self
             .reclaim(wanted)
             .unwrap_or_else(|| BytesMut::with_capacity(wanted));
@@ -139,7 +139,7 @@ impl Tail {
         };
         self.bytes -= chunk.capacity;
         // Ordinary chunks are used again; one made for a huge batch goes back to the allocator.
-        if chunk.capacity < 2 * CHUNK_BYTES && self.retired.len() < RETIRED_CHUNKS_MAX {
+        if chunk.capacity < 2 * self.chunk_bytes && self.retired.len() < RETIRED_CHUNKS_MAX {
             self.retired.push(chunk.keeper);
         }
     }
@@ -155,9 +155,11 @@ impl Tail {
 mod tests {
     use super::*;
 
+    const CHUNK_BYTES: usize = 1 << 20;
+
     #[test]
     fn a_retired_chunk_is_used_again_only_after_its_last_slice_is_gone() {
-        let mut tail = Tail::new(0);
+        let mut tail = Tail::new(0, CHUNK_BYTES);
         tail.open_chunk(1);
         tail.open_mut().extend_from_slice(b"first");
         let slice = tail.seal();
@@ -178,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_batch_larger_than_a_chunk_gets_one_of_its_own() {
-        let mut tail = Tail::new(0);
+        let mut tail = Tail::new(0, CHUNK_BYTES);
         tail.open_chunk(3 * CHUNK_BYTES);
         assert!(tail.has_room(3 * CHUNK_BYTES));
         assert_eq!(tail.open_number(), Some(0));

@@ -107,6 +107,11 @@ impl Wal {
         self.backlog() * 2 >= self.options.bytes_max
     }
 
+    /// True if a restart would have to read more than it may.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.backlog() > self.options.bytes_max
+    }
+
     /// True if an entry of `length` bytes fits into the open file.
     pub(crate) fn has_room(&self, length: u64) -> bool {
         self.files

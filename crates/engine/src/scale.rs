@@ -1,0 +1,37 @@
+//! Sizes that are fixed in a real node and small in a simulated one, so that a short history meets
+//! every boundary: chunk, portion, segment.
+
+use klamm_model::TopicConfig;
+
+/// Sizes by which the engine divides its work. Production uses [`Scale::default`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scale {
+    /// Bytes of an ordinary chunk of the tail. A batch that does not fit gets a chunk of its own.
+    pub chunk_bytes: usize,
+    /// Batches for a spill are handed out in portions of about this many bytes.
+    pub spill_bytes: usize,
+    /// A partition whose memory holds this much that is not in its segments is spilled.
+    pub spill_backlog_bytes: usize,
+    /// Ceiling over `segment.bytes`, which itself cannot be set below 1 MiB.
+    pub segment_bytes_max: u32,
+}
+
+impl Default for Scale {
+    fn default() -> Self {
+        Self {
+            chunk_bytes: 1 << 20,
+            spill_bytes: 4 << 20,
+            spill_backlog_bytes: 1 << 20,
+            segment_bytes_max: u32::MAX,
+        }
+    }
+}
+
+impl Scale {
+    /// The configuration with segments no larger than the ceiling.
+    #[must_use]
+    pub(crate) fn bounded(&self, mut config: TopicConfig) -> TopicConfig {
+        config.segment_bytes = config.segment_bytes.min(self.segment_bytes_max);
+        config
+    }
+}
