@@ -1,8 +1,15 @@
 //! The command line: one file per command, one enum of them. Exit codes: 0 done, 1 failed, 2 the
 //! command line itself is wrong.
 
+mod connect;
+mod consume;
+mod output;
+mod produce;
+mod produce_line;
+mod progress;
 mod reference;
 mod serve;
+mod topic;
 
 use std::process::ExitCode;
 
@@ -28,6 +35,12 @@ struct CommandLine {
 enum Command {
     /// Run a broker until SIGTERM or SIGINT.
     Serve(serve::ServeArguments),
+    /// Create, list, describe, alter and delete topics.
+    Topic(topic::TopicArguments),
+    /// Write lines into a topic.
+    Produce(produce::ProduceArguments),
+    /// Print the records of a topic.
+    Consume(consume::ConsumeArguments),
     /// Write the reference documentation of this version.
     Reference(reference::ReferenceArguments),
 }
@@ -39,6 +52,9 @@ pub fn main(boot: Boot) -> ExitCode {
     // Wrong usage, --help and --version end the process inside, with their exit codes.
     match CommandLine::parse().command {
         Command::Serve(arguments) => serve::run(&arguments, boot),
+        Command::Topic(arguments) => topic::run(&arguments),
+        Command::Produce(arguments) => produce::run(&arguments),
+        Command::Consume(arguments) => consume::run(&arguments),
         Command::Reference(arguments) => reference::run(&arguments),
     }
 }
