@@ -1,8 +1,16 @@
 //! The front of the klamm broker: connections, translation, configuration, process life.
 #![forbid(unsafe_code)]
 
+pub mod boot;
 pub mod cli;
 pub mod config;
+pub mod dispatch;
+mod features;
+pub mod fetch_sessions;
+pub mod handlers;
 pub mod http;
 pub mod logging;
+pub mod net;
+mod node_metrics;
+pub mod served;
 pub mod startup_report;

@@ -1,4 +1,6 @@
 //! The klamm broker: parse, hand over, exit code; nothing else.
 #![forbid(unsafe_code)]
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    klamm::cli::main(klamm::boot::run)
+}

@@ -1,0 +1,357 @@
+//! The order of life: check the machine, guard the folder, recover, pin the shards, register,
+//! open the listeners; and the reverse. Contains no rule of its own.
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use klamm_model::{ClusterId, NodeId, ShardId};
+use klamm_os::disk::{self, FolderLock, LockError};
+use klamm_os::net::{BindError, Listener};
+use klamm_os::{alloc, clock, exec, probe, random, signals};
+use klamm_shard::Shards;
+use klamm_shard::api::metadata::{self, BrokerDefaults, Command, Registration, Reply};
+use klamm_shard::api::replica::ProducerLimits;
+use klamm_shard::api::segment::{DirectoryId, META_PROPERTIES_FILE, MetaProperties};
+use klamm_shard::node::{self, Node, NodeOptions};
+
+use crate::config::{Config, Endpoint};
+use crate::features;
+use crate::http::AdminServer;
+use crate::net::{ConnectionTable, FrontContext, FrontSetup, accept, listener_options, serve_connections};
+use crate::node_metrics::{self, Control};
+use crate::startup_report::{OpenListener, StartFacts, StartProblem};
+
+/// How long connections may take to end when the process stops.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Runs a broker until SIGTERM or SIGINT.
+///
+/// # Errors
+/// Why it cannot start, each with what to change.
+pub fn run(config: Config) -> Result<(), Vec<StartProblem>> {
+    run_node(config).map_err(|problem| vec![problem])
+}
+
+fn run_node(config: Config) -> Result<(), StartProblem> {
+    let began = Instant::now();
+    signals::block().map_err(|error| other("block signals", &error))?;
+    alloc::keep_memory();
+    if let Err(error) = signals::raise_open_files() {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+    probe::check()?;
+    let lock = lock_folder(&config.data_dir)?;
+    let seed = random::bits().map_err(|error| other("draw randomness", &error))?;
+    let meta = meta_properties(&config.data_dir, config.node_id, seed)?;
+    let admin = config.admin.as_ref().map(open_admin).transpose()?;
+
+    let options = node_options(&config, seed);
+    let (booted, report) = node::recover(&options)
+        .map_err(|error| other(format!("recover {}", config.data_dir.display()), &error))?;
+    for finding in &report.findings {
+        tracing::error!("{finding}");
+    }
+    if report.batches_replayed > 0 {
+        tracing::info!(
+            batches = report.batches_replayed,
+            bytes = report.bytes_replayed,
+            "brought the write-ahead log of the last run into segments"
+        );
+    }
+    let life = Life::start(Arc::new(config), meta, options, booted, seed)?;
+    let admin = admin.map(|listener| life.serve_admin(listener)).transpose()?;
+    let admin_address = admin.as_ref().map(|server| server.address().to_string());
+    for line in life.facts(admin_address, began).lines() {
+        tracing::info!("{line}");
+    }
+    wait_for_end();
+    life.stop();
+    if let Some(server) = admin {
+        server.stop();
+    }
+    let ended = life.node.join();
+    drop(lock);
+    ended.map_err(|error| other("end every shard well", &error))
+}
+
+fn other(attempt: impl Into<String>, reason: &dyn std::fmt::Display) -> StartProblem {
+    StartProblem::Other { attempt: attempt.into(), reason: reason.to_string() }
+}
+
+fn lock_folder(folder: &Path) -> Result<FolderLock, StartProblem> {
+    let unusable = |error| StartProblem::DataDir { path: folder.to_owned(), error };
+    disk::create_dir_all(folder).map_err(unusable)?;
+    disk::lock_folder(folder).map_err(|error| match error {
+        LockError::Held { .. } => StartProblem::DataDirInUse { path: folder.to_owned() },
+        LockError::Failed { error, .. } => unusable(error),
+    })
+}
+
+/// Reads whose folder this is, or makes it this node's.
+fn meta_properties(folder: &Path, node: NodeId, seed: u128) -> Result<MetaProperties, StartProblem> {
+    let path = folder.join(META_PROPERTIES_FILE);
+    let unusable = |error| StartProblem::DataDir { path: folder.to_owned(), error };
+    let foreign = |found| StartProblem::DataDirForeign { path: folder.to_owned(), found };
+    match disk::read_to_string(&path, 64 << 10) {
+        Ok(text) => {
+            let meta = MetaProperties::parse(&text).map_err(|error| foreign(error.to_string()))?;
+            if meta.node != node {
+                let found =
+                    format!("it belongs to node.id={}, this node has node.id={node}", meta.node);
+                return Err(foreign(found));
+            }
+            Ok(meta)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let meta = MetaProperties {
+                cluster: ClusterId(uuid(seed)),
+                node,
+                directory: DirectoryId(uuid(seed.rotate_left(64) ^ u128::from(node.0.unsigned_abs()))),
+            };
+            disk::write_atomically(&path, meta.format().as_bytes()).map_err(unusable)?;
+            Ok(meta)
+        }
+        Err(error) => Err(unusable(error)),
+    }
+}
+
+/// Random bits in the form of an id (RFC 9562, version 4).
+fn uuid(bits: u128) -> [u8; 16] {
+    let version = bits & !(0xf << 76) | 0x4 << 76;
+    (version & !(0x3 << 62) | 0x2 << 62).to_be_bytes()
+}
+
+fn node_options(config: &Config, seed: u128) -> NodeOptions {
+    NodeOptions {
+        folder: config.data_dir.clone(),
+        node: config.node_id,
+        shards: u16::try_from(config.shards.count).unwrap_or(u16::MAX),
+        cores: config.shards.cores.clone(),
+        spin: Duration::from_micros(config.shards.spin_us),
+        tail_bytes: usize::try_from(config.shards.tail_bytes_max).unwrap_or(usize::MAX),
+        wal_file_bytes: config.shards.wal_file_bytes,
+        wal_bytes: config.shards.wal_bytes_max,
+        producers: ProducerLimits {
+            expiration_ms: i64::try_from(config.producer_id_expiration_ms).unwrap_or(i64::MAX),
+            ..ProducerLimits::default()
+        },
+        broker_file: config.topics.layer.clone(),
+        defaults: BrokerDefaults {
+            partitions: config.topics.partitions,
+            replication_factor: config.topics.replication_factor,
+            internal_topics: Vec::new(),
+        },
+        seed,
+    }
+}
+
+/// What a start on shard 0 tells the main thread.
+type Started = Result<Vec<SocketAddr>, StartProblem>;
+
+/// A running broker, for the main thread.
+struct Life {
+    config: Arc<Config>,
+    meta: MetaProperties,
+    node: Node,
+    control: Control,
+    /// Where the Kafka listeners are, in the order of the configuration.
+    bound: Vec<SocketAddr>,
+    partitions: usize,
+}
+
+impl Life {
+    fn start(
+        config: Arc<Config>,
+        meta: MetaProperties,
+        options: NodeOptions,
+        booted: node::Booted,
+        seed: u128,
+    ) -> Result<Self, StartProblem> {
+        let partitions = booted.shards.iter().map(|shard| shard.partitions.len()).sum();
+        let connections = Arc::new(ConnectionTable::new(&config.sockets));
+        let ready = Arc::new(AtomicBool::new(false));
+        let control = Control::new(&config, options.shards, Arc::clone(&ready));
+        let (started, starts) = mpsc::sync_channel::<Started>(1);
+        let front = {
+            let (config, meta) = (Arc::clone(&config), meta.clone());
+            move |shards: Shards| {
+                let context = FrontContext::new(FrontSetup {
+                    config: Arc::clone(&config),
+                    connections: Arc::clone(&connections),
+                    shard: shards.id(),
+                    shards: shards.count(),
+                    seed: (seed >> 32) as u64 ^ u64::from(shards.id().0) << 48,
+                });
+                node_metrics::enter(&context);
+                let (config, meta, started) = (Arc::clone(&config), meta.clone(), started.clone());
+                async move {
+                    let serving = serve_connections(shards.clone(), std::rc::Rc::clone(&context));
+                    exec::spawn_local(serving).detach();
+                    if shards.id() == ShardId(0) {
+                        let outcome = open(&shards, &context, &config, &meta).await;
+                        drop(started.send(outcome));
+                    }
+                    shards.stopped().await;
+                    context.stop(STOP_GRACE).await;
+                }
+            }
+        };
+        let node = node::start(&options, booted, front)
+            .map_err(|error| other("start the shards", &error))?;
+        control.connect(node.errands());
+        let bound = starts.recv().map_err(|error| other("start shard 0", &error))??;
+        ready.store(true, Ordering::Release);
+        Ok(Self { config, meta, node, control, bound, partitions })
+    }
+
+    fn serve_admin(&self, listener: std::net::TcpListener) -> Result<AdminServer, StartProblem> {
+        AdminServer::start(listener, self.control.clone())
+            .map_err(|error| other("serve klamm.admin.listener", &error))
+    }
+
+    fn facts(&self, admin: Option<String>, began: Instant) -> StartFacts {
+        let kernel = disk::read_to_string("/proc/sys/kernel/osrelease", 256).unwrap_or_default();
+        let listeners = self.config.listeners.iter().zip(&self.bound).map(|(listener, bound)| {
+            let advertised = &listener.advertised;
+            let port = advertised.port.unwrap_or_else(|| bound.port());
+            OpenListener {
+                name: listener.name.clone(),
+                bound: bound.to_string(),
+                advertised: Endpoint { host: advertised.host.clone(), port }.to_string(),
+            }
+        });
+        let shards = self.config.shards.count;
+        let cores = if self.config.shards.cores.is_empty() {
+            exec::choose_cores(shards).unwrap_or_default()
+        } else {
+            self.config.shards.cores.clone()
+        };
+        StartFacts {
+            version: env!("CARGO_PKG_VERSION"),
+            kernel: kernel.trim().to_owned(),
+            node_id: self.config.node_id,
+            cluster_id: self.meta.cluster.to_string(),
+            shards,
+            cores,
+            listeners: listeners.collect(),
+            admin,
+            data_dir: self.config.data_dir.clone(),
+            partitions: self.partitions,
+            durability: self.config.durability,
+            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Lets every shard end: connections first, then segments.
+    fn stop(&self) {
+        for shard in 0..u16::try_from(self.config.shards.count).unwrap_or(u16::MAX) {
+            let told = self.node.run_on(ShardId(shard), Box::new(|shards| shards.stop()));
+            if !told {
+                tracing::error!(shard, "cannot tell a shard to stop");
+            }
+        }
+    }
+}
+
+/// Opens the listeners and makes the node known; connections are taken from then on.
+async fn open(
+    shards: &Shards,
+    context: &std::rc::Rc<FrontContext>,
+    config: &Config,
+    meta: &MetaProperties,
+) -> Started {
+    let mut listeners = Vec::new();
+    for listener in &config.listeners {
+        let address = resolve("listeners", &listener.bind)?;
+        let opened = Listener::bind(address, listener_options(&config.sockets))
+            .map_err(|error| StartProblem::Listen { key: "listeners", error })?;
+        let bound = opened.local_addr().map_err(|error| other("look at a listener", &error))?;
+        listeners.push((opened, bound));
+    }
+    let bound: Vec<SocketAddr> = listeners.iter().map(|(_, bound)| *bound).collect();
+    register(shards, config, meta, &bound).await?;
+    for (number, (listener, _)) in listeners.into_iter().enumerate() {
+        let context = std::rc::Rc::clone(context);
+        exec::spawn_local(accept(listener, number, shards.clone(), context)).detach();
+    }
+    Ok(bound)
+}
+
+/// Tells the controller who and where this node is.
+async fn register(
+    shards: &Shards,
+    config: &Config,
+    meta: &MetaProperties,
+    bound: &[SocketAddr],
+) -> Result<(), StartProblem> {
+    let listeners = config.listeners.iter().zip(bound).map(|(listener, bound)| metadata::Listener {
+        name: listener.name.clone(),
+        host: listener.advertised.host.clone(),
+        port: listener.advertised.port.unwrap_or_else(|| bound.port()),
+    });
+    let incarnation = random::bits().map_err(|error| other("draw randomness", &error))?;
+    let registration = Registration {
+        incarnation: incarnation.to_be_bytes(),
+        listeners: listeners.collect(),
+        rack: config.rack.clone(),
+        features: features::supported(),
+        ..Registration::new(config.node_id, meta.cluster)
+    };
+    match shards.control(Command::Register(registration)).await {
+        Reply::Registered(Ok(())) => Ok(()),
+        Reply::Registered(Err(error)) => Err(other("register this node", &error)),
+        reply => Err(other("register this node", &format!("unexpected answer {reply:?}"))),
+    }
+}
+
+fn resolve(key: &'static str, endpoint: &Endpoint) -> Result<SocketAddr, StartProblem> {
+    let host = endpoint.host.clone();
+    match (host.as_str(), endpoint.port).to_socket_addrs() {
+        Ok(mut addresses) => addresses.next().ok_or_else(|| StartProblem::Resolve {
+            key,
+            host: host.clone(),
+            error: ErrorKind::NotFound.into(),
+        }),
+        Err(error) => Err(StartProblem::Resolve { key, host, error }),
+    }
+}
+
+fn open_admin(endpoint: &Endpoint) -> Result<std::net::TcpListener, StartProblem> {
+    const KEY: &str = "klamm.admin.listener";
+    let address = resolve(KEY, endpoint)?;
+    std::net::TcpListener::bind(address).map_err(|error| StartProblem::Listen {
+        key: KEY,
+        error: match error.kind() {
+            ErrorKind::AddrInUse => BindError::InUse(address),
+            ErrorKind::PermissionDenied => BindError::Forbidden(address),
+            ErrorKind::AddrNotAvailable => BindError::NotOurs(address),
+            _ => BindError::Other(address, error),
+        },
+    })
+}
+
+/// Waits for the signal to end. SIGHUP changes nothing yet and is not an end.
+fn wait_for_end() {
+    loop {
+        match signals::wait() {
+            Ok(signals::Signal::Terminate | signals::Signal::Interrupt) => {
+                tracing::info!("stopping: answering what is under way, then bringing segments up to date");
+                return;
+            }
+            Ok(signals::Signal::Hangup) => {}
+            Err(error) => {
+                tracing::error!(%error, "cannot wait for signals; stopping");
+                return;
+            }
+        }
+    }
+}
+
+/// When this process began, for the metrics.
+pub(crate) fn started_ms() -> i64 {
+    clock::wall_ms() - i64::try_from(clock::monotonic().as_millis()).unwrap_or(0)
+}

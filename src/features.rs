@@ -1,0 +1,16 @@
+//! The features that this broker knows (KIP-584), with the levels it works with. Clients switch
+//! behaviour by them, so only what is served is named: no groups, transactions or share groups yet.
+
+use klamm_shard::api::metadata::SupportedFeature;
+
+/// Feature name, lowest and highest level. `metadata.version` 7 is Kafka 3.3, 30 is Kafka 4.3.
+const SUPPORTED: &[(&str, i16, i16)] = &[("metadata.version", 7, 30)];
+
+/// What this broker supports.
+#[must_use]
+pub fn supported() -> Vec<SupportedFeature> {
+    SUPPORTED
+        .iter()
+        .map(|&(name, min, max)| SupportedFeature { name: name.to_owned(), min, max })
+        .collect()
+}
