@@ -1,0 +1,541 @@
+//! Incremental fetch sessions of one core (KIP-227): what each reader reads, so that it need not
+//! say it again, and what it was told, so that it need not hear it again. A pure table with a
+//! ceiling; `now` is an argument.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use klamm_model::Instant;
+
+use crate::handlers::TopicKey;
+
+/// A session that was not used for this long may make room for another.
+const STALE_AFTER: Duration = Duration::from_secs(120);
+
+/// Partitions of one session; a reader of more gets no session.
+pub(crate) const SESSION_PARTITIONS_MAX: usize = 100_000;
+
+/// The epoch of a request that wants no session, or no longer.
+const FINAL_EPOCH: i32 = -1;
+/// The epoch of a request that begins a session.
+const INITIAL_EPOCH: i32 = 0;
+/// "No session" on the wire.
+pub(crate) const NO_SESSION: i32 = 0;
+
+/// A partition as the reader names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PartitionKey {
+    pub(crate) topic: TopicKey,
+    pub(crate) index: i32,
+}
+
+/// What the reader wants of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub(crate) offset: i64,
+    pub(crate) leader_epoch: i32,
+    pub(crate) last_epoch: i32,
+    pub(crate) bytes_max: i32,
+}
+
+/// What a request says about sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SessionRequest {
+    pub(crate) id: i32,
+    pub(crate) epoch: i32,
+    /// The request names topics by id.
+    pub(crate) by_id: bool,
+}
+
+/// Why a session cannot go on. The reader begins a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SessionError {
+    /// No such session (`FETCH_SESSION_ID_NOT_FOUND`).
+    Unknown,
+    /// Not the next request of the session (`INVALID_FETCH_SESSION_EPOCH`).
+    Epoch,
+    /// The session names topics the other way (`FETCH_SESSION_TOPIC_ID_ERROR`).
+    TopicIds,
+}
+
+/// How a request relates to sessions, from its begin to its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relation {
+    /// None.
+    Sessionless,
+    /// Every partition was named; the answer may begin a session.
+    Full {
+        /// The request names topics by id.
+        by_id: bool,
+    },
+    /// The request named what changed.
+    Incremental {
+        /// The session.
+        id: i32,
+        /// Its epoch once this request is answered.
+        epoch: i32,
+    },
+}
+
+/// What a partition was answered, as far as sessions care.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) failed: bool,
+    pub(crate) diverged: bool,
+    pub(crate) record_bytes: usize,
+    pub(crate) high_watermark: i64,
+    pub(crate) log_start: i64,
+}
+
+/// The session of an answer, and which of its partitions to name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finished {
+    pub(crate) id: i32,
+    pub(crate) named: Vec<bool>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cached {
+    wish: Wish,
+    /// As told last; -1 where it must be told again.
+    high_watermark: i64,
+    log_start: i64,
+}
+
+impl Cached {
+    const fn new(wish: Wish) -> Self {
+        Self { wish, high_watermark: -1, log_start: -1 }
+    }
+
+    /// Notes what is told; true if it is worth telling.
+    fn note(&mut self, told: &Told) -> bool {
+        let changed = self.high_watermark != told.high_watermark || self.log_start != told.log_start;
+        self.high_watermark = told.high_watermark;
+        self.log_start = told.log_start;
+        if told.failed || told.diverged {
+            // Told again until it is over, and once more then.
+            self.high_watermark = -1;
+        }
+        changed || told.failed || told.diverged || told.record_bytes > 0
+    }
+}
+
+#[derive(Debug)]
+struct Session {
+    by_id: bool,
+    epoch: i32,
+    created: Instant,
+    used: Instant,
+    /// Partitions in the order in which they get their share of the next answer.
+    order: BTreeMap<u64, (PartitionKey, Cached)>,
+    places: BTreeMap<PartitionKey, u64>,
+    next_place: u64,
+}
+
+impl Session {
+    fn put(&mut self, key: PartitionKey, wish: Wish) {
+        if let Some(place) = self.places.get(&key)
+            && let Some((_, cached)) = self.order.get_mut(place)
+        {
+            cached.wish = wish;
+            return;
+        }
+        self.places.insert(key.clone(), self.next_place);
+        self.order.insert(self.next_place, (key, Cached::new(wish)));
+        self.next_place += 1;
+    }
+
+    fn forget(&mut self, key: &PartitionKey) {
+        if let Some(place) = self.places.remove(key) {
+            self.order.remove(&place);
+        }
+    }
+
+    /// What was served goes to the end, so that each partition has its turn.
+    fn rotate(&mut self, key: &PartitionKey) {
+        if let Some(place) = self.places.get_mut(key)
+            && let Some(entry) = self.order.remove(place)
+        {
+            *place = self.next_place;
+            self.order.insert(self.next_place, entry);
+            self.next_place += 1;
+        }
+    }
+
+    fn cached(&mut self, key: &PartitionKey) -> Option<&mut Cached> {
+        let place = self.places.get(key)?;
+        self.order.get_mut(place).map(|(_, cached)| cached)
+    }
+
+    fn wishes(&self) -> Vec<(PartitionKey, Wish)> {
+        self.order.values().map(|(key, cached)| (key.clone(), cached.wish)).collect()
+    }
+}
+
+/// The sessions of one core.
+#[derive(Debug)]
+pub(crate) struct FetchSessions {
+    slots: usize,
+    sessions: BTreeMap<i32, Session>,
+    random: u64,
+    evicted: u64,
+}
+
+impl FetchSessions {
+    /// A table of at most `slots` sessions; `seed` makes their ids hard to guess.
+    pub(crate) const fn new(slots: usize, seed: u64) -> Self {
+        Self { slots, sessions: BTreeMap::new(), random: seed, evicted: 0 }
+    }
+
+    /// Sessions there are.
+    pub(crate) fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Sessions that made room for others so far.
+    pub(crate) const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// Begins a request: how it relates to sessions, and all that it wants, in order.
+    ///
+    /// # Errors
+    /// The session cannot go on.
+    pub(crate) fn begin(
+        &mut self,
+        now: Instant,
+        request: SessionRequest,
+        wishes: Vec<(PartitionKey, Wish)>,
+        forgotten: &[PartitionKey],
+    ) -> Result<(Relation, Vec<(PartitionKey, Wish)>), SessionError> {
+        let SessionRequest { id, epoch, by_id } = request;
+        if epoch == FINAL_EPOCH || epoch == INITIAL_EPOCH {
+            // A full request ends the session that it names.
+            self.sessions.remove(&id);
+            let relation = if epoch == FINAL_EPOCH {
+                Relation::Sessionless
+            } else {
+                Relation::Full { by_id }
+            };
+            return Ok((relation, wishes));
+        }
+        let session = self.sessions.get_mut(&id).ok_or(SessionError::Unknown)?;
+        if session.epoch != epoch {
+            return Err(SessionError::Epoch);
+        }
+        if session.by_id != by_id {
+            return Err(SessionError::TopicIds);
+        }
+        for (key, wish) in wishes {
+            session.put(key, wish);
+        }
+        for key in forgotten {
+            session.forget(key);
+        }
+        if session.order.is_empty() || session.order.len() > SESSION_PARTITIONS_MAX {
+            let empty = session.order.is_empty();
+            self.sessions.remove(&id);
+            return if empty {
+                Ok((Relation::Sessionless, Vec::new()))
+            } else {
+                Err(SessionError::Unknown)
+            };
+        }
+        session.epoch = next_epoch(epoch);
+        session.used = now;
+        Ok((Relation::Incremental { id, epoch: session.epoch }, session.wishes()))
+    }
+
+    /// Ends a request: notes what is told, and says what of it is worth telling.
+    ///
+    /// # Errors
+    /// The session went on without this request, or made room for another.
+    pub(crate) fn finish<'p>(
+        &mut self,
+        now: Instant,
+        relation: Relation,
+        answers: impl ExactSizeIterator<Item = (&'p PartitionKey, &'p Wish, Told)>,
+    ) -> Result<Finished, SessionError> {
+        match relation {
+            Relation::Sessionless => {
+                Ok(Finished { id: NO_SESSION, named: vec![true; answers.len()] })
+            }
+            Relation::Full { by_id } => {
+                let named = vec![true; answers.len()];
+                Ok(Finished { id: self.create(now, by_id, answers), named })
+            }
+            Relation::Incremental { id, epoch } => {
+                let session = self.sessions.get_mut(&id).ok_or(SessionError::Unknown)?;
+                if session.epoch != epoch {
+                    return Err(SessionError::Epoch);
+                }
+                let mut named = Vec::with_capacity(answers.len());
+                let mut served = Vec::new();
+                for (key, _, told) in answers {
+                    named.push(session.cached(key).is_none_or(|cached| cached.note(&told)));
+                    if told.record_bytes > 0 {
+                        served.push(key);
+                    }
+                }
+                for key in served {
+                    session.rotate(key);
+                }
+                Ok(Finished { id, named })
+            }
+        }
+    }
+
+    /// A new session for what was just told, or [`NO_SESSION`] if there is no room for it.
+    fn create<'p>(
+        &mut self,
+        now: Instant,
+        by_id: bool,
+        answers: impl ExactSizeIterator<Item = (&'p PartitionKey, &'p Wish, Told)>,
+    ) -> i32 {
+        let size = answers.len();
+        if size == 0 || size > SESSION_PARTITIONS_MAX || !self.make_room(now, size) {
+            return NO_SESSION;
+        }
+        let mut session = Session {
+            by_id,
+            epoch: next_epoch(INITIAL_EPOCH),
+            created: now,
+            used: now,
+            order: BTreeMap::new(),
+            places: BTreeMap::new(),
+            next_place: 0,
+        };
+        for (key, wish, told) in answers {
+            session.put(key.clone(), *wish);
+            if let Some(cached) = session.cached(key) {
+                cached.note(&told);
+            }
+        }
+        let id = self.fresh_id();
+        self.sessions.insert(id, session);
+        id
+    }
+
+    /// Kafka's rule: a session that nobody used for two minutes goes first; otherwise one that is
+    /// two minutes old goes if it is smaller than the newcomer.
+    fn make_room(&mut self, now: Instant, size: usize) -> bool {
+        if self.sessions.len() < self.slots {
+            return true;
+        }
+        let oldest = self.sessions.iter().min_by_key(|(_, session)| session.used);
+        let victim = match oldest {
+            Some((&id, session)) if now.since(session.used) > STALE_AFTER => Some(id),
+            _ => {
+                let grown = self.sessions.iter();
+                let grown = grown.filter(|(_, session)| now.since(session.created) > STALE_AFTER);
+                let smallest = grown.min_by_key(|(_, session)| session.order.len());
+                smallest.filter(|(_, session)| session.order.len() < size).map(|(&id, _)| id)
+            }
+        };
+        if let Some(id) = victim {
+            self.sessions.remove(&id);
+            self.evicted += 1;
+        }
+        victim.is_some()
+    }
+
+    fn fresh_id(&mut self) -> i32 {
+        loop {
+            // SplitMix64; the upper bits are the better ones.
+            self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = self.random;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            let id = ((mixed ^ (mixed >> 31)) >> 33) as i32;
+            if id != NO_SESSION && !self.sessions.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+}
+
+const fn next_epoch(epoch: i32) -> i32 {
+    if epoch == i32::MAX { 1 } else { epoch + 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_model::TopicName;
+
+    use super::*;
+
+    const START: Instant = Instant(0);
+    const FULL: SessionRequest = SessionRequest { id: 0, epoch: 0, by_id: false };
+    const QUIET: Told = Told {
+        failed: false,
+        diverged: false,
+        record_bytes: 0,
+        high_watermark: 10,
+        log_start: 0,
+    };
+
+    fn key(index: i32) -> PartitionKey {
+        let topic = TopicKey::Name(TopicName::new("t").expect("legal"));
+        PartitionKey { topic, index }
+    }
+
+    fn wish(offset: i64) -> Wish {
+        Wish { offset, leader_epoch: -1, last_epoch: -1, bytes_max: 100 }
+    }
+
+    fn wishes(indexes: &[i32]) -> Vec<(PartitionKey, Wish)> {
+        indexes.iter().map(|&index| (key(index), wish(0))).collect()
+    }
+
+    fn after(seconds: u64) -> Instant {
+        START.plus(Duration::from_secs(seconds))
+    }
+
+    fn finish(
+        sessions: &mut FetchSessions,
+        now: Instant,
+        relation: Relation,
+        wishes: &[(PartitionKey, Wish)],
+        told: impl Fn(i32) -> Told,
+    ) -> Result<Finished, SessionError> {
+        let answers = wishes.iter().map(|(key, wish)| (key, wish, told(key.index)));
+        sessions.finish(now, relation, answers)
+    }
+
+    /// Begins a session over these partitions; its id.
+    fn open(sessions: &mut FetchSessions, now: Instant, indexes: &[i32]) -> i32 {
+        let (relation, all) =
+            sessions.begin(now, FULL, wishes(indexes), &[]).expect("a full request");
+        finish(sessions, now, relation, &all, |_| QUIET).expect("a full request").id
+    }
+
+    fn next(
+        sessions: &mut FetchSessions,
+        id: i32,
+        epoch: i32,
+        told: impl Fn(i32) -> Told,
+    ) -> Result<(Vec<i32>, Vec<i32>), SessionError> {
+        let request = SessionRequest { id, epoch, by_id: false };
+        let (relation, all) = sessions.begin(START, request, Vec::new(), &[])?;
+        let finished = finish(sessions, START, relation, &all, told)?;
+        let order: Vec<i32> = all.iter().map(|(key, _)| key.index).collect();
+        let named = order.iter().zip(&finished.named).filter(|(_, named)| **named);
+        let named = named.map(|(index, _)| *index).collect();
+        Ok((order, named))
+    }
+
+    #[test]
+    fn a_session_names_only_what_changed() {
+        let mut sessions = FetchSessions::new(1, 1);
+        let id = open(&mut sessions, START, &[0, 1, 2]);
+        assert!(id > 0);
+        let moved = |index| Told { high_watermark: 10 + i64::from(index == 1), ..QUIET };
+        let (_, named) = next(&mut sessions, id, 1, moved).expect("in order");
+        assert_eq!(named, [1]);
+        let (_, named) = next(&mut sessions, id, 2, moved).expect("in order");
+        assert!(named.is_empty());
+    }
+
+    #[test]
+    fn an_error_is_told_until_it_is_over_and_its_end_is_told_too() {
+        let mut sessions = FetchSessions::new(1, 1);
+        let id = open(&mut sessions, START, &[0]);
+        let failed = |_| Told { failed: true, high_watermark: -1, log_start: -1, ..QUIET };
+        assert_eq!(next(&mut sessions, id, 1, failed).expect("in order").1, [0]);
+        assert_eq!(next(&mut sessions, id, 2, failed).expect("in order").1, [0]);
+        assert_eq!(next(&mut sessions, id, 3, |_| QUIET).expect("in order").1, [0]);
+        assert!(next(&mut sessions, id, 4, |_| QUIET).expect("in order").1.is_empty());
+    }
+
+    #[test]
+    fn partitions_that_were_served_go_to_the_end() {
+        let mut sessions = FetchSessions::new(1, 1);
+        let id = open(&mut sessions, START, &[0, 1, 2]);
+        let data = |index| Told { record_bytes: usize::from(index == 0), ..QUIET };
+        assert_eq!(next(&mut sessions, id, 1, data).expect("in order").0, [0, 1, 2]);
+        assert_eq!(next(&mut sessions, id, 2, data).expect("in order").0, [1, 2, 0]);
+    }
+
+    #[test]
+    fn only_the_next_epoch_of_a_known_session_is_served() {
+        let mut sessions = FetchSessions::new(1, 1);
+        let id = open(&mut sessions, START, &[0]);
+        assert_eq!(next(&mut sessions, id, 2, |_| QUIET), Err(SessionError::Epoch));
+        assert_eq!(next(&mut sessions, id + 1, 1, |_| QUIET), Err(SessionError::Unknown));
+        let by_id = SessionRequest { id, epoch: 1, by_id: true };
+        let refused = sessions.begin(START, by_id, Vec::new(), &[]);
+        assert_eq!(refused, Err(SessionError::TopicIds));
+        assert!(next(&mut sessions, id, 1, |_| QUIET).is_ok());
+        assert_eq!(next(&mut sessions, id, 1, |_| QUIET), Err(SessionError::Epoch));
+    }
+
+    #[test]
+    fn a_repeated_request_cannot_answer_for_its_successor() {
+        let mut sessions = FetchSessions::new(1, 1);
+        let id = open(&mut sessions, START, &[0]);
+        let ask = |epoch| SessionRequest { id, epoch, by_id: false };
+        let (slow, all) = sessions.begin(START, ask(1), Vec::new(), &[]).expect("in order");
+        sessions.begin(START, ask(2), Vec::new(), &[]).expect("in order");
+        let late = finish(&mut sessions, START, slow, &all, |_| QUIET);
+        assert_eq!(late, Err(SessionError::Epoch));
+    }
+
+    #[test]
+    fn wishes_are_added_changed_and_forgotten() {
+        let mut sessions = FetchSessions::new(1, 1);
+        let id = open(&mut sessions, START, &[0, 1]);
+        let request = SessionRequest { id, epoch: 1, by_id: false };
+        let changed = vec![(key(1), wish(7)), (key(2), wish(8))];
+        let (_, all) = sessions.begin(START, request, changed, &[key(0)]).expect("in order");
+        assert_eq!(all, [(key(1), wish(7)), (key(2), wish(8))]);
+    }
+
+    #[test]
+    fn a_session_ends_with_its_last_partition_or_by_a_full_request() {
+        let mut sessions = FetchSessions::new(2, 1);
+        let id = open(&mut sessions, START, &[0]);
+        let request = SessionRequest { id, epoch: 1, by_id: false };
+        let ended = sessions.begin(START, request, Vec::new(), &[key(0)]);
+        assert_eq!(ended, Ok((Relation::Sessionless, Vec::new())));
+        assert_eq!(sessions.len(), 0);
+
+        let id = open(&mut sessions, START, &[0]);
+        let last = SessionRequest { id, epoch: -1, by_id: false };
+        sessions.begin(START, last, wishes(&[0]), &[]).expect("a full request");
+        assert_eq!(sessions.len(), 0);
+    }
+
+    #[test]
+    fn a_full_table_gives_no_session_until_one_is_stale() {
+        let mut sessions = FetchSessions::new(1, 1);
+        let first = open(&mut sessions, START, &[0]);
+        assert_ne!(first, NO_SESSION);
+        assert_eq!(open(&mut sessions, after(60), &[0]), NO_SESSION);
+        assert_ne!(open(&mut sessions, after(121), &[0]), NO_SESSION);
+        assert_eq!((sessions.len(), sessions.evicted()), (1, 1));
+        assert_eq!(next(&mut sessions, first, 1, |_| QUIET), Err(SessionError::Unknown));
+    }
+
+    #[test]
+    fn a_larger_reader_displaces_a_smaller_one_that_is_old_enough() {
+        let mut sessions = FetchSessions::new(1, 1);
+        let id = open(&mut sessions, START, &[0, 1]);
+        let used = SessionRequest { id, epoch: 1, by_id: false };
+        sessions.begin(after(100), used, Vec::new(), &[]).expect("in order");
+        assert_eq!(open(&mut sessions, after(110), &[0, 1, 2]), NO_SESSION);
+        assert_eq!(open(&mut sessions, after(130), &[0, 1]), NO_SESSION);
+        assert_ne!(open(&mut sessions, after(130), &[0, 1, 2]), NO_SESSION);
+    }
+
+    #[test]
+    fn a_table_without_slots_gives_no_session() {
+        let mut sessions = FetchSessions::new(0, 1);
+        assert_eq!(open(&mut sessions, START, &[0]), NO_SESSION);
+    }
+
+    #[test]
+    fn epochs_wrap_to_one() {
+        assert_eq!(next_epoch(i32::MAX), 1);
+        assert_eq!(next_epoch(0), 1);
+    }
+}

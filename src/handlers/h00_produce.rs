@@ -1,0 +1,502 @@
+//! Produce: finds each partition's core, hands over the batches at once, and answers when they are
+//! kept. Step 3 and 7 of the walk "Produce".
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as Task, Poll};
+
+use bytes::Bytes;
+use klamm_model::{Acks, ErrorCode, TopicPartition};
+use klamm_shard::api::batch::{self, InvalidBatch};
+use klamm_shard::api::metadata::Image;
+use klamm_shard::api::replica::{ProducerRefused, TransactionVersion};
+use klamm_shard::api::{AppendError, AppendOutcome, AppendPartition, Appended};
+use klamm_wire::{ApiKey, Gather, frame, produce};
+
+use super::{TopicKey, borrowed, endpoint_of, leader_hint, led_partition};
+use crate::net::{Close, Context, Request};
+
+/// First version that names topics by id (KIP-516).
+const FIRST_BY_ID: i16 = 13;
+/// First version whose answer may hold messages and errors of single records (KIP-467).
+const FIRST_WITH_MESSAGES: i16 = 8;
+/// First version whose answer names the present leader (KIP-951).
+const FIRST_WITH_LEADER: i16 = 10;
+/// First version that knows zstd (KIP-110).
+const FIRST_WITH_ZSTD: i16 = 7;
+/// First version of transactions of their own epoch (KIP-890).
+const FIRST_OF_TRANSACTIONS_TWO: i16 = 12;
+/// Ticks of the coarse clock are seconds.
+const MS_PER_TICK: u64 = 1000;
+
+/// A Produce whose batches have their place in the logs.
+pub struct Pending {
+    plan: Plan,
+    outcomes: Option<Pin<Box<dyn Future<Output = Vec<AppendOutcome>>>>>,
+    context: Context,
+    due_at: u64,
+    version: i16,
+    correlation_id: i32,
+    silent: bool,
+}
+
+/// The request's partitions in order, with what is known of each before the cores answer.
+#[derive(Debug, Default)]
+struct Plan {
+    topics: Vec<PlannedTopic>,
+}
+
+#[derive(Debug)]
+struct PlannedTopic {
+    key: TopicKey,
+    partitions: Vec<PlannedPartition>,
+}
+
+#[derive(Debug)]
+struct PlannedPartition {
+    index: i32,
+    verdict: Verdict,
+}
+
+#[derive(Debug)]
+enum Verdict {
+    /// Handed to its core; the outcomes come in this order.
+    Begun,
+    /// Not handed over.
+    Refused(ErrorCode, Option<&'static str>),
+}
+
+/// Begins the appends of a request and returns without waiting for anything.
+///
+/// # Errors
+/// The body cannot be read.
+pub fn begin(context: &Context, request: &Request) -> Result<Pending, Close> {
+    let view: produce::RequestView<'_> = request.body()?;
+    let image = context.shards.image();
+    let node = context.front.node();
+    let acks = Acks::try_from(view.acks());
+    let mut plan = Plan::default();
+    let mut appends = Vec::new();
+    for topic in view.topic_data() {
+        let by_id = request.version >= FIRST_BY_ID;
+        let key = TopicKey::of(&image, by_id, topic.name(), topic.topic_id());
+        let found = key.find(&image);
+        let mut partitions = Vec::with_capacity(topic.partition_data().len());
+        for data in topic.partition_data() {
+            let checked = match found {
+                None => Err((key.unknown(), None)),
+                Some(found) => led_partition(found, data.index(), node)
+                    .map_err(|code| (code, None))
+                    .and_then(|partition| {
+                        let records = data.records().unwrap_or(&[]);
+                        check_batch(records, view.transactional_id())?;
+                        Ok((partition, shared(request.frame(), records)))
+                    }),
+            };
+            let verdict = match (&acks, checked) {
+                (Err(_), _) => Verdict::Refused(ErrorCode::InvalidRequiredAcks, None),
+                (Ok(_), Err((code, message))) => Verdict::Refused(code, message),
+                (Ok(_), Ok((partition, records))) => {
+                    let transactions = if request.version >= FIRST_OF_TRANSACTIONS_TWO {
+                        TransactionVersion::Two
+                    } else {
+                        TransactionVersion::One
+                    };
+                    let zstd_known = request.version >= FIRST_WITH_ZSTD;
+                    appends.push(AppendPartition { partition, records, zstd_known, transactions });
+                    Verdict::Begun
+                }
+            };
+            partitions.push(PlannedPartition { index: data.index(), verdict });
+        }
+        plan.topics.push(PlannedTopic { key, partitions });
+    }
+    refuse_duplicates(&mut plan, &mut appends);
+    let acks = acks.unwrap_or(Acks::Leader);
+    let silent = view.acks() == 0;
+    let outcomes: Option<Pin<Box<dyn Future<Output = _>>>> = if appends.is_empty() {
+        None
+    } else {
+        Some(Box::pin(context.shards.append(acks, appends)))
+    };
+    let timeout_ms = u64::try_from(view.timeout_ms()).unwrap_or(0);
+    Ok(Pending {
+        plan,
+        outcomes,
+        context: context.clone(),
+        // One tick more, because the present one has begun already.
+        due_at: context.front.tick() + timeout_ms.div_ceil(MS_PER_TICK) + 1,
+        version: request.version,
+        correlation_id: request.correlation_id,
+        silent,
+    })
+}
+
+/// A Produce that begins only when it is due.
+///
+/// # Errors
+/// The body cannot be read, or acks=0 and something failed.
+pub async fn handle_late(context: Context, request: Request) -> Result<Option<Gather>, Close> {
+    let mut pending = begin(&context, &request)?;
+    drop(request);
+    let front = Rc::clone(&context.front);
+    std::future::poll_fn(|task| pending.poll(task, front.tick())).await
+}
+
+fn shared(frame: &Bytes, records: &[u8]) -> Bytes {
+    frame::shared_slice(frame, records).unwrap_or_else(|| Bytes::copy_from_slice(records))
+}
+
+/// What a request's transactional id says about a batch. Everything else about the batch is checked
+/// by the core that appends it, also that it is one at all.
+fn check_batch(
+    records: &[u8],
+    transactional_id: Option<&str>,
+) -> Result<(), (ErrorCode, Option<&'static str>)> {
+    let Ok(header) = batch::read(records) else { return Ok(()) };
+    if header.attributes.is_transactional() {
+        return Err(match transactional_id {
+            None => (ErrorCode::TransactionalIdAuthorizationFailed, None),
+            Some(_) => {
+                (ErrorCode::InvalidTxnState, Some("transactions are not served by this broker"))
+            }
+        });
+    }
+    Ok(())
+}
+
+/// A partition that the request names twice is refused both times, and nothing of it is appended
+/// (Kafka keeps one of the two batches and tells nobody).
+fn refuse_duplicates(plan: &mut Plan, appends: &mut Vec<AppendPartition>) {
+    if appends.len() < 2 {
+        return;
+    }
+    let mut mentions: BTreeMap<TopicPartition, u32> = BTreeMap::new();
+    for append in &*appends {
+        *mentions.entry(append.partition).or_default() += 1;
+    }
+    if mentions.len() == appends.len() {
+        return;
+    }
+    let begun = plan.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+    let begun = begun.filter(|partition| matches!(partition.verdict, Verdict::Begun));
+    for (partition, append) in begun.zip(&*appends) {
+        if mentions.get(&append.partition).is_some_and(|&count| count > 1) {
+            let message = "the request names this partition twice";
+            partition.verdict = Verdict::Refused(ErrorCode::InvalidRequest, Some(message));
+        }
+    }
+    appends.retain(|append| mentions.get(&append.partition) == Some(&1));
+}
+
+impl Pending {
+    /// When the answer must leave, by the coarse clock.
+    pub(crate) const fn due_at(&self) -> Option<u64> {
+        if self.outcomes.is_some() { Some(self.due_at) } else { None }
+    }
+
+    /// The answer, once all batches are kept or the request's time is over. `None` for acks=0.
+    pub(crate) fn poll(
+        &mut self,
+        task: &mut Task<'_>,
+        tick: u64,
+    ) -> Poll<Result<Option<Gather>, Close>> {
+        let outcomes = match &mut self.outcomes {
+            None => Some(Vec::new()),
+            Some(outcomes) => match outcomes.as_mut().poll(task) {
+                Poll::Ready(outcomes) => Some(outcomes),
+                Poll::Pending if tick >= self.due_at => None,
+                Poll::Pending => return Poll::Pending,
+            },
+        };
+        Poll::Ready(self.answer(outcomes.as_deref()))
+    }
+
+    /// `outcomes` are missing where time was over.
+    fn answer(&self, outcomes: Option<&[AppendOutcome]>) -> Result<Option<Gather>, Close> {
+        let failed = self.plan.first_error(outcomes);
+        self.context.front.count(|counters| {
+            counters.produce_requests += 1;
+            counters.produce_requests_failed += u64::from(failed.is_some());
+        });
+        if self.silent {
+            return match failed {
+                None => Ok(None),
+                Some(error) => Err(Close::SilentProduce { error }),
+            };
+        }
+        let image = self.context.shards.image();
+        let hints = Some((&image, self.context.listener_name()));
+        let response = self.plan.response(self.version, outcomes, hints);
+        crate::net::encode(&response, ApiKey::Produce, self.version, self.correlation_id).map(Some)
+    }
+}
+
+/// What became of one partition, borrowed from plan and outcomes.
+enum Fate<'o> {
+    Kept(&'o Appended),
+    Failed(ErrorCode, Option<String>, &'o [batch::RecordError]),
+}
+
+impl Plan {
+    /// Every partition with its fate, in order.
+    fn fates<'o>(&'o self, outcomes: Option<&'o [AppendOutcome]>) -> Vec<Fate<'o>> {
+        let mut next = outcomes.map(<[_]>::iter);
+        let partitions = self.topics.iter().flat_map(|topic| &topic.partitions);
+        let fate = |partition: &'o PlannedPartition| match partition.verdict {
+            Verdict::Refused(code, message) => Fate::Failed(code, message.map(String::from), &[]),
+            Verdict::Begun => match next.as_mut().map(Iterator::next) {
+                None => Fate::Failed(ErrorCode::RequestTimedOut, None, &[]),
+                // A core that answers fewer partitions than it was asked for knows less than it
+                // should; the client must not take that for success.
+                Some(None) => Fate::Failed(ErrorCode::UnknownServerError, None, &[]),
+                Some(Some(Ok(appended))) => Fate::Kept(appended),
+                Some(Some(Err(error))) => {
+                    let records = match error {
+                        AppendError::Invalid(invalid) => invalid.record_errors(),
+                        _ => &[],
+                    };
+                    Fate::Failed(error_code(error), message_of(error), records)
+                }
+            },
+        };
+        partitions.map(fate).collect()
+    }
+
+    fn first_error(&self, outcomes: Option<&[AppendOutcome]>) -> Option<ErrorCode> {
+        self.fates(outcomes).into_iter().find_map(|fate| match fate {
+            Fate::Kept(_) => None,
+            Fate::Failed(code, ..) => Some(code),
+        })
+    }
+
+    fn response<'p>(
+        &'p self,
+        version: i16,
+        outcomes: Option<&[AppendOutcome]>,
+        hints: Option<(&'p Image, &'p str)>,
+    ) -> produce::Response<'p> {
+        let mut fates = self.fates(outcomes).into_iter();
+        let mut response = produce::Response::default();
+        for topic in &self.topics {
+            let mut partition_responses = Vec::with_capacity(topic.partitions.len());
+            for (partition, fate) in topic.partitions.iter().zip(fates.by_ref()) {
+                let mut answer = partition_response(partition.index, fate);
+                if version >= FIRST_WITH_LEADER
+                    && answer.error_code == ErrorCode::NotLeaderOrFollower.code()
+                    && let Some((image, listener)) = hints
+                {
+                    add_hint(&mut response, &mut answer, image, listener, &topic.key);
+                }
+                if version < FIRST_WITH_MESSAGES {
+                    answer.record_errors.clear();
+                }
+                partition_responses.push(answer);
+            }
+            response.responses.push(produce::TopicProduceResponse {
+                name: borrowed(topic.key.wire_name()),
+                topic_id: topic.key.wire_id(),
+                partition_responses,
+            });
+        }
+        response
+    }
+}
+
+fn add_hint<'i>(
+    response: &mut produce::Response<'i>,
+    answer: &mut produce::PartitionProduceResponse<'_>,
+    image: &'i Image,
+    listener: &'i str,
+    key: &TopicKey,
+) {
+    let (leader_id, leader_epoch) = leader_hint(image, key, answer.index);
+    answer.current_leader = produce::LeaderIdAndEpoch { leader_id, leader_epoch };
+    let told = response.node_endpoints.iter().any(|node| node.node_id == leader_id);
+    let node = klamm_model::NodeId(leader_id);
+    if !told && let Some(endpoint) = endpoint_of(image, listener, node) {
+        response.node_endpoints.push(produce::NodeEndpoint {
+            node_id: endpoint.node.0,
+            host: borrowed(endpoint.host),
+            port: i32::from(endpoint.port),
+            rack: endpoint.rack.map(borrowed),
+        });
+    }
+}
+
+fn partition_response(
+    index: i32,
+    fate: Fate<'_>,
+) -> produce::PartitionProduceResponse<'static> {
+    match fate {
+        Fate::Kept(appended) => produce::PartitionProduceResponse {
+            index,
+            base_offset: appended.base_offset.0,
+            log_append_time_ms: appended.log_append_time.map_or(-1, |time| time.0),
+            log_start_offset: appended.log_start.0,
+            ..Default::default()
+        },
+        Fate::Failed(code, message, records) => produce::PartitionProduceResponse {
+            index,
+            error_code: code.code(),
+            base_offset: -1,
+            error_message: message.map(Into::into),
+            record_errors: records
+                .iter()
+                .map(|error| produce::BatchIndexAndErrorMessage {
+                    batch_index: error.index,
+                    batch_index_error_message: Some(error.kind.to_string().into()),
+                })
+                .collect(),
+            ..Default::default()
+        },
+    }
+}
+
+/// Kafka's row for a batch that was not appended.
+fn error_code(error: &AppendError) -> ErrorCode {
+    match error {
+        // The image had it a moment ago: the client should look again.
+        AppendError::UnknownPartition => ErrorCode::NotLeaderOrFollower,
+        AppendError::Invalid(InvalidBatch::Corrupt(_)) => ErrorCode::CorruptMessage,
+        AppendError::Invalid(InvalidBatch::TooLarge(_)) => ErrorCode::MessageTooLarge,
+        AppendError::Invalid(InvalidBatch::Invalid(_)) | AppendError::Malformed => {
+            ErrorCode::InvalidRecord
+        }
+        AppendError::Invalid(InvalidBatch::Timestamp(_)) => ErrorCode::InvalidTimestamp,
+        AppendError::Invalid(InvalidBatch::Compression(_)) => {
+            ErrorCode::UnsupportedCompressionType
+        }
+        AppendError::LargerThanSegment => ErrorCode::RecordListTooLarge,
+        AppendError::Producer(ProducerRefused::OutOfOrderSequence { .. }) => {
+            ErrorCode::OutOfOrderSequenceNumber
+        }
+        AppendError::Producer(ProducerRefused::StaleProducerEpoch { .. }) => {
+            ErrorCode::InvalidProducerEpoch
+        }
+        AppendError::Producer(ProducerRefused::TableFull { .. }) => {
+            ErrorCode::ThrottlingQuotaExceeded
+        }
+        AppendError::NoTransaction => ErrorCode::InvalidTxnState,
+        AppendError::Storage => ErrorCode::KafkaStorageError,
+    }
+}
+
+/// What to say besides the code, where the code does not say it all.
+fn message_of(error: &AppendError) -> Option<String> {
+    match error {
+        AppendError::Invalid(invalid) => Some(invalid.to_string()),
+        AppendError::Producer(refused) => Some(refused.to_string()),
+        AppendError::LargerThanSegment => {
+            Some("the batch is larger than segment.bytes of the topic".to_owned())
+        }
+        AppendError::UnknownPartition
+        | AppendError::Malformed
+        | AppendError::NoTransaction
+        | AppendError::Storage => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_model::{NodeId, Offset, PartitionIndex, TopicId};
+    use klamm_wire::{Message, MessageView};
+
+    use super::*;
+
+    fn plan(partitions: &[(i32, Option<ErrorCode>)]) -> Plan {
+        let name = klamm_model::TopicName::new("flights").expect("legal");
+        let partitions = partitions.iter().map(|&(index, refused)| PlannedPartition {
+            index,
+            verdict: refused.map_or(Verdict::Begun, |code| Verdict::Refused(code, None)),
+        });
+        let topic =
+            PlannedTopic { key: TopicKey::Name(name), partitions: partitions.collect() };
+        Plan { topics: vec![topic] }
+    }
+
+    fn kept(offset: i64) -> AppendOutcome {
+        let (base_offset, log_start) = (Offset(offset), Offset(3));
+        Ok(Appended { base_offset, log_append_time: None, log_start })
+    }
+
+    fn append(index: i32) -> AppendPartition {
+        let partition =
+            TopicPartition { topic: TopicId([1; 16]), index: PartitionIndex(index) };
+        let transactions = TransactionVersion::One;
+        AppendPartition { partition, records: Bytes::new(), zstd_known: true, transactions }
+    }
+
+    #[test]
+    fn outcomes_go_to_the_partitions_that_were_begun_in_every_version() {
+        let unknown = ErrorCode::UnknownTopicOrPartition;
+        let plan = plan(&[(4, None), (9, Some(unknown)), (2, None)]);
+        let outcomes = [kept(17), Err(AppendError::Storage)];
+        for version in 3..=13 {
+            let response = plan.response(version, Some(&outcomes), None);
+            let mut bytes = bytes::BytesMut::new();
+            response.encode(version, &mut bytes).expect("every version can say it");
+            let view = produce::ResponseView::parse(&bytes, version).expect("own bytes");
+            let topic = view.responses().iter().next().expect("one topic");
+            let found: Vec<_> = topic
+                .partition_responses()
+                .iter()
+                .map(|part| (part.index(), part.error_code(), part.base_offset()))
+                .collect();
+            assert_eq!(found, [(4, 0, 17), (9, 3, -1), (2, 56, -1)], "version {version}");
+        }
+    }
+
+    #[test]
+    fn without_outcomes_every_batch_that_was_begun_timed_out() {
+        let plan = plan(&[(0, None), (1, Some(ErrorCode::InvalidRequest))]);
+        let response = plan.response(9, None, None);
+        let codes: Vec<_> =
+            response.responses[0].partition_responses.iter().map(|p| p.error_code).collect();
+        assert_eq!(codes, [7, 42]);
+    }
+
+    #[test]
+    fn a_missing_outcome_is_never_taken_for_success() {
+        let response = plan(&[(0, None)]).response(9, Some(&[]), None);
+        assert_eq!(response.responses[0].partition_responses[0].error_code, -1);
+    }
+
+    #[test]
+    fn a_partition_named_twice_is_refused_both_times_and_others_are_kept() {
+        let mut plan = plan(&[(0, None), (1, None), (0, None)]);
+        let mut appends = vec![append(0), append(1), append(0)];
+        refuse_duplicates(&mut plan, &mut appends);
+        let left: Vec<_> = appends.iter().map(|append| append.partition.index.0).collect();
+        assert_eq!(left, [1]);
+        let response = plan.response(9, Some(&[kept(5)]), None);
+        let codes: Vec<_> =
+            response.responses[0].partition_responses.iter().map(|p| p.error_code).collect();
+        assert_eq!(codes, [42, 0, 42]);
+    }
+
+    #[test]
+    fn a_silent_produce_reports_its_first_error_and_nothing_else() {
+        let plan = plan(&[(0, None), (1, None)]);
+        assert_eq!(plan.first_error(Some(&[kept(0), kept(0)])), None);
+        let failed = [kept(0), Err(AppendError::LargerThanSegment)];
+        assert_eq!(plan.first_error(Some(&failed)), Some(ErrorCode::RecordListTooLarge));
+    }
+
+    #[test]
+    fn a_foreign_leader_is_told_to_clients_that_understand_it() {
+        let plan = plan(&[(0, Some(ErrorCode::NotLeaderOrFollower))]);
+        let image = crate::handlers::tests::image_of_two_brokers("flights", NodeId(2));
+        let response = plan.response(10, Some(&[]), Some((&image, "PLAINTEXT")));
+        let answer = &response.responses[0].partition_responses[0];
+        assert_eq!(answer.current_leader.leader_id, 2);
+        assert_eq!(response.node_endpoints.len(), 1);
+        assert_eq!(response.node_endpoints[0].port, 9002);
+        let old = plan.response(9, Some(&[]), Some((&image, "PLAINTEXT")));
+        assert!(old.node_endpoints.is_empty());
+        let mut bytes = bytes::BytesMut::new();
+        old.encode(9, &mut bytes).expect("nothing that version 9 lacks");
+    }
+}

@@ -1,0 +1,162 @@
+//! CreateTopics: maps the request to one command for the controller, and its reply back.
+
+use std::borrow::Cow;
+
+use klamm_model::NodeId;
+use klamm_shard::api::metadata::{
+    Command, CreateTopicError, CreatedTopic, ManualAssignment, NewTopic, Reply,
+};
+use klamm_wire::{Gather, create_topics};
+
+use crate::config::Config;
+use crate::net::{Close, Context, Request};
+
+/// "The broker's default" for partitions and replicas.
+const DEFAULT: i16 = -1;
+
+/// Answers the request once the decision is durable.
+///
+/// # Errors
+/// The body cannot be read.
+pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
+    let command = command(&request.body()?);
+    let reply = context.shards.control(command).await;
+    let Reply::CreateTopics(outcomes) = reply else {
+        unreachable!("CreateTopics is answered by its own reply")
+    };
+    request.answer(&response(&context.front.config, outcomes))
+}
+
+fn command(view: &create_topics::RequestView<'_>) -> Command {
+    let topics = view.topics().iter().map(|topic| NewTopic {
+        name: topic.name().to_owned(),
+        partitions: Some(topic.num_partitions()).filter(|&count| count != i32::from(DEFAULT)),
+        replication_factor: Some(topic.replication_factor()).filter(|&count| count != DEFAULT),
+        assignments: topic.assignments().iter().map(assignment).collect(),
+        configs: topic
+            .configs()
+            .iter()
+            .map(|config| (config.name().to_owned(), config.value().map(str::to_owned)))
+            .collect(),
+    });
+    Command::CreateTopics { topics: topics.collect(), validate_only: view.validate_only() }
+}
+
+fn assignment(view: create_topics::CreatableReplicaAssignmentView<'_>) -> ManualAssignment {
+    ManualAssignment {
+        index: view.partition_index(),
+        replicas: view.broker_ids().iter().map(NodeId).collect(),
+    }
+}
+
+fn response(
+    config: &Config,
+    outcomes: Vec<(String, Result<CreatedTopic, CreateTopicError>)>,
+) -> create_topics::Response<'static> {
+    let topics = outcomes.into_iter().map(|(name, outcome)| {
+        let name = Cow::Owned(name);
+        match outcome {
+            Ok(created) => create_topics::CreatableTopicResult {
+                name,
+                topic_id: created.id.0,
+                num_partitions: created.partitions,
+                replication_factor: created.replication_factor,
+                configs: Some(configs(config, &created)),
+                ..Default::default()
+            },
+            Err(error) => create_topics::CreatableTopicResult {
+                name,
+                error_code: error.code().code(),
+                error_message: Some(Cow::Owned(error.to_string())),
+                configs: Some(Vec::new()),
+                ..Default::default()
+            },
+        }
+    });
+    create_topics::Response { topics: topics.collect(), ..Default::default() }
+}
+
+/// The whole configuration of the new topic (KIP-525).
+fn configs(
+    config: &Config,
+    created: &CreatedTopic,
+) -> Vec<create_topics::CreatableTopicConfigs<'static>> {
+    let described = config.describe_topic(&created.overrides).into_iter();
+    described
+        .map(|key| create_topics::CreatableTopicConfigs {
+            name: Cow::Borrowed(key.name),
+            value: key.value.map(Cow::Owned),
+            read_only: key.read_only,
+            config_source: key.source as i8,
+            is_sensitive: key.sensitive,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_model::TopicId;
+    use klamm_wire::{Message, MessageView};
+
+    use super::*;
+    use crate::handlers::tests::config;
+
+    #[test]
+    fn minus_one_asks_for_the_brokers_defaults() {
+        for (number, partitions, factor) in [(-1, None, None), (0, Some(0), Some(0)), (3, Some(3), Some(3))] {
+            let topic = create_topics::CreatableTopic {
+                name: "t".into(),
+                num_partitions: number,
+                replication_factor: number as i16,
+                configs: vec![create_topics::CreatableTopicConfig {
+                    name: "retention.ms".into(),
+                    value: Some("1".into()),
+                }],
+                ..Default::default()
+            };
+            let request = create_topics::Request {
+                topics: vec![topic],
+                validate_only: true,
+                ..Default::default()
+            };
+            let mut bytes = bytes::BytesMut::new();
+            request.encode(7, &mut bytes).expect("expressible");
+            let view = create_topics::RequestView::parse(&bytes, 7).expect("own bytes");
+            let expected = NewTopic {
+                partitions,
+                replication_factor: factor,
+                configs: vec![("retention.ms".to_owned(), Some("1".to_owned()))],
+                ..NewTopic::named("t")
+            };
+            let expected = Command::CreateTopics { topics: vec![expected], validate_only: true };
+            assert_eq!(command(&view), expected);
+        }
+    }
+
+    #[test]
+    fn every_version_says_what_became_of_each_topic() {
+        let created = CreatedTopic {
+            id: TopicId([5; 16]),
+            partitions: 4,
+            replication_factor: 1,
+            overrides: [("retention.ms".to_owned(), "77".to_owned())].into(),
+        };
+        let outcomes = vec![
+            ("good".to_owned(), Ok(created)),
+            ("bad".to_owned(), Err(CreateTopicError::Partitions)),
+        ];
+        let response = response(&config(), outcomes);
+        for version in 0..=7 {
+            let mut bytes = bytes::BytesMut::new();
+            response.encode(version, &mut bytes).expect("every version can say it");
+            let view = create_topics::ResponseView::parse(&bytes, version).expect("own bytes");
+            let codes: Vec<_> = view.topics().iter().map(|topic| topic.error_code()).collect();
+            assert_eq!(codes, [0, 37], "version {version}");
+        }
+        let retention = response.topics[0].configs.as_ref().and_then(|configs| {
+            configs.iter().find(|config| config.name == "retention.ms")
+        });
+        let retention = retention.expect("described");
+        assert_eq!((retention.value.as_deref(), retention.config_source), (Some("77"), 1));
+    }
+}

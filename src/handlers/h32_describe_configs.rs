@@ -1,0 +1,196 @@
+//! DescribeConfigs: topics and this broker, with where each value comes from.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use klamm_model::{ErrorCode, NodeId, TopicName};
+use klamm_shard::api::metadata::Image;
+use klamm_wire::{Gather, describe_configs};
+
+use crate::config::{Config, DescribedKey};
+use crate::net::{Close, Context, Request};
+
+/// `ConfigResource.Type` of Kafka.
+const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
+
+/// What the request wants to see of each key.
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    synonyms: bool,
+    documentation: bool,
+}
+
+/// Answers the request.
+///
+/// # Errors
+/// The body cannot be read.
+pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
+    let view: describe_configs::RequestView<'_> = request.body()?;
+    let image = context.shards.image();
+    request.answer(&response(&context.front.config, &image, &view))
+}
+
+fn response<'a>(
+    config: &Config,
+    image: &Image,
+    view: &describe_configs::RequestView<'a>,
+) -> describe_configs::Response<'a> {
+    let wanted =
+        Wanted { synonyms: view.include_synonyms(), documentation: view.include_documentation() };
+    let results = view.resources().iter().map(|resource| {
+        let (kind, name) = (resource.resource_type(), resource.resource_name());
+        let mut result = describe_configs::DescribeConfigsResult {
+            resource_type: kind,
+            resource_name: Cow::Borrowed(name),
+            ..Default::default()
+        };
+        match describe(config, image, kind, name) {
+            Ok(keys) => {
+                let asked: Option<BTreeSet<&str>> =
+                    resource.configuration_keys().map(|keys| keys.iter().collect());
+                let keys = keys.into_iter();
+                let keys = keys.filter(|key| asked.as_ref().is_none_or(|a| a.contains(key.name)));
+                result.configs = keys.map(|key| entry(key, wanted)).collect();
+            }
+            Err((code, message)) => {
+                result.error_code = code.code();
+                result.error_message = Some(Cow::Owned(message));
+            }
+        }
+        result
+    });
+    describe_configs::Response { results: results.collect(), ..Default::default() }
+}
+
+fn describe(
+    config: &Config,
+    image: &Image,
+    kind: i8,
+    name: &str,
+) -> Result<Vec<DescribedKey>, (ErrorCode, String)> {
+    match kind {
+        TOPIC => match image.topic(name) {
+            Some(topic) => Ok(config.describe_topic(topic.overrides())),
+            None => Err(match TopicName::new(name) {
+                Err(error) => (ErrorCode::InvalidTopicException, error.to_string()),
+                Ok(_) => {
+                    let message = "This server does not host this topic-partition.";
+                    (ErrorCode::UnknownTopicOrPartition, message.to_owned())
+                }
+            }),
+        },
+        // The defaults for all brokers: nothing can be set there yet.
+        BROKER if name.is_empty() => Ok(Vec::new()),
+        BROKER => match name.parse() {
+            Ok(node) if NodeId(node) == config.node_id => Ok(config.describe()),
+            Ok(node) => {
+                let own = config.node_id;
+                let message =
+                    format!("Unexpected broker id, expected {own} or empty string, but received {node}");
+                Err((ErrorCode::InvalidRequest, message))
+            }
+            Err(_) => {
+                let message = format!("Broker id must be an integer, but it is: {name}");
+                Err((ErrorCode::InvalidRequest, message))
+            }
+        },
+        other => {
+            let message = format!("Unsupported resource type: {other}");
+            Err((ErrorCode::InvalidRequest, message))
+        }
+    }
+}
+
+fn entry(
+    key: DescribedKey,
+    wanted: Wanted,
+) -> describe_configs::DescribeConfigsResourceResult<'static> {
+    let synonyms = if wanted.synonyms { key.synonyms } else { Vec::new() };
+    describe_configs::DescribeConfigsResourceResult {
+        name: Cow::Borrowed(key.name),
+        value: key.value.map(Cow::Owned),
+        read_only: key.read_only,
+        is_default: key.is_default,
+        config_source: key.source as i8,
+        is_sensitive: key.sensitive,
+        synonyms: synonyms
+            .into_iter()
+            .map(|synonym| describe_configs::DescribeConfigsSynonym {
+                name: Cow::Owned(synonym.name),
+                value: synonym.value.map(Cow::Owned),
+                source: synonym.source as i8,
+            })
+            .collect(),
+        config_type: key.type_number,
+        documentation: wanted.documentation.then_some(Cow::Borrowed(key.documentation)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_wire::{Message, MessageView};
+
+    use super::*;
+    use crate::handlers::tests::{config, image_of_two_brokers};
+
+    fn described(
+        version: i16,
+        kind: i8,
+        name: &str,
+        keys: Option<&[&'static str]>,
+    ) -> (i16, Vec<String>, bool) {
+        let resource = describe_configs::DescribeConfigsResource {
+            resource_type: kind,
+            resource_name: name.into(),
+            configuration_keys: keys.map(|keys| keys.iter().map(|&key| key.into()).collect()),
+        };
+        let request = describe_configs::Request {
+            resources: vec![resource],
+            include_synonyms: version >= 1,
+            include_documentation: version >= 3,
+        };
+        let mut bytes = bytes::BytesMut::new();
+        request.encode(version, &mut bytes).expect("expressible");
+        let view = describe_configs::RequestView::parse(&bytes, version).expect("own bytes");
+        let image = image_of_two_brokers("flights", NodeId(1));
+        let response = response(&config(), &image, &view);
+        let mut answer = bytes::BytesMut::new();
+        response.encode(version, &mut answer).expect("every version can say it");
+        let view = describe_configs::ResponseView::parse(&answer, version).expect("own bytes");
+        let result = view.results().iter().next().expect("one resource");
+        let names = result.configs().iter().map(|config| config.name().to_owned()).collect();
+        let documented =
+            result.configs().iter().any(|config| config.documentation().is_some());
+        (result.error_code(), names, documented)
+    }
+
+    #[test]
+    fn only_the_keys_that_were_named_are_described_in_every_version() {
+        for version in 0..=4 {
+            let keys = ["retention.ms", "no.such.key"];
+            let (code, names, documented) = described(version, TOPIC, "flights", Some(&keys));
+            assert_eq!((code, names), (0, vec!["retention.ms".to_owned()]), "{version}");
+            assert_eq!(documented, version >= 3, "{version}");
+            let (code, names, _) = described(version, TOPIC, "flights", None);
+            assert!(code == 0 && names.len() > 10, "{version}: {names:?}");
+        }
+    }
+
+    #[test]
+    fn resources_that_are_not_there_get_kafkas_codes() {
+        assert_eq!(described(4, TOPIC, "absent", None).0, 3);
+        assert_eq!(described(4, TOPIC, "a/b", None).0, 17);
+        assert_eq!(described(4, BROKER, "77", None).0, 42);
+        assert_eq!(described(4, BROKER, "x", None).0, 42);
+        assert_eq!(described(4, 8, "1", None).0, 42);
+        assert_eq!(described(4, BROKER, "", None), (0, Vec::new(), false));
+    }
+
+    #[test]
+    fn this_broker_is_described_by_its_number() {
+        let (code, names, _) = described(4, BROKER, &config().node_id.to_string(), None);
+        assert_eq!(code, 0);
+        assert!(names.iter().any(|name| name == "node.id"));
+    }
+}

@@ -1,0 +1,73 @@
+//! Answers on their way: what is ready, what a core still works on, and what begins only when
+//! everything before it is answered.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use klamm_wire::Gather;
+
+use super::close::Close;
+use crate::handlers::h00_produce;
+
+/// A future of one answer. It does nothing before it is polled, so requests of one connection have
+/// the effect that they would have one after the other.
+pub(crate) type LaterAnswer = Pin<Box<dyn Future<Output = Result<Gather, Close>>>>;
+
+/// The answer to one request.
+pub enum Answer {
+    /// Nothing is awaited.
+    Ready(Gather),
+    /// The batches have their place in the logs and are not kept yet.
+    Produce(h00_produce::Pending),
+    /// Begins when it is the first in the connection's queue.
+    Later(LaterAnswer),
+    /// As `Later`, for a request that changes what later ones mean (a topic is created): requests
+    /// behind it do not begin before it is answered.
+    Barrier(LaterAnswer),
+    /// A Produce behind a barrier; `None` where acks=0 asks for silence.
+    LateProduce(Pin<Box<dyn Future<Output = Result<Option<Gather>, Close>>>>),
+}
+
+impl Answer {
+    /// True if requests behind this one must not begin before it is answered.
+    pub(crate) const fn is_barrier(&self) -> bool {
+        matches!(self, Self::Barrier(_) | Self::LateProduce(_))
+    }
+
+    /// When the answer must leave at the latest, by the coarse clock.
+    pub(crate) const fn due_at(&self) -> Option<u64> {
+        match self {
+            Self::Produce(pending) => pending.due_at(),
+            Self::Ready(_) | Self::Later(_) | Self::Barrier(_) | Self::LateProduce(_) => None,
+        }
+    }
+
+    /// Works on the answer. `None`: nothing is to be sent. `tick` is the core's coarse clock.
+    pub(crate) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        tick: u64,
+    ) -> Poll<Result<Option<Gather>, Close>> {
+        match self {
+            Self::Ready(gather) => Poll::Ready(Ok(Some(std::mem::take(gather)))),
+            Self::Produce(pending) => pending.poll(context, tick),
+            Self::Later(future) | Self::Barrier(future) => {
+                future.as_mut().poll(context).map(|answer| answer.map(Some))
+            }
+            Self::LateProduce(future) => future.as_mut().poll(context),
+        }
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Ready(_) => "Ready",
+            Self::Produce(_) => "Produce",
+            Self::Later(_) => "Later",
+            Self::Barrier(_) => "Barrier",
+            Self::LateProduce(_) => "LateProduce",
+        })
+    }
+}

@@ -1,0 +1,456 @@
+//! One connection: a loop that reads frames and begins their work in order, and a loop that sends
+//! the answers in the same order. Owner of the queue between them.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::net::Shutdown;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use klamm_os::exec::{self, Notify};
+use klamm_os::net::{Socket, Stream};
+use klamm_shard::Shards;
+use klamm_wire::FrameLimits;
+use klamm_wire::frame::SIZE_PREFIX;
+
+use super::answers::Answer;
+use super::buffers::make_room;
+use super::close::Close;
+use super::front::{FrontContext, TICK};
+use super::request::{Caller, Context};
+use crate::config::SocketLimits;
+use crate::dispatch::dispatch;
+
+/// Requests of one connection that may be under way; no more are read beyond (A48).
+const REQUESTS_MAX: usize = 64;
+
+/// Bytes of requests of one connection that may be under way, unless it is a single one.
+const REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Answers are sent when they are this many bytes, even if more are ready.
+const SEND_BYTES: usize = 1024 * 1024;
+
+/// A peer that takes less than one piece of this many bytes in [`BLOCKED_TICKS_MAX`] is cut off.
+const SLOW_PIECE_BYTES: usize = 1024 * 1024;
+
+/// How long the peer may take no answers (A48).
+const BLOCKED_TICKS_MAX: u64 = 60;
+
+/// How long a frame may take to arrive (A4), and how many bytes earn one tick more.
+const FRAME_TICKS_MAX: u64 = 30;
+const FRAME_BYTES_PER_TICK: usize = 16 * 1024;
+
+/// One connection, shared by its two loops and by the clock.
+pub(crate) struct Connection {
+    stream: Stream,
+    caller: Rc<Caller>,
+    queue: RefCell<VecDeque<Queued>>,
+    /// Requests under way and their bytes: those in the queue and the one being answered.
+    requests: Cell<usize>,
+    request_bytes: Cell<usize>,
+    barriers: Cell<usize>,
+    /// Rung for the writer: there is an answer, or reading is over, or a deadline passed.
+    answers: Notify,
+    /// Rung for the reader: there is room again.
+    room: Notify,
+    reading_over: Cell<bool>,
+    closed: RefCell<Option<Close>>,
+    /// When the last frame came, when the present one began and what of it is here, and since
+    /// when the peer takes no answers; all by the coarse clock.
+    frame_at: Cell<u64>,
+    partial: Cell<Option<(u64, usize)>>,
+    blocked_since: Cell<Option<u64>>,
+    answer_due_at: Cell<Option<u64>>,
+    client_id: RefCell<Option<Box<str>>>,
+}
+
+struct Queued {
+    answer: Answer,
+    bytes: usize,
+}
+
+/// Serves the connections that are handed to this core, until the core ends.
+pub async fn serve_connections(shards: Shards, front: Rc<FrontContext>) {
+    exec::spawn_local(Rc::clone(&front).keep_time()).detach();
+    loop {
+        let (socket, number) = shards.next_connection().await;
+        let Some(admitted) = front.table.get(number) else { continue };
+        if front.is_stopping() {
+            front.table.release(number);
+            continue;
+        }
+        let caller = Rc::new(Caller::new(admitted.peer, admitted.listener));
+        let context = Context { shards: shards.clone(), front: Rc::clone(&front), caller };
+        exec::spawn_local(run(socket, number, context)).detach();
+    }
+}
+
+async fn run(socket: Socket, number: usize, context: Context) {
+    let front = Rc::clone(&context.front);
+    let connection = Rc::new(Connection::new(socket, &context));
+    front.enter(number, &connection);
+    front.count(|counters| counters.connections_opened += 1);
+    let writer = exec::spawn_local(write_loop(Rc::clone(&connection), Rc::clone(&front)));
+    // What ends the reading is said after everything before it was answered.
+    let read = read_loop(&connection, &context).await;
+    connection.reading_over.set(true);
+    context.caller.leave();
+    connection.answers.notify();
+    let written = writer.await;
+    connection.stream.close();
+    front.leave(number);
+    front.table.release(number);
+    front.count(|counters| counters.connections_closed += 1);
+    let closed = connection.closed.borrow_mut().take();
+    if let Some(reason) = closed.or(written.err()).or(read.err()) {
+        connection.log_end(&front, &reason);
+    }
+}
+
+impl Connection {
+    fn new(socket: Socket, context: &Context) -> Self {
+        Self {
+            stream: Stream::from_socket(socket),
+            caller: Rc::clone(&context.caller),
+            queue: RefCell::default(),
+            requests: Cell::new(0),
+            request_bytes: Cell::new(0),
+            barriers: Cell::new(0),
+            answers: Notify::new(),
+            room: Notify::new(),
+            reading_over: Cell::new(false),
+            closed: RefCell::default(),
+            frame_at: Cell::new(context.front.tick()),
+            partial: Cell::new(None),
+            blocked_since: Cell::new(None),
+            answer_due_at: Cell::new(None),
+            client_id: RefCell::default(),
+        }
+    }
+
+    /// Ends the connection at once; answers under way are dropped.
+    pub(crate) fn close(&self, reason: Close) {
+        self.closed.borrow_mut().get_or_insert(reason);
+        self.stream.close();
+        self.caller.leave();
+        self.answers.notify();
+        self.room.notify();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.borrow().is_some()
+    }
+
+    /// Reads no more; what is under way is answered.
+    pub(crate) fn end_reading(&self) {
+        // Wakes a reader that waits for bytes; an error means that the peer is gone already.
+        drop(self.stream.shutdown(Shutdown::Read));
+        self.caller.leave();
+        self.room.notify();
+    }
+
+    /// Looks at what may have taken too long.
+    pub(crate) fn check_deadlines(&self, tick: u64, limits: &SocketLimits) {
+        if self.blocked_since.get().is_some_and(|since| tick > since + BLOCKED_TICKS_MAX) {
+            return self.close(Close::OutputBlocked);
+        }
+        if let Some((since, arrived)) = self.partial.get() {
+            let earned = (arrived / FRAME_BYTES_PER_TICK) as u64;
+            if tick > since + FRAME_TICKS_MAX + earned {
+                self.close(Close::FrameDeadline { arrived });
+            }
+            return;
+        }
+        if self.answer_due_at.get().is_some_and(|due| tick >= due) {
+            self.answers.notify();
+        }
+        if self.requests.get() > 0 {
+            self.frame_at.set(tick);
+        } else if let Some(idle_ms) = limits.idle_ms_max {
+            let ticks = idle_ms.div_ceil(TICK.as_millis() as u64);
+            if tick > self.frame_at.get() + ticks {
+                self.close(Close::Idle);
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.requests.get() == 0
+            || (self.requests.get() < REQUESTS_MAX && self.request_bytes.get() < REQUEST_BYTES_MAX)
+    }
+
+    async fn wait_for_room(&self) {
+        while !self.has_room() && !self.is_closed() {
+            self.room.notified().await;
+        }
+    }
+
+    fn push(&self, answer: Answer, bytes: usize) {
+        self.requests.set(self.requests.get() + 1);
+        self.request_bytes.set(self.request_bytes.get() + bytes);
+        if answer.is_barrier() {
+            self.barriers.set(self.barriers.get() + 1);
+        }
+        self.queue.borrow_mut().push_back(Queued { answer, bytes });
+        self.answers.notify();
+    }
+
+    fn answered(&self, queued: &Queued) {
+        self.requests.set(self.requests.get() - 1);
+        self.request_bytes.set(self.request_bytes.get() - queued.bytes);
+        if queued.answer.is_barrier() {
+            self.barriers.set(self.barriers.get() - 1);
+        }
+        self.room.notify();
+    }
+
+    /// One line for the end of a connection, with what helps to find the client.
+    fn log_end(&self, front: &FrontContext, reason: &Close) {
+        let peer = self.caller.peer;
+        let listener = front.listener_name(self.caller.listener);
+        let client_id = self.client_id.borrow();
+        let client_id = client_id.as_deref().unwrap_or("");
+        if reason.is_usual() {
+            tracing::debug!(%peer, listener, client_id, %reason, "connection ended");
+        } else {
+            front.count(|counters| counters.connections_refused += 1);
+            tracing::warn!(%peer, listener, client_id, %reason, "connection closed");
+        }
+    }
+}
+
+/// Reads frames and begins their work, until the peer leaves or does not keep to the protocol.
+async fn read_loop(connection: &Rc<Connection>, context: &Context) -> Result<(), Close> {
+    let front = &context.front;
+    let limits = FrameLimits::of_requests(front.config.sockets.request_bytes_max as usize);
+    let mut partial: Option<BytesMut> = None;
+    loop {
+        connection.wait_for_room().await;
+        connection.stream.readable().await;
+        if front.is_stopping() || connection.is_closed() {
+            return Ok(());
+        }
+        let mut buffer = partial.take().unwrap_or_else(|| front.buffers.take());
+        let wanted = still_wanted(limits, &buffer)?;
+        make_room(&mut buffer, wanted);
+        match connection.stream.try_read(&mut buffer).map_err(Close::Socket)? {
+            None => {}
+            Some(0) if buffer.is_empty() => {
+                front.buffers.give(buffer);
+                return Ok(());
+            }
+            Some(0) => return Err(Close::Torn { arrived: buffer.len() }),
+            Some(read) => {
+                front.count(|counters| counters.bytes_in += read as u64);
+                begin_frames(connection, context, limits, &mut buffer).await?;
+            }
+        }
+        if buffer.is_empty() {
+            connection.partial.set(None);
+            front.buffers.give(buffer);
+        } else {
+            let since = connection.partial.get().map_or(front.tick(), |(since, _)| since);
+            connection.partial.set(Some((since, buffer.len())));
+            partial = Some(buffer);
+        }
+        exec::yield_if_needed().await;
+    }
+}
+
+/// Begins the work of every whole frame in the buffer, in order.
+async fn begin_frames(
+    connection: &Rc<Connection>,
+    context: &Context,
+    limits: FrameLimits,
+    buffer: &mut BytesMut,
+) -> Result<(), Close> {
+    while let Some(frame) = limits.split(buffer).map_err(Close::Frame)? {
+        connection.partial.set(None);
+        connection.frame_at.set(context.front.tick());
+        if !connection.has_room() {
+            connection.wait_for_room().await;
+        }
+        if context.front.is_stopping() || connection.is_closed() {
+            return Ok(());
+        }
+        context.front.count(|counters| counters.requests += 1);
+        let bytes = frame.len();
+        let behind_barrier = connection.barriers.get() > 0;
+        match dispatch(context, &frame, behind_barrier) {
+            Ok(answer) => connection.push(answer, bytes),
+            Err(reason) => {
+                connection.note_client(&frame);
+                return Err(reason);
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Connection {
+    fn note_client(&self, frame: &Bytes) {
+        if let Ok((header, _)) = klamm_wire::RequestHeader::parse(frame) {
+            *self.client_id.borrow_mut() = header.client_id.map(Box::from);
+        }
+    }
+}
+
+/// Bytes that the frame at the start of the buffer still lacks; 0 if that is not known yet.
+fn still_wanted(limits: FrameLimits, buffer: &BytesMut) -> Result<usize, Close> {
+    let Some(prefix) = buffer.first_chunk::<SIZE_PREFIX>() else { return Ok(0) };
+    let size = limits.check(*prefix).map_err(Close::Frame)?;
+    Ok((SIZE_PREFIX + size).saturating_sub(buffer.len()))
+}
+
+/// Sends answers in the order of requests, as many with one call as are ready.
+async fn write_loop(connection: Rc<Connection>, front: Rc<FrontContext>) -> Result<(), Close> {
+    let mut current: Option<Queued> = None;
+    let mut out: VecDeque<Bytes> = VecDeque::new();
+    loop {
+        let more = next_answers(&connection, &front, &mut current, &mut out).await;
+        let sent = send(&connection, &front, &mut out).await;
+        match (more, sent) {
+            (Ok(true), Ok(())) => {}
+            (Ok(false), Ok(())) => return Ok(()),
+            (more, sent) => {
+                // The reader must not wait for room that nobody will make.
+                let reason = sent.err().or(more.err()).expect("one of both failed");
+                connection.close(reason);
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Collects what is ready, and waits while that is nothing. False when there will be no more.
+async fn next_answers(
+    connection: &Connection,
+    front: &FrontContext,
+    current: &mut Option<Queued>,
+    out: &mut VecDeque<Bytes>,
+) -> Result<bool, Close> {
+    let mut collected = 0;
+    let mut bell = pin!(connection.answers.notified());
+    poll_fn(|task| {
+        loop {
+            if connection.is_closed() {
+                out.clear();
+                return Poll::Ready(Ok(false));
+            }
+            if current.is_none() {
+                *current = connection.queue.borrow_mut().pop_front();
+            }
+            let Some(queued) = current else {
+                if connection.reading_over.get() {
+                    return Poll::Ready(Ok(false));
+                }
+                if !out.is_empty() {
+                    return Poll::Ready(Ok(true));
+                }
+                match bell.as_mut().poll(task) {
+                    Poll::Ready(()) => bell.set(connection.answers.notified()),
+                    Poll::Pending => return Poll::Pending,
+                }
+                continue;
+            };
+            match queued.answer.poll(task, front.tick()) {
+                Poll::Ready(Ok(gather)) => {
+                    for piece in gather.into_iter().flat_map(klamm_wire::Gather::into_pieces) {
+                        collected += piece.len();
+                        out.push_back(piece);
+                    }
+                    connection.answered(queued);
+                    *current = None;
+                    if collected >= SEND_BYTES {
+                        return Poll::Ready(Ok(true));
+                    }
+                }
+                Poll::Ready(Err(reason)) => return Poll::Ready(Err(reason)),
+                Poll::Pending if !out.is_empty() => return Poll::Ready(Ok(true)),
+                Poll::Pending => {
+                    connection.answer_due_at.set(queued.answer.due_at());
+                    match bell.as_mut().poll(task) {
+                        Poll::Ready(()) => bell.set(connection.answers.notified()),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// Sends everything; a peer that takes nothing for long is cut off by the clock.
+async fn send(
+    connection: &Connection,
+    front: &FrontContext,
+    out: &mut VecDeque<Bytes>,
+) -> Result<(), Close> {
+    let bytes: usize = out.iter().map(Bytes::len).sum();
+    while !out.is_empty() {
+        match connection.stream.try_write_gathered(out) {
+            Ok(true) => {}
+            Ok(false) => {
+                let mut piece = take_front(out, SLOW_PIECE_BYTES);
+                connection.blocked_since.set(Some(front.tick()));
+                let written = connection.stream.write_gathered(&mut piece).await;
+                connection.blocked_since.set(None);
+                written.map_err(gone)?;
+            }
+            Err(error) => return Err(gone(error)),
+        }
+    }
+    front.count(|counters| counters.bytes_out += bytes as u64);
+    Ok(())
+}
+
+fn gone(error: io::Error) -> Close {
+    Close::Socket(error)
+}
+
+/// Splits at most `bytes` off the front of the queue.
+fn take_front(out: &mut VecDeque<Bytes>, bytes: usize) -> VecDeque<Bytes> {
+    let mut taken = VecDeque::new();
+    let mut left = bytes;
+    while left > 0
+        && let Some(mut piece) = out.pop_front()
+    {
+        if piece.len() > left {
+            taken.push_back(piece.split_to(left));
+            out.push_front(piece);
+            break;
+        }
+        left -= piece.len();
+        taken.push_back(piece);
+    }
+    taken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_front_of_the_queue_is_split_without_losing_bytes() {
+        let mut out: VecDeque<Bytes> =
+            [&b"abc"[..], b"defgh", b"ij"].map(Bytes::from_static).into();
+        let taken = take_front(&mut out, 5);
+        assert_eq!(taken, [&b"abc"[..], b"de"].map(Bytes::from_static));
+        assert_eq!(out, [&b"fgh"[..], b"ij"].map(Bytes::from_static));
+        assert_eq!(take_front(&mut out, 100).len(), 2);
+        assert!(out.is_empty());
+    }
+
+    #[test]
+    fn the_rest_of_a_frame_is_known_once_its_size_is() {
+        let limits = FrameLimits::of_requests(100);
+        let wanted = |bytes: &[u8]| still_wanted(limits, &BytesMut::from(bytes));
+        assert!(matches!(wanted(&[0, 0]), Ok(0)));
+        assert!(matches!(wanted(&[0, 0, 0, 20, 1]), Ok(19)));
+        assert!(matches!(wanted(b"GET / HTTP/1.1"), Err(Close::Frame(_))));
+    }
+}

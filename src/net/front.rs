@@ -1,0 +1,229 @@
+//! What the connections of one core share: configuration, fetch sessions, producer ids in stock,
+//! receive buffers, counters, and the clock by which connections grow old.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use klamm_model::{NodeId, ShardId};
+use klamm_os::exec::{self, Notify};
+use klamm_os::net::Listener;
+
+use super::buffers::BufferPool;
+use super::close::Close;
+use super::conn::Connection;
+use super::table::ConnectionTable;
+use crate::config::Config;
+use crate::fetch_sessions::FetchSessions;
+use crate::handlers::ProducerIds;
+
+/// How often the core looks at its connections' deadlines; the unit of the coarse clock.
+pub(crate) const TICK: Duration = Duration::from_secs(1);
+
+/// What boot gives to the front of one core.
+#[derive(Clone, Debug)]
+pub struct FrontSetup {
+    /// The checked configuration.
+    pub config: Arc<Config>,
+    /// The process's connections; one table for all cores.
+    pub connections: Arc<ConnectionTable>,
+    /// This core.
+    pub shard: ShardId,
+    /// Number of cores.
+    pub shards: u16,
+    /// Fresh randomness for session ids; another for each core.
+    pub seed: u64,
+}
+
+/// Counters of the front of one core since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrontCounters {
+    /// Connections that began.
+    pub connections_opened: u64,
+    /// Connections that ended.
+    pub connections_closed: u64,
+    /// Connections that the broker ended against the peer's wish.
+    pub connections_refused: u64,
+    /// Requests that were begun.
+    pub requests: u64,
+    /// Produce requests that were answered, or not answered because of acks=0.
+    pub produce_requests: u64,
+    /// Those of them in which a partition failed.
+    pub produce_requests_failed: u64,
+    /// Fetch requests that were answered.
+    pub fetch_requests: u64,
+    /// Those of them in which a partition or the session failed.
+    pub fetch_requests_failed: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes handed to the kernel.
+    pub bytes_out: u64,
+    /// Fetch sessions that exist.
+    pub fetch_sessions: u64,
+    /// Fetch sessions that had to make room for others.
+    pub fetch_sessions_evicted: u64,
+}
+
+/// What the connections of one core share.
+pub struct FrontContext {
+    /// The checked configuration.
+    pub config: Arc<Config>,
+    pub(crate) table: Arc<ConnectionTable>,
+    pub(crate) sessions: RefCell<FetchSessions>,
+    pub(crate) producer_ids: ProducerIds,
+    pub(crate) buffers: BufferPool,
+    pub(crate) counters: Cell<FrontCounters>,
+    listeners: RefCell<Vec<Rc<Listener>>>,
+    connections: RefCell<BTreeMap<usize, Rc<Connection>>>,
+    tick: Cell<u64>,
+    stopping: Cell<bool>,
+    /// Rung when a first connection came.
+    busy: Notify,
+    /// Rung when the last connection went.
+    empty: Notify,
+}
+
+impl FrontContext {
+    /// The front of one core.
+    #[must_use]
+    pub fn new(setup: FrontSetup) -> Rc<Self> {
+        let FrontSetup { config, connections, shard, shards, seed } = setup;
+        let slots = usize::try_from(config.fetch.session_slots).unwrap_or(usize::MAX);
+        let shards = usize::from(shards.max(1));
+        // Slots that do not divide evenly go to the first cores.
+        let slots = slots / shards + usize::from(usize::from(shard.0) < slots % shards);
+        Rc::new(Self {
+            config,
+            table: connections,
+            sessions: RefCell::new(FetchSessions::new(slots, seed)),
+            producer_ids: ProducerIds::default(),
+            buffers: BufferPool::default(),
+            counters: Cell::default(),
+            listeners: RefCell::default(),
+            connections: RefCell::default(),
+            tick: Cell::new(0),
+            stopping: Cell::new(false),
+            busy: Notify::new(),
+            empty: Notify::new(),
+        })
+    }
+
+    /// The node that this process is.
+    #[must_use]
+    pub fn node(&self) -> NodeId {
+        self.config.node_id
+    }
+
+    /// Name of a listener by its place in the configuration.
+    #[must_use]
+    pub fn listener_name(&self, listener: usize) -> &str {
+        self.config.listeners.get(listener).map_or("", |listener| listener.name.as_str())
+    }
+
+    /// Counters now.
+    #[must_use]
+    pub fn counters(&self) -> FrontCounters {
+        let sessions = self.sessions.borrow();
+        FrontCounters {
+            fetch_sessions: sessions.len() as u64,
+            fetch_sessions_evicted: sessions.evicted(),
+            ..self.counters.get()
+        }
+    }
+
+    /// Connections of this core now.
+    #[must_use]
+    pub fn connected(&self) -> usize {
+        self.connections.borrow().len()
+    }
+
+    pub(crate) fn count(&self, change: impl FnOnce(&mut FrontCounters)) {
+        let mut counters = self.counters.get();
+        change(&mut counters);
+        self.counters.set(counters);
+    }
+
+    /// The coarse clock, in [`TICK`]s; stands still while there is no connection.
+    pub(crate) fn tick(&self) -> u64 {
+        self.tick.get()
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    pub(crate) fn listen(&self, listener: &Rc<Listener>) {
+        self.listeners.borrow_mut().push(Rc::clone(listener));
+    }
+
+    pub(crate) fn enter(&self, number: usize, connection: &Rc<Connection>) {
+        let mut connections = self.connections.borrow_mut();
+        connections.insert(number, Rc::clone(connection));
+        self.busy.notify();
+    }
+
+    pub(crate) fn leave(&self, number: usize) {
+        let mut connections = self.connections.borrow_mut();
+        connections.remove(&number);
+        if connections.is_empty() {
+            self.empty.notify();
+        }
+    }
+
+    /// Looks at deadlines for ever, while there are connections.
+    pub(crate) async fn keep_time(self: Rc<Self>) {
+        loop {
+            if self.connections.borrow().is_empty() {
+                self.busy.notified().await;
+                continue;
+            }
+            exec::sleep(TICK).await;
+            let tick = self.tick.get() + 1;
+            self.tick.set(tick);
+            for connection in self.connections.borrow().values() {
+                connection.check_deadlines(tick, &self.config.sockets);
+            }
+        }
+    }
+
+    /// Takes no more connections and requests, answers what is under way, and closes; what is not
+    /// answered within `grace` is dropped.
+    pub async fn stop(&self, grace: Duration) {
+        self.stopping.set(true);
+        for listener in self.listeners.borrow_mut().drain(..) {
+            listener.close();
+        }
+        for connection in self.connections.borrow().values() {
+            connection.end_reading();
+        }
+        let deadline = exec::spawn_local(exec::sleep(grace));
+        let mut deadline = std::pin::pin!(deadline);
+        while !self.connections.borrow().is_empty() {
+            let gone = self.empty.notified();
+            if !first_of(gone, deadline.as_mut()).await {
+                break;
+            }
+        }
+        for connection in self.connections.borrow().values() {
+            connection.close(Close::Stopping);
+        }
+    }
+}
+
+/// Waits for either; true if it was the first. When both are done, the first wins.
+pub(crate) async fn first_of(
+    first: impl Future<Output = ()>,
+    second: impl Future<Output = ()>,
+) -> bool {
+    let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
+    std::future::poll_fn(|context| {
+        use std::task::Poll;
+        if first.as_mut().poll(context).is_ready() {
+            return Poll::Ready(true);
+        }
+        second.as_mut().poll(context).map(|()| false)
+    })
+    .await
+}

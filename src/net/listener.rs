@@ -1,0 +1,65 @@
+//! The accept loop of one listener: lets connections in under the limits and hands each to the
+//! core with the fewest.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use klamm_os::exec;
+use klamm_os::net::{Listener, ListenerOptions, SocketOptions};
+use klamm_shard::Shards;
+
+use super::front::FrontContext;
+use crate::config::SocketLimits;
+
+/// How long to wait after the kernel refused to accept, for example for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Accept errors between two lines in the log.
+const REFUSALS_PER_LINE: u64 = 1000;
+
+/// How a listener is opened under these limits.
+#[must_use]
+pub fn listener_options(limits: &SocketLimits) -> ListenerOptions {
+    ListenerOptions {
+        backlog: limits.backlog.max(1),
+        accepted: SocketOptions {
+            send_buffer_bytes: limits.send_buffer_bytes,
+            receive_buffer_bytes: limits.receive_buffer_bytes,
+            ..SocketOptions::default()
+        },
+    }
+}
+
+/// Accepts connections of a listener, `number` being its place in the configuration, until
+/// [`FrontContext::stop`].
+pub async fn accept(listener: Listener, number: usize, shards: Shards, front: Rc<FrontContext>) {
+    let listener = Rc::new(listener);
+    front.listen(&listener);
+    let mut refusals = 0_u64;
+    loop {
+        let (socket, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(_) if front.is_stopping() => return,
+            Err(error) => {
+                if refusals.is_multiple_of(REFUSALS_PER_LINE) {
+                    let listener = front.listener_name(number);
+                    tracing::warn!(listener, %error, "cannot accept connections; trying again");
+                }
+                refusals += 1;
+                exec::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        match front.table.admit(peer, number) {
+            Ok(connection) => shards.hand_out(socket, connection),
+            Err(refused) => {
+                if refusals.is_multiple_of(REFUSALS_PER_LINE) {
+                    let listener = front.listener_name(number);
+                    tracing::warn!(listener, %peer, %refused, "connection refused");
+                }
+                refusals += 1;
+                front.count(|counters| counters.connections_refused += 1);
+            }
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Connections: accepting them, reading frames, answering in order, and ending well. Owner of
+//! everything that lives as long as a connection.
+
+mod answers;
+mod buffers;
+mod close;
+mod conn;
+mod front;
+mod listener;
+mod request;
+mod table;
+
+pub use answers::Answer;
+pub use close::Close;
+pub use conn::serve_connections;
+pub use front::{FrontContext, FrontCounters, FrontSetup};
+pub use listener::{accept, listener_options};
+pub(crate) use front::first_of;
+pub(crate) use request::encode;
+pub use request::{Caller, Context, Request};
+pub use table::{ConnectionTable, Refused};

@@ -1,0 +1,182 @@
+//! The connections of the whole process and their limits. Shared by all cores, and locked only
+//! when a connection begins or ends.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::config::SocketLimits;
+
+/// Who is connected.
+#[derive(Debug)]
+pub struct ConnectionTable {
+    limits: Limits,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Limits {
+    total: u32,
+    per_ip: u32,
+    per_ip_overrides: BTreeMap<IpAddr, u32>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    slots: Vec<Option<Admitted>>,
+    free: Vec<usize>,
+    per_ip: BTreeMap<IpAddr, u32>,
+    connected: u32,
+}
+
+/// One connection that was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Admitted {
+    /// The other end.
+    pub(crate) peer: SocketAddr,
+    /// The listener that it came through, by its place in the configuration.
+    pub(crate) listener: usize,
+}
+
+/// Why a connection was not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// `max.connections` is reached.
+    Total {
+        /// The limit.
+        max: u32,
+    },
+    /// `max.connections.per.ip` is reached, or its override.
+    PerIp {
+        /// The limit.
+        max: u32,
+    },
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Total { max } => write!(formatter, "max.connections={max} is reached"),
+            Self::PerIp { max } => {
+                write!(formatter, "max.connections.per.ip={max} is reached for this address")
+            }
+        }
+    }
+}
+
+impl ConnectionTable {
+    /// An empty table under these limits.
+    #[must_use]
+    pub fn new(limits: &SocketLimits) -> Self {
+        Self {
+            limits: Limits {
+                total: limits.connections_max,
+                per_ip: limits.connections_per_ip_max,
+                per_ip_overrides: limits.connections_per_ip_overrides.clone(),
+            },
+            inner: Mutex::default(),
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Every change of the table is one step, so a panic elsewhere leaves it whole.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a connection in and gives it a number, under which it is found again on another core.
+    pub(crate) fn admit(&self, peer: SocketAddr, listener: usize) -> Result<usize, Refused> {
+        let ip = peer.ip().to_canonical();
+        let max = self.limits.per_ip_overrides.get(&ip).copied().unwrap_or(self.limits.per_ip);
+        let mut inner = self.inner();
+        if inner.connected >= self.limits.total {
+            return Err(Refused::Total { max: self.limits.total });
+        }
+        if inner.per_ip.get(&ip).copied().unwrap_or(0) >= max {
+            return Err(Refused::PerIp { max });
+        }
+        inner.connected += 1;
+        *inner.per_ip.entry(ip).or_default() += 1;
+        let admitted = Some(Admitted { peer, listener });
+        Ok(match inner.free.pop() {
+            Some(number) => {
+                inner.slots[number] = admitted;
+                number
+            }
+            None => {
+                inner.slots.push(admitted);
+                inner.slots.len() - 1
+            }
+        })
+    }
+
+    /// The connection with this number.
+    pub(crate) fn get(&self, number: usize) -> Option<Admitted> {
+        self.inner().slots.get(number).copied().flatten()
+    }
+
+    /// Notes the end of a connection.
+    pub(crate) fn release(&self, number: usize) {
+        let mut inner = self.inner();
+        let Some(admitted) = inner.slots.get_mut(number).and_then(Option::take) else { return };
+        inner.free.push(number);
+        inner.connected -= 1;
+        let ip = admitted.peer.ip().to_canonical();
+        if let Some(count) = inner.per_ip.get_mut(&ip) {
+            *count -= 1;
+            if *count == 0 {
+                inner.per_ip.remove(&ip);
+            }
+        }
+    }
+
+    /// Connections of the process now.
+    #[must_use]
+    pub fn connected(&self) -> u32 {
+        self.inner().connected
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(total: u32, per_ip: u32, overrides: &[(&str, u32)]) -> ConnectionTable {
+        let overrides = overrides.iter().map(|(ip, max)| (ip.parse().expect("an address"), *max));
+        ConnectionTable {
+            limits: Limits { total, per_ip, per_ip_overrides: overrides.collect() },
+            inner: Mutex::default(),
+        }
+    }
+
+    fn peer(text: &str) -> SocketAddr {
+        text.parse().expect("an address")
+    }
+
+    #[test]
+    fn a_released_connection_makes_room_for_another() {
+        let table = table(2, 10, &[]);
+        let first = table.admit(peer("10.0.0.1:1"), 0).expect("room");
+        table.admit(peer("10.0.0.1:2"), 0).expect("room");
+        assert_eq!(table.admit(peer("10.0.0.1:3"), 0), Err(Refused::Total { max: 2 }));
+        table.release(first);
+        table.release(first);
+        assert_eq!(table.connected(), 1);
+        let again = table.admit(peer("10.0.0.2:3"), 7).expect("room");
+        assert_eq!(again, first);
+        let admitted = Admitted { peer: peer("10.0.0.2:3"), listener: 7 };
+        assert_eq!(table.get(again), Some(admitted));
+    }
+
+    #[test]
+    fn one_address_has_its_own_limit_and_an_override_wins() {
+        let table = table(10, 1, &[("10.0.0.2", 2)]);
+        table.admit(peer("10.0.0.1:1"), 0).expect("room");
+        assert_eq!(table.admit(peer("10.0.0.1:2"), 0), Err(Refused::PerIp { max: 1 }));
+        let mapped = peer("[::ffff:10.0.0.1]:3");
+        assert_eq!(table.admit(mapped, 0), Err(Refused::PerIp { max: 1 }));
+        table.admit(peer("10.0.0.2:1"), 0).expect("room");
+        table.admit(peer("10.0.0.2:2"), 0).expect("room");
+        assert_eq!(table.admit(peer("10.0.0.2:3"), 0), Err(Refused::PerIp { max: 2 }));
+    }
+}
