@@ -6,6 +6,8 @@ mod answers;
 mod batch;
 mod lane;
 mod options;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -402,12 +404,19 @@ impl Producer {
 
     /// After a gap in the sequences: once nothing carries an old stamp, a new identity begins.
     fn renew_identity(&mut self) {
+        if !self.stale {
+            return;
+        }
+        for lane in self.lanes.values_mut() {
+            lane.unstamp_behind_gap();
+        }
         let stamped = |lane: &Lane| lane.closed.iter().any(|batch| batch.stamp.is_some());
-        if self.stale && !self.lanes.values().any(stamped) {
+        if !self.lanes.values().any(stamped) {
             self.stale = false;
             self.identity = Identity::Unknown;
             for lane in self.lanes.values_mut() {
                 lane.next_sequence = Sequence::FIRST;
+                lane.acknowledged = false;
             }
         }
     }

@@ -35,10 +35,6 @@ impl<T> Lanes<T> {
         }
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.in_flight.is_empty()
-    }
-
     /// Sends to a node and remembers `note` until the answer comes.
     pub(super) fn send(
         &mut self,

@@ -158,7 +158,8 @@ impl Producer {
         match code {
             ErrorCode::DuplicateSequenceNumber => Verdict::Duplicate,
             ErrorCode::OutOfOrderSequenceNumber if batch.stamp.is_some() => {
-                if at > 0 {
+                let mut before = self.lanes[partition].closed.iter().take(at);
+                if before.any(|batch| batch.stamp.is_some()) {
                     // One before it failed and will be sent again first.
                     Verdict::Again
                 } else if self.stale {
@@ -202,6 +203,7 @@ impl Producer {
         outcome: Result<Appended, DeliveryError>,
     ) {
         let lane = self.lanes.get_mut(partition).expect("a lane just seen");
+        lane.acknowledged |= outcome.is_ok();
         let batch = lane.closed.remove(at).expect("a batch just seen");
         self.deliver(partition.clone(), batch, outcome);
     }

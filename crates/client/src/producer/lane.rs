@@ -29,6 +29,10 @@ pub(super) struct Lane {
     pub(super) open: Option<OpenBatch>,
     pub(super) closed: VecDeque<ClosedBatch>,
     pub(super) next_sequence: Sequence,
+    /// A stamped batch was acknowledged under the present identity. Until then one is in flight at
+    /// a time: a leader without memory of a producer takes any first sequence, so that a later
+    /// batch must not arrive before the first.
+    pub(super) acknowledged: bool,
 }
 
 impl Lane {
@@ -101,10 +105,23 @@ impl Lane {
         };
         let before = || self.closed.iter().take(at);
         let recovering = self.closed[at].attempts > 0 || before().any(|batch| batch.attempts > 1);
-        if at >= PRODUCER_BATCHES_REMEMBERED || (recovering && at > 0) {
+        let first = self.closed[0].stamp.is_some() && !self.acknowledged;
+        if at >= PRODUCER_BATCHES_REMEMBERED || ((recovering || first) && at > 0) {
             return None;
         }
         Some((at, not_before))
+    }
+
+    /// A batch that lost its stamp is known not to lie in the log; then none behind it can, for the
+    /// leader refuses what follows a gap. Those that wait would otherwise wait for it for ever.
+    pub(super) fn unstamp_behind_gap(&mut self) {
+        let unstamped = self.closed.iter().position(|batch| batch.stamp.is_none());
+        let behind = unstamped.map_or(self.closed.len(), |at| at + 1);
+        for batch in self.closed.iter_mut().skip(behind) {
+            if !batch.is_in_flight() {
+                batch.stamp = None;
+            }
+        }
     }
 
     /// Place of the batch that went out with a request.
