@@ -231,7 +231,8 @@ fn served_requests(connections: usize, in_flight: usize) -> Outcome<()> {
         };
         let listener = Listener::bind(loopback(), options)?;
         let address = listener.local_addr()?;
-        let clients = std::thread::spawn(move || ask(address, connections, in_flight, rounds));
+        let clients = exec::spawn_blocking(move || ask(address, connections, in_flight, rounds));
+        let clients = exec::spawn_local(clients);
         let mut streams = Vec::new();
         for _ in 0..connections {
             let (socket, _) = listener.accept().await?;
@@ -253,7 +254,7 @@ fn served_requests(connections: usize, in_flight: usize) -> Outcome<()> {
             (calls_now - calls) as f64 / requests as f64,
             (enters_now - enters) as f64 / requests as f64,
         );
-        clients.join().map_err(|_| "client panicked")??;
+        clients.await?;
         Outcome::Ok(())
     })?;
     first_error(shards.join()).map(drop)
@@ -284,12 +285,14 @@ fn sends(bytes: usize) -> Outcome<()> {
     let shards = run_shards(ShardPlan::new(1), move |_| async move {
         let listener = Listener::bind(loopback(), ListenerOptions::default())?;
         let address = listener.local_addr()?;
-        let reader = std::thread::spawn(move || -> Outcome<u64> {
+        let reader = exec::spawn_blocking(move || -> Outcome<u64> {
             let mut peer = TcpStream::connect(address)?;
             let mut buffer = vec![0; 1 << 20];
+            let before = own_cpu_ns();
             while peer.read(&mut buffer)? > 0 {}
-            Ok(own_cpu_ns())
+            Ok(own_cpu_ns() - before)
         });
+        let reader = exec::spawn_local(reader);
         let (socket, _) = listener.accept().await?;
         let stream = Stream::from_socket(socket);
         let block = Bytes::from(vec![7; bytes]);
@@ -302,9 +305,8 @@ fn sends(bytes: usize) -> Outcome<()> {
         let gib = TOTAL as f64 / (1_u64 << 30) as f64;
         let cpu = (own_cpu_ns() - before) as f64 / 1e9 / gib;
         let speed = gib / start.elapsed().as_secs_f64();
-        drop(stream);
-        exec::pump();
-        let reader = reader.join().map_err(|_| "reader panicked")?? as f64 / 1e9 / gib;
+        stream.shutdown(std::net::Shutdown::Write)?;
+        let reader = reader.await? as f64 / 1e9 / gib;
         println!(
             "gathered sends of {bytes} B slices, 1 MiB a call: {speed:.1} GiB/s, {cpu:.3} CPU-s a \
              GiB (blocking reader: {reader:.3})"

@@ -67,6 +67,15 @@ fn a_shard_is_pinned_when_there_are_enough_cores() {
 }
 
 #[test]
+fn side_thread_is_not_bound_to_the_core_of_its_shard() {
+    let cores = std::thread::available_parallelism().unwrap();
+    let of_side = run_one(|| async {
+        exec::spawn_blocking(|| std::thread::available_parallelism().unwrap()).await
+    });
+    assert_eq!(of_side, cores);
+}
+
+#[test]
 fn unknown_core_is_refused_by_number() {
     let plan = ShardPlan {
         cores: vec![100_000],

@@ -18,7 +18,7 @@ use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use super::{
     ring::Ring,
     schedule::{self, Schedule},
-    side,
+    side, sys,
 };
 
 /// How many shards to run, and with what.
@@ -156,6 +156,7 @@ where
     R: Send + 'static,
 {
     let cores = checked_cores(&plan)?;
+    sys::remember_cores();
     let (started, starts) = mpsc::sync_channel(plan.shards);
     let mut threads = Vec::with_capacity(plan.shards);
     for (index, core) in cores.into_iter().enumerate() {

@@ -12,7 +12,7 @@ use std::{
     thread,
 };
 
-use super::exec;
+use super::{exec, sys};
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -39,7 +39,11 @@ fn queue() -> SyncSender<Job> {
             let shard = thread::current().name().unwrap_or("shard").to_owned();
             thread::Builder::new()
                 .name(format!("{shard}-side"))
-                .spawn(move || jobs.iter().for_each(|job| job()))
+                .spawn(move || {
+                    // It inherited the one core of its shard, whose work it must not delay.
+                    sys::leave_core();
+                    jobs.iter().for_each(|job| job());
+                })
                 .expect("one more thread can be started");
             sender
         });

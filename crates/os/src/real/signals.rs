@@ -74,3 +74,35 @@ pub fn raise_open_files() -> io::Result<u64> {
     }
     Ok(limit.rlim_cur)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocked_signals_wait_for_the_waiter() {
+        block().unwrap();
+        for (number, signal) in [
+            (libc::SIGHUP, Signal::Hangup),
+            (libc::SIGTERM, Signal::Terminate),
+            (libc::SIGINT, Signal::Interrupt),
+        ] {
+            // SAFETY: sends to this thread only, which has the signal blocked.
+            assert_eq!(unsafe { libc::raise(number) }, 0);
+            assert_eq!(wait().unwrap(), signal);
+        }
+    }
+
+    #[test]
+    fn open_files_are_raised_to_what_is_allowed() {
+        let raised = raise_open_files().unwrap();
+        assert_eq!(raise_open_files().unwrap(), raised);
+        let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"))
+            .unwrap();
+        let soft = line.split_whitespace().nth(3).unwrap();
+        assert!(soft == raised.to_string() || soft == "unlimited", "{line}");
+    }
+}

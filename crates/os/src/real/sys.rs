@@ -6,6 +6,7 @@ use std::{
     mem::{MaybeUninit, size_of},
     net::SocketAddr,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    sync::OnceLock,
 };
 
 /// Most slices that one gathered system call takes (`IOV_MAX` of Linux).
@@ -102,6 +103,28 @@ pub(crate) fn event_counter() -> io::Result<OwnedFd> {
     let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) })?;
     // SAFETY: `fd` was just made and nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+static ALLOWED_CORES: OnceLock<libc::cpu_set_t> = OnceLock::new();
+
+/// Remembers the cores of the calling thread, for [`leave_core`]; the first call counts.
+pub(crate) fn remember_cores() {
+    // SAFETY: all-zero is a valid, empty set.
+    let mut cores: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer and size describe `cores`, which is written; 0 is the calling thread.
+    let found = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut cores) };
+    if found == 0 {
+        ALLOWED_CORES.get_or_init(|| cores);
+    }
+}
+
+/// Lets the calling thread run on all cores that [`remember_cores`] saw. It is only a matter of
+/// speed, so a refusal is ignored.
+pub(crate) fn leave_core() {
+    if let Some(cores) = ALLOWED_CORES.get() {
+        // SAFETY: the pointer and size describe `cores`, which is read.
+        unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), cores) };
+    }
 }
 
 /// Adds one to an event counter, waking whoever reads it.
