@@ -51,6 +51,8 @@ pub mod metadata;
 pub mod offsets;
 pub mod partitioner;
 pub mod producer;
+#[cfg(test)]
+mod tests;
 
 pub use error::BrokerError;
 /// Batches and records as the records room has them, for users of this room alone.
