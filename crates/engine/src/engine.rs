@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use klamm_metadata::{ConfigMap, Image};
-use klamm_model::{Durability, Instant, NodeId, Offset, ShardId, TopicPartition};
+use klamm_model::{Cursors, Durability, Instant, NodeId, Offset, ShardId, TopicPartition};
 use klamm_records::compress::Scratch;
 use klamm_records::wal::WalPosition;
 use klamm_replica::ProducerLimits;
@@ -416,6 +416,13 @@ impl Engine {
         self.partitions
             .get_mut(slot as usize)
             .and_then(Option::as_mut)
+    }
+
+    /// Where a partition of this core stands.
+    #[must_use]
+    pub fn cursors(&self, partition: TopicPartition) -> Option<Cursors> {
+        let log = self.partition(self.slot_of(partition)?)?;
+        Some(log.leader.cursors())
     }
 
     /// The bytes of a batch that lies in the tail, for tests and the quorum host.

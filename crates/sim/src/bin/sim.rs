@@ -1,0 +1,78 @@
+//! `klamm-sim --seed N [--seeds M] [--trace] [--plant FAULT]`: runs worlds, and prints one line for
+//! each that broke an invariant, with the command that runs it again.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use klamm_sim::faults::Plant;
+use klamm_sim::simulation::{RunOptions, RunStats, run};
+
+const USAGE: &str = "usage: klamm-sim [--seed N] [--seeds M] [--trace] [--plant FAULT]";
+
+struct Arguments {
+    seed: u64,
+    seeds: u64,
+    trace: bool,
+    plant: Option<Plant>,
+}
+
+fn parse() -> Result<Arguments, String> {
+    let mut arguments = Arguments {
+        seed: 0,
+        seeds: 1,
+        trace: false,
+        plant: None,
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));
+        match word.as_str() {
+            "--seed" => arguments.seed = number(&value()?)?,
+            "--seeds" => arguments.seeds = number(&value()?)?,
+            "--trace" => arguments.trace = true,
+            "--plant" => {
+                let name = value()?;
+                let known = Plant::named(&name);
+                arguments.plant = Some(known.ok_or_else(|| format!("no fault {name}"))?);
+            }
+            _ => return Err(format!("unknown argument {word}")),
+        }
+    }
+    Ok(arguments)
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("expected a number, found {text}"))
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse() {
+        Ok(arguments) => arguments,
+        Err(fault) => {
+            eprintln!("{fault}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let options = RunOptions {
+        keep_lines: arguments.trace,
+        plant: arguments.plant,
+    };
+    let mut total = RunStats::default();
+    let mut broken = 0_u64;
+    for seed in arguments.seed..arguments.seed.saturating_add(arguments.seeds) {
+        let outcome = run(seed, options);
+        total.add(&outcome.stats);
+        for line in outcome.trace.lines() {
+            println!("{line}");
+        }
+        if let Some(violation) = outcome.violation {
+            broken += 1;
+            let plant = arguments.plant.map_or_else(String::new, |plant| {
+                format!(" --plant {}", plant.name())
+            });
+            println!("klamm-sim --seed {seed}{plant} --trace  # {violation}");
+        }
+    }
+    println!("{} seeds, {broken} broken: {total:?}", arguments.seeds);
+    ExitCode::from(u8::from(broken > 0))
+}

@@ -1,0 +1,62 @@
+//! Faults that are planted on purpose, to prove that the checks find them. They live in the fake
+//! world's drivers and disk, so that no production code knows of them.
+
+/// A planted fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plant {
+    /// A flush of the write-ahead log does nothing and is reported as done.
+    FlushSkipped,
+    /// A flush is reported before it is done.
+    FlushReportedEarly,
+    /// Recovery takes half-written batches for whole ones.
+    TornTailAccepted,
+    /// The last batch of a full segment is left to the next one, which does not have it.
+    SegmentBoundaryMoved,
+    /// Entries of the offset index point one byte too far.
+    IndexOffByOne,
+    /// A portion is reported as written to its segment before it is.
+    SpillReportedEarly,
+    /// New names of segments are never made durable.
+    FolderFlushSkipped,
+    /// A checkpoint is reported as saved before it is.
+    CheckpointReportedEarly,
+    /// A cold read leaves out one batch.
+    ColdReadSkipsBatch,
+}
+
+impl Plant {
+    /// Every fault that can be planted.
+    pub const ALL: [Self; 9] = [
+        Self::FlushSkipped,
+        Self::FlushReportedEarly,
+        Self::TornTailAccepted,
+        Self::SegmentBoundaryMoved,
+        Self::IndexOffByOne,
+        Self::SpillReportedEarly,
+        Self::FolderFlushSkipped,
+        Self::CheckpointReportedEarly,
+        Self::ColdReadSkipsBatch,
+    ];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FlushSkipped => "flush-skipped",
+            Self::FlushReportedEarly => "flush-reported-early",
+            Self::TornTailAccepted => "torn-tail-accepted",
+            Self::SegmentBoundaryMoved => "segment-boundary-moved",
+            Self::IndexOffByOne => "index-off-by-one",
+            Self::SpillReportedEarly => "spill-reported-early",
+            Self::FolderFlushSkipped => "folder-flush-skipped",
+            Self::CheckpointReportedEarly => "checkpoint-reported-early",
+            Self::ColdReadSkipsBatch => "cold-read-skips-batch",
+        }
+    }
+
+    /// The fault with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|plant| plant.name() == name)
+    }
+}

@@ -1,0 +1,443 @@
+//! One world from its beginning to its end: lives of a node one after the other, its clients, and
+//! the checks. Owns everything of the run.
+
+mod answers;
+mod lives;
+
+use std::collections::BTreeMap;
+
+use klamm_engine::api::{Now, Ticket};
+use klamm_engine::metadata::{Command, Image, Registration};
+use klamm_model::{
+    ClusterId, Durability, Instant, ShardId, TopicId, TopicPartition, WallTime,
+};
+
+use crate::check::ledger::Ledger;
+use crate::check::{Violation, high_watermark_never_goes_back};
+use crate::faults::Plant;
+use crate::random::Random;
+use crate::trace::Trace;
+use crate::workload::admin::{self, Errand};
+use crate::workload::producer::{Producer, Wish};
+use crate::workload::reader::{Asked, Question, Reader};
+use crate::workload::{Named, TOPICS};
+use crate::world::disk::{DiskStats, NamesMode, SimDisk};
+use crate::world::node::{Happening, NODE, SimNode};
+
+/// What to run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RunOptions {
+    /// Keep every event as a line.
+    pub keep_lines: bool,
+    /// A fault to plant.
+    pub plant: Option<Plant>,
+}
+
+/// How a run went.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// What did not hold, if anything.
+    pub violation: Option<Violation>,
+    /// Everything that happened, as one number.
+    pub trace: Trace,
+    /// What was done.
+    pub stats: RunStats,
+}
+
+/// What was done in a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunStats {
+    /// Starts of the node that succeeded.
+    pub lives: u64,
+    /// Boots during which the power went.
+    pub boots_cut: u64,
+    /// Lives that ended by a kill.
+    pub kills: u64,
+    /// Lives that ended cleanly.
+    pub clean_stops: u64,
+    /// Batches that were acknowledged.
+    pub acknowledged: u64,
+    /// Acknowledged batches that had to survive a power cut when they were acknowledged.
+    pub acknowledged_durable: u64,
+    /// Batches that were lawfully lost.
+    pub lawfully_lost: u64,
+    /// Batches brought from write-ahead files into segments.
+    pub replayed: u64,
+    /// Reads that were answered with batches.
+    pub reads: u64,
+    /// Reads that had to go to segment files.
+    pub cold_reads: u64,
+    /// Checkpoints saved.
+    pub checkpoints: u64,
+    /// Topics deleted.
+    pub topics_deleted: u64,
+    /// What the disk went through.
+    pub disk: DiskStats,
+}
+
+/// Runs the world of one seed.
+#[must_use]
+pub fn run(seed: u64, options: RunOptions) -> Outcome {
+    let mut simulation = Simulation::new(seed, options);
+    let violation = simulation.live().err();
+    simulation.stats.disk = simulation.disk.stats();
+    let hash = simulation.disk.hash();
+    simulation.trace.event(format_args!("end {violation:?} disk {hash:016x}"));
+    Outcome {
+        violation,
+        trace: simulation.trace,
+        stats: simulation.stats,
+    }
+}
+
+/// What a call is about.
+#[derive(Clone, Debug)]
+enum Purpose {
+    Append {
+        producer: usize,
+        number: u64,
+        partition: TopicPartition,
+        class: ClassSeen,
+    },
+    ProducerId {
+        producer: usize,
+    },
+    Reader {
+        reader: usize,
+    },
+    Admin {
+        errand: Errand,
+    },
+    Register,
+}
+
+/// The durability class of a topic as far as all cores agree on it, and how often it changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ClassSeen {
+    class: Option<Durability>,
+    changes: u64,
+}
+
+/// How chance is spread over what can happen; drawn once for each world.
+#[derive(Clone, Copy, Debug)]
+struct Weights {
+    clients: usize,
+    turns: usize,
+    letters: usize,
+    work: usize,
+    ticks: usize,
+    /// Errands of the administrator, in percent of its chances.
+    errands: u32,
+}
+
+struct Simulation {
+    random: Random,
+    options: RunOptions,
+    disk: SimDisk,
+    node: Option<SimNode>,
+    now: Now,
+    weights: Weights,
+    producers: Vec<Producer>,
+    readers: Vec<Reader>,
+    ledger: Ledger,
+    calls: BTreeMap<u64, Purpose>,
+    next_call: u64,
+    admin_call: Option<u64>,
+    registered: bool,
+    /// Changes of class of each topic that were begun.
+    class_changes: BTreeMap<TopicId, u64>,
+    /// Deletions that were acknowledged.
+    deleted: BTreeMap<TopicId, &'static str>,
+    /// Topics whose creation was acknowledged, unless their deletion was begun.
+    created: BTreeMap<TopicId, &'static str>,
+    trace: Trace,
+    stats: RunStats,
+}
+
+impl Simulation {
+    fn new(seed: u64, options: RunOptions) -> Self {
+        let mut random = Random::new(seed);
+        let names = [NamesMode::Journal, NamesMode::Weak][random.below(2)];
+        let garbage = [0, 0, 20][random.below(3)];
+        let named = |random: &mut Random| Named {
+            topic: TOPICS[random.below(TOPICS.len())],
+            index: random.below(3) as i32,
+        };
+        let producers = (0..random.between(1, 5))
+            .map(|_| {
+                let named = named(&mut random);
+                Producer::new(named, random.chance(60))
+            })
+            .collect();
+        let readers = (0..random.between(1, 4))
+            .map(|_| Reader::new(named(&mut random)))
+            .collect();
+        let weights = Weights {
+            clients: random.between(1, 10),
+            turns: random.between(1, 10),
+            letters: random.between(1, 10),
+            work: random.between(1, 10),
+            ticks: random.between(0, 2),
+            errands: [0, 2, 10][random.below(3)],
+        };
+        Self {
+            options,
+            disk: SimDisk::new(names, garbage),
+            node: None,
+            now: Now {
+                instant: Instant(1),
+                wall: WallTime(1_700_000_000_000),
+            },
+            weights,
+            producers,
+            readers,
+            ledger: Ledger::default(),
+            calls: BTreeMap::new(),
+            next_call: 1,
+            admin_call: None,
+            registered: false,
+            class_changes: BTreeMap::new(),
+            deleted: BTreeMap::new(),
+            created: BTreeMap::new(),
+            trace: Trace::new(options.keep_lines),
+            stats: RunStats::default(),
+            random,
+        }
+    }
+
+    fn node(&mut self) -> &mut SimNode {
+        self.node.as_mut().expect("asked while the node is up")
+    }
+
+    fn image(&self, shard: u16) -> Image {
+        let node = self.node.as_ref().expect("asked while the node is up");
+        node.engine(shard).image().clone()
+    }
+
+    /// Lets one thing happen. `calm` begins nothing new but what is needed to finish.
+    fn step(&mut self, calm: bool) -> Result<(), Violation> {
+        self.pass_time();
+        let happenings = self.node().happenings();
+        let of = |kind: fn(&Happening) -> bool| -> Vec<Happening> {
+            happenings.iter().copied().filter(|what| kind(what)).collect()
+        };
+        let turns = of(|what| matches!(what, Happening::Turn(_)));
+        let letters = of(|what| matches!(what, Happening::Letter(..)));
+        let works = of(|what| matches!(what, Happening::Work(_)));
+        let weigh = |weight: usize, items: &[Happening]| if items.is_empty() { 0 } else { weight };
+        let weights = [
+            self.weights.clients,
+            weigh(self.weights.turns, &turns),
+            weigh(self.weights.letters, &letters),
+            weigh(self.weights.work, &works),
+            self.weights.ticks.max(usize::from(calm)),
+        ];
+        let mut dice = self.random.below(weights.iter().sum());
+        let mut kind = 0;
+        while dice >= weights[kind] {
+            dice -= weights[kind];
+            kind += 1;
+        }
+        let chosen = match kind {
+            1 => self.random.pick(&turns),
+            2 => self.random.pick(&letters),
+            3 => self.random.pick(&works),
+            0 => {
+                self.client(calm);
+                None
+            }
+            _ => {
+                self.tick();
+                None
+            }
+        };
+        if let Some(&what) = chosen {
+            self.trace.event(format_args!("{what:?}"));
+            let now = self.now;
+            let node = self.node.as_mut().expect("the node is up");
+            node.happen(now, &mut self.disk, what);
+        }
+        self.check_positions()?;
+        self.answer()
+    }
+
+    fn pass_time(&mut self) {
+        let nanos = self.random.below(200_000) as u64;
+        self.now.instant = Instant(self.now.instant.0 + nanos);
+        self.now.wall = WallTime(1_700_000_000_000 + (self.now.instant.0 / 1_000_000) as i64);
+    }
+
+    /// A second or so passes.
+    fn tick(&mut self) {
+        let nanos = self.random.below(1_500_000_000) as u64;
+        self.now.instant = Instant(self.now.instant.0 + nanos);
+        let now = self.now;
+        let shards = self.node().shards();
+        let shard = self.random.below(shards.into()) as u16;
+        self.trace.event(format_args!("tick {nanos} {shard}"));
+        let node = self.node.as_mut().expect("the node is up");
+        node.wake(now);
+        node.housekeep(now, &self.disk, shard);
+    }
+
+    fn check_positions(&mut self) -> Result<(), Violation> {
+        let node = self.node.as_ref().expect("the node is up");
+        let shards = node.shards();
+        let partitions: Vec<TopicPartition> = self.ledger.logs.keys().copied().collect();
+        for partition in partitions {
+            let home = partition.home(shards);
+            if let Some(cursors) = node.engine(home.0).cursors(partition) {
+                high_watermark_never_goes_back::check(&mut self.ledger, partition, cursors)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A client does something, or the administrator.
+    fn client(&mut self, calm: bool) {
+        let clients = self.producers.len() + self.readers.len() + 1;
+        let place = self.random.below(clients);
+        if place < self.producers.len() {
+            self.producer(place, calm);
+        } else if place - self.producers.len() < self.readers.len() {
+            self.reader(place - self.producers.len(), calm);
+        } else {
+            self.admin(calm);
+        }
+    }
+
+    fn producer(&mut self, place: usize, calm: bool) {
+        let shard = self.producers[place].shard;
+        let image = self.image(shard);
+        let found = self.producers[place].named.resolve(&image);
+        let wall = self.now.wall.0;
+        let wish = self.producers[place].wish(
+            &mut self.random,
+            &mut self.ledger,
+            found,
+            wall,
+            !calm,
+        );
+        match wish {
+            None => {}
+            Some(Wish::Id(command)) => {
+                let call = self.control(Purpose::ProducerId { producer: place }, shard, command);
+                self.producers[place].asked_for_id(call);
+            }
+            Some(Wish::Append(partition, number, call)) => {
+                self.trace.event(format_args!("producer {place} sends {number} to {partition}"));
+                let class = self.class_of(partition.topic);
+                let purpose = Purpose::Append {
+                    producer: place,
+                    number,
+                    partition,
+                    class,
+                };
+                let home = partition.home(self.node().shards());
+                let id = self.send(purpose, shard, home, call);
+                self.producers[place].sent(number, id);
+            }
+        }
+    }
+
+    fn reader(&mut self, place: usize, calm: bool) {
+        let shard = self.readers[place].shard;
+        let image = self.image(shard);
+        let found = self.readers[place].named.resolve(&image);
+        let (instant, wall) = (self.now.instant, self.now.wall.0);
+        let wish = self.readers[place].wish(&mut self.random, found, instant, wall, calm);
+        let Some((partition, question, call)) = wish else {
+            return;
+        };
+        let known_end = self.ledger.log(partition).high_watermark;
+        let home = partition.home(self.node().shards());
+        let id = self.send(Purpose::Reader { reader: place }, shard, home, call);
+        self.trace.event(format_args!("reader {place} asks {question:?} of {partition}"));
+        self.readers[place].asked = Some(Asked {
+            call: id,
+            partition,
+            question,
+            known_end,
+        });
+        debug_assert!(matches!(question, Question::Read(_)) || !calm);
+    }
+
+    fn admin(&mut self, calm: bool) {
+        if self.admin_call.is_some() {
+            return;
+        }
+        if !self.registered {
+            let mut registration = Registration::new(NODE, ClusterId([7; 16]));
+            registration.incarnation = [self.stats.lives as u8; 16];
+            let command = Command::Register(registration);
+            self.admin_call = Some(self.control(Purpose::Register, 0, command));
+            return;
+        }
+        let image = self.image(0);
+        let some_missing = TOPICS.iter().any(|topic| image.topic(topic).is_none());
+        if calm || !(some_missing || self.random.chance(self.weights.errands)) {
+            return;
+        }
+        let Some((errand, command)) = admin::errand(&mut self.random, &image, calm) else {
+            return;
+        };
+        if let Some(topic) = image.topic(errand.topic()) {
+            *self.class_changes.entry(topic.id()).or_default() += 1;
+            if matches!(errand, Errand::Delete(_)) {
+                self.created.remove(&topic.id());
+            }
+        }
+        self.trace.event(format_args!("admin {errand:?}"));
+        let purpose = Purpose::Admin { errand };
+        self.admin_call = Some(self.control(purpose, 0, command));
+    }
+
+    fn control(&mut self, purpose: Purpose, shard: u16, command: Command) -> u64 {
+        let call = klamm_engine::api::Call::Control(command);
+        self.send(purpose, shard, ShardId(0), call)
+    }
+
+    fn send(
+        &mut self,
+        purpose: Purpose,
+        shard: u16,
+        home: ShardId,
+        call: klamm_engine::api::Call,
+    ) -> u64 {
+        let id = self.next_call;
+        self.next_call += 1;
+        self.calls.insert(id, purpose);
+        let ticket = Ticket {
+            shard: ShardId(shard),
+            call: id,
+        };
+        let now = self.now;
+        self.node().call(now, ticket, home, call);
+        id
+    }
+
+    /// The class of a topic, if every core agrees on it and no change is under way.
+    fn class_of(&self, topic: TopicId) -> ClassSeen {
+        let node = self.node.as_ref().expect("the node is up");
+        let changes = self.class_changes.get(&topic).copied().unwrap_or(0);
+        let changing = self.admin_call.and_then(|call| self.calls.get(&call));
+        let changing = matches!(changing, Some(Purpose::Admin { errand }) if {
+            let name = node.engine(0).image().topic(errand.topic());
+            name.is_none_or(|found| found.id() == topic)
+        });
+        let file = klamm_engine::metadata::ConfigMap::new();
+        let mut class = None;
+        for shard in 0..node.shards() {
+            let found = node.engine(shard).image().topic_by_id(topic);
+            let here = found.map(|topic| topic.config(&file).durability);
+            if here.is_none() || changing || (shard > 0 && here != class) {
+                return ClassSeen {
+                    class: None,
+                    changes,
+                };
+            }
+            class = here;
+        }
+        ClassSeen { class, changes }
+    }
+}

@@ -1,0 +1,366 @@
+//! How lives of the node begin and end, and what is judged between them.
+
+use klamm_model::{TopicPartition};
+use klamm_records::segment::partition_folder;
+
+use super::{Purpose, RunStats, Simulation};
+use crate::check::dump::{self, Dump};
+use crate::check::ledger::{Known, Survives};
+use crate::check::{
+    Violation, acked_is_never_lost, ensure, indexes_equal_their_rebuild,
+    metadata_replay_equals_state, no_duplicate_with_idempotence,
+    recovered_log_is_the_flushed_prefix_plus_a_valid_tail,
+};
+use crate::world::node::{LifeOptions, SimNode, StartFailed, Started};
+use crate::workload::TOPICS;
+
+const STARTS: &str = "a_node_starts_on_whatever_a_crash_left";
+const WAITS: &str = "nobody_waits_for_ever";
+const CLEAN: &str = "a_clean_stop_leaves_nothing_to_replay";
+
+/// Steps after which a healthy node must have answered everything.
+const PATIENCE_STEPS: usize = 60_000;
+
+/// How a life ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    PowerCut,
+    Kill,
+    /// Cleanly; and then perhaps a power cut.
+    Stop {
+        power_cut: bool,
+    },
+}
+
+impl Simulation {
+    /// The whole run.
+    pub(super) fn live(&mut self) -> Result<(), Violation> {
+        let lives = self.random.between(2, 6);
+        let mut clean = false;
+        let mut power_was_cut = false;
+        for _ in 0..lives {
+            self.begin(clean, power_was_cut)?;
+            let steps = [20, 150, 600, 1500][self.random.below(4)];
+            for _ in 0..self.random.between(1, steps) {
+                self.step(false)?;
+            }
+            let end = match self.random.below(10) {
+                0..6 => End::PowerCut,
+                6..8 => End::Kill,
+                _ => End::Stop {
+                    power_cut: self.random.chance(50),
+                },
+            };
+            self.end(end)?;
+            clean = matches!(end, End::Stop { .. });
+            power_was_cut = matches!(end, End::PowerCut | End::Stop { power_cut: true });
+        }
+        self.begin(clean, power_was_cut)?;
+        self.heal()?;
+        self.end(End::Stop { power_cut: true })?;
+        self.begin(true, true)?;
+        self.wait_until("everything is quiet", Self::is_quiet)?;
+        self.check_images()
+    }
+
+    /// Starts the node, perhaps after some attempts during which the power goes.
+    fn begin(&mut self, clean: bool, power_was_cut: bool) -> Result<(), Violation> {
+        let mut cuts = if self.random.chance(25) {
+            self.random.between(1, 3)
+        } else {
+            0
+        };
+        let (mut clean, mut power_was_cut) = (clean, power_was_cut);
+        loop {
+            let life = LifeOptions::draw(&mut self.random, self.options.plant);
+            let changes_left = (cuts > 0).then(|| {
+                let most = [3, 30, 120][self.random.below(3)];
+                self.random.below(most) as u64
+            });
+            cuts = cuts.saturating_sub(1);
+            self.trace.event(format_args!("boot {life:?} {changes_left:?}"));
+            match SimNode::start(life, self.now, &mut self.disk, changes_left) {
+                Ok((node, started)) => {
+                    self.node = Some(node);
+                    return self.begun(&started, clean, power_was_cut);
+                }
+                Err(StartFailed::PowerCut) => {
+                    self.stats.boots_cut += 1;
+                    clean = false;
+                    if self.random.chance(80) {
+                        power_was_cut = true;
+                        self.disk.cut_power(&mut self.random);
+                    }
+                }
+                Err(StartFailed::Boot(error)) => {
+                    return Err(Violation::new(STARTS, error.to_string()));
+                }
+                Err(StartFailed::Quorum(error)) => return Err(Violation::new(STARTS, error)),
+            }
+        }
+    }
+
+    fn begun(
+        &mut self,
+        started: &Started,
+        clean: bool,
+        power_was_cut: bool,
+    ) -> Result<(), Violation> {
+        self.stats.lives += 1;
+        self.stats.replayed += started.batches_replayed;
+        self.trace.event(format_args!("up, {started:?}"));
+        for finding in &started.findings {
+            let torn = matches!(finding, klamm_engine::boot::Finding::TornTail { .. });
+            ensure!(STARTS, torn, "boot reports damage that is none: {finding}");
+        }
+        ensure!(
+            CLEAN,
+            !clean || started.batches_replayed == 0,
+            "{} batches were replayed after a clean stop",
+            started.batches_replayed
+        );
+        let dump = dump::dump(&self.disk);
+        self.check_topics(started, &dump)?;
+        self.check_logs(started, &dump, power_was_cut)?;
+        let shards = self.node().shards();
+        for producer in &mut self.producers {
+            producer.shard = self.random.below(shards.into()) as u16;
+        }
+        for reader in &mut self.readers {
+            reader.shard = self.random.below(shards.into()) as u16;
+            let target = reader.target.and_then(|target| self.ledger.logs.get(&target));
+            reader.offset = reader.offset.min(target.map_or(0, |log| log.end()));
+        }
+        Ok(())
+    }
+
+    /// Topics that were acknowledged are there, deleted ones are not.
+    fn check_topics(&mut self, started: &Started, dump: &Dump) -> Result<(), Violation> {
+        let partitions = || started.log_ends.keys();
+        for (id, name) in &self.created {
+            ensure!(
+                "metadata_replay_equals_state",
+                partitions().any(|partition| partition.topic == *id),
+                "topic {name} ({id}) was created, and is not there after a restart"
+            );
+        }
+        for (id, name) in &self.deleted {
+            ensure!(
+                "metadata_replay_equals_state",
+                !partitions().any(|partition| partition.topic == *id),
+                "topic {name} ({id}) was deleted, and is there after a restart"
+            );
+        }
+        let there = |partition: &TopicPartition| started.log_ends.contains_key(partition);
+        self.ledger.logs.retain(|partition, _| there(partition));
+        let metadata = dump.get("__cluster_metadata-0").cloned().unwrap_or_default();
+        let image = metadata_replay_equals_state::replay(&metadata)?;
+        for topic in image.topics() {
+            if let Some(name) = TOPICS.iter().find(|&&name| name == topic.name().as_str()) {
+                self.created.insert(topic.id(), name);
+            }
+        }
+        Ok(())
+    }
+
+    fn check_logs(
+        &mut self,
+        started: &Started,
+        dump: &Dump,
+        power_was_cut: bool,
+    ) -> Result<(), Violation> {
+        let metadata = dump.get("__cluster_metadata-0").cloned().unwrap_or_default();
+        let image = metadata_replay_equals_state::replay(&metadata)?;
+        let none = dump::PartitionDump::default();
+        for (&partition, &end) in &started.log_ends {
+            let found = if partition == TopicPartition::METADATA {
+                Some("__cluster_metadata-0".to_owned())
+            } else {
+                let topic = image.topic_by_id(partition.topic);
+                topic.map(|topic| partition_folder(topic.name(), partition.index))
+            };
+            let files = found.and_then(|folder| dump.get(&folder)).unwrap_or(&none);
+            let bytes = files.bytes();
+            let stored = recovered_log_is_the_flushed_prefix_plus_a_valid_tail::check(
+                &self.ledger,
+                partition,
+                files,
+                &bytes,
+                end.0,
+            )?;
+            let interval = image
+                .topic_by_id(partition.topic)
+                .map_or(4096, |topic| {
+                    let file = klamm_engine::metadata::ConfigMap::new();
+                    topic.config(&file).index_interval_bytes as usize
+                });
+            indexes_equal_their_rebuild::check(partition, files, interval)?;
+            if partition == TopicPartition::METADATA {
+                continue;
+            }
+            no_duplicate_with_idempotence::check(partition, &stored)?;
+            let log = self.ledger.log(partition);
+            let lost =
+                acked_is_never_lost::after_restart(log, partition, &stored, power_was_cut)?;
+            self.stats.lawfully_lost += lost as u64;
+            log.known = stored
+                .iter()
+                .map(|batch| {
+                    let known = Known {
+                        number: batch.number(),
+                        end: batch.end,
+                        survives: Survives::PowerCut,
+                    };
+                    (batch.base, known)
+                })
+                .collect();
+            log.recovered_end = end.0;
+            log.high_watermark = 0;
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, end: End) -> Result<(), Violation> {
+        self.trace.event(format_args!("{end:?}"));
+        if let End::Stop { .. } = end {
+            self.wait_until("everything is quiet", Self::is_quiet)?;
+            self.wait_until("every core is settled", |simulation| {
+                simulation.node().settle()
+            })?;
+            // Settled: all that is appended is durable in segments.
+            for log in self.ledger.logs.values_mut() {
+                log.is_durable_before(i64::MAX);
+            }
+            self.check_images()?;
+        }
+        let node = self.node.take();
+        if let Some(node) = node {
+            for shard in 0..node.shards() {
+                let stats = node.engine(shard).stats();
+                self.stats.cold_reads += stats.cold_reads;
+                self.stats.checkpoints += stats.checkpoints;
+            }
+        }
+        self.calls.clear();
+        self.admin_call = None;
+        self.registered = false;
+        for producer in &mut self.producers {
+            producer.on_crash();
+        }
+        for reader in &mut self.readers {
+            reader.on_crash();
+        }
+        match end {
+            End::Kill => self.stats.kills += 1,
+            End::PowerCut => self.disk.cut_power(&mut self.random),
+            End::Stop { power_cut } => {
+                self.stats.clean_stops += 1;
+                if power_cut {
+                    self.disk.cut_power(&mut self.random);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// No call is under way, and nothing is to be done.
+    fn is_quiet(&mut self) -> bool {
+        let watches = self.calls.values().all(|purpose| match purpose {
+            Purpose::Reader { reader } => self.readers[*reader].asked.is_none(),
+            _ => false,
+        });
+        watches && self.registered && self.node().happenings().is_empty()
+    }
+
+    fn wait_until(
+        &mut self,
+        what: &str,
+        mut reached: impl FnMut(&mut Self) -> bool,
+    ) -> Result<(), Violation> {
+        for _ in 0..PATIENCE_STEPS {
+            if reached(self) {
+                return Ok(());
+            }
+            self.quiet_step()?;
+        }
+        Err(Violation::new(
+            WAITS,
+            format!("gave up waiting until {what}; calls {:?}", self.calls),
+        ))
+    }
+
+    /// Lets something happen without new business of the clients.
+    fn quiet_step(&mut self) -> Result<(), Violation> {
+        let clients = std::mem::replace(&mut self.weights.clients, 0);
+        if !self.registered && self.admin_call.is_none() {
+            self.weights.clients = clients;
+            self.admin_only();
+        }
+        let stepped = self.step(true);
+        self.weights.clients = clients;
+        stepped
+    }
+
+    fn admin_only(&mut self) {
+        self.admin(true);
+    }
+
+    /// No more faults: everything that was sent is answered, and readers come to the end.
+    fn heal(&mut self) -> Result<(), Violation> {
+        for _ in 0..PATIENCE_STEPS {
+            let producing = self.producers.iter().any(|producer| !producer.is_idle());
+            let shards = self.node().shards();
+            let node = self.node.as_ref().expect("the node is up");
+            let reading = self.readers.iter().any(|reader| {
+                reader.target.is_some_and(|target| {
+                    let engine = node.engine(target.home(shards).0);
+                    let end = engine.cursors(target).map(|cursors| cursors.high_watermark.0);
+                    end.is_some_and(|end| reader.offset < end)
+                })
+            });
+            if !producing && !reading && self.registered {
+                return Ok(());
+            }
+            self.step(true)?;
+        }
+        let waiting: Vec<_> = self.producers.iter().filter(|one| !one.is_idle()).collect();
+        Err(Violation::new(
+            WAITS,
+            format!("after the last fault: producers {waiting:?}, readers {:?}", self.readers),
+        ))
+    }
+
+    fn check_images(&mut self) -> Result<(), Violation> {
+        let dump = dump::dump(&self.disk);
+        let metadata = dump.get("__cluster_metadata-0").cloned().unwrap_or_default();
+        let node = self.node.as_ref().expect("the node is up");
+        if !node.is_settled() {
+            return Ok(());
+        }
+        let replayed = metadata_replay_equals_state::replay(&metadata)?;
+        let held = (0..node.shards()).map(|shard| node.engine(shard).image());
+        metadata_replay_equals_state::check(&replayed, held)
+    }
+}
+
+impl RunStats {
+    /// Adds another run's numbers.
+    pub fn add(&mut self, other: &Self) {
+        self.lives += other.lives;
+        self.boots_cut += other.boots_cut;
+        self.kills += other.kills;
+        self.clean_stops += other.clean_stops;
+        self.acknowledged += other.acknowledged;
+        self.acknowledged_durable += other.acknowledged_durable;
+        self.lawfully_lost += other.lawfully_lost;
+        self.replayed += other.replayed;
+        self.reads += other.reads;
+        self.cold_reads += other.cold_reads;
+        self.checkpoints += other.checkpoints;
+        self.topics_deleted += other.topics_deleted;
+        self.disk.power_cuts += other.disk.power_cuts;
+        self.disk.sectors_lost += other.disk.sectors_lost;
+        self.disk.sectors_garbled += other.disk.sectors_garbled;
+        self.disk.names_lost += other.disk.names_lost;
+    }
+}

@@ -1,0 +1,522 @@
+//! A disk with the manners of a real one: writes lie in a cache until they are flushed, and names
+//! until their folder is; a power cut keeps any part of what was not, a kill of the process all.
+//!
+//! ```text
+//! write -> cache -- flush --> device        create, rename, remove -> cache -- flush_folder --> device
+//! ```
+
+use std::collections::BTreeMap;
+
+use crate::random::Random;
+
+/// Bytes that the device writes whole or not at all, unless it writes garbage.
+pub const SECTOR_BYTES: usize = 512;
+
+/// Number of a file or folder, whatever its name is now.
+pub type Node = u64;
+
+/// How changes of names survive a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamesMode {
+    /// In their order: a crash keeps some first part of them; flushing one folder keeps all before.
+    Journal,
+    /// Each on its own: a crash keeps any of them; flushing a folder keeps only that folder's.
+    Weak,
+}
+
+#[derive(Clone, Debug, Default)]
+struct File {
+    /// What reads see.
+    cached: Vec<u8>,
+    /// What the device has.
+    device: Vec<u8>,
+    /// Range of bytes written since the last flush, for each sector that has any; relative to the
+    /// sector's start.
+    dirty: BTreeMap<usize, (usize, usize)>,
+}
+
+/// What a flush covers: the content of the dirty sectors when it began.
+#[derive(Clone, Debug)]
+pub struct FlushTicket {
+    node: Node,
+    sectors: BTreeMap<usize, (Vec<u8>, (usize, usize))>,
+    length: usize,
+}
+
+#[derive(Clone, Debug)]
+enum NameChange {
+    Link { name: String, node: Node },
+    Unlink { name: String },
+    Rename { from: String, to: String },
+}
+
+#[derive(Clone, Debug, Default)]
+struct Folder {
+    cached: BTreeMap<String, Node>,
+    device: BTreeMap<String, Node>,
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut BTreeMap<String, Node>) {
+        match self {
+            Self::Link { name, node } => {
+                names.insert(name.clone(), *node);
+            }
+            Self::Unlink { name } => {
+                names.remove(name);
+            }
+            Self::Rename { from, to } => {
+                if let Some(node) = names.remove(from) {
+                    names.insert(to.clone(), node);
+                }
+            }
+        }
+    }
+}
+
+/// What the disk went through, for the report of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskStats {
+    /// Power cuts.
+    pub power_cuts: u64,
+    /// Sectors that a power cut took back.
+    pub sectors_lost: u64,
+    /// Sectors in which a power cut left garbage.
+    pub sectors_garbled: u64,
+    /// Changes of names that a power cut took back.
+    pub names_lost: u64,
+}
+
+/// The disk of one node, below its data folder.
+#[derive(Clone, Debug)]
+pub struct SimDisk {
+    files: BTreeMap<Node, File>,
+    folders: BTreeMap<Node, Folder>,
+    /// Not durable yet, in order: the folder and what changed in it.
+    changes: Vec<(Node, NameChange)>,
+    next_node: Node,
+    names: NamesMode,
+    garbage_percent: u32,
+    stats: DiskStats,
+}
+
+const ROOT: Node = 0;
+
+impl SimDisk {
+    /// An empty data folder.
+    #[must_use]
+    pub fn new(names: NamesMode, garbage_percent: u32) -> Self {
+        Self {
+            files: BTreeMap::new(),
+            folders: BTreeMap::from([(ROOT, Folder::default())]),
+            changes: Vec::new(),
+            next_node: 1,
+            names,
+            garbage_percent,
+            stats: DiskStats::default(),
+        }
+    }
+
+    /// What the disk went through.
+    #[must_use]
+    pub const fn stats(&self) -> DiskStats {
+        self.stats
+    }
+
+    fn folder_at(&self, path: &str) -> Option<Node> {
+        let mut node = ROOT;
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            node = *self.folders.get(&node)?.cached.get(name)?;
+        }
+        self.folders.contains_key(&node).then_some(node)
+    }
+
+    fn split(path: &str) -> (&str, &str) {
+        path.rsplit_once('/').unwrap_or(("", path))
+    }
+
+    /// The file with this path.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Option<Node> {
+        let (folder, name) = Self::split(path);
+        let folder = self.folder_at(folder)?;
+        let node = *self.folders[&folder].cached.get(name)?;
+        self.files.contains_key(&node).then_some(node)
+    }
+
+    fn change(&mut self, folder: Node, change: NameChange) {
+        if let Some(found) = self.folders.get_mut(&folder) {
+            change.apply(&mut found.cached);
+            self.changes.push((folder, change));
+        }
+    }
+
+    /// Opens a file, and creates it if it is not there. `None` if its folder is not.
+    pub fn open(&mut self, path: &str) -> Option<Node> {
+        if let Some(node) = self.file(path) {
+            return Some(node);
+        }
+        let (folder, name) = Self::split(path);
+        let folder = self.folder_at(folder)?;
+        let node = self.next_node;
+        self.next_node += 1;
+        self.files.insert(node, File::default());
+        let name = name.to_owned();
+        self.change(folder, NameChange::Link { name, node });
+        Some(node)
+    }
+
+    /// Creates a folder and those above it.
+    pub fn create_folder(&mut self, path: &str) {
+        let mut parent = ROOT;
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            let found = self.folders[&parent].cached.get(name).copied();
+            parent = found.unwrap_or_else(|| {
+                let node = self.next_node;
+                self.next_node += 1;
+                self.folders.insert(node, Folder::default());
+                let name = name.to_owned();
+                self.change(parent, NameChange::Link { name, node });
+                node
+            });
+        }
+    }
+
+    /// Names in a folder, sorted; `None` if there is none.
+    #[must_use]
+    pub fn list(&self, path: &str) -> Option<Vec<String>> {
+        let node = self.folder_at(path)?;
+        Some(self.folders[&node].cached.keys().cloned().collect())
+    }
+
+    /// Removes a file or a folder with all that it holds. False if it is not there.
+    pub fn remove(&mut self, path: &str) -> bool {
+        let (folder, name) = Self::split(path);
+        let Some(folder) = self.folder_at(folder) else {
+            return false;
+        };
+        if !self.folders[&folder].cached.contains_key(name) {
+            return false;
+        }
+        let name = name.to_owned();
+        self.change(folder, NameChange::Unlink { name });
+        true
+    }
+
+    /// Gives a file or folder another name in the same folder, in place of what has it.
+    pub fn rename(&mut self, from: &str, to: &str) -> bool {
+        let ((folder, from), (target, to)) = (Self::split(from), Self::split(to));
+        assert_eq!(folder, target, "files are renamed inside their folder only");
+        let Some(folder) = self.folder_at(folder) else {
+            return false;
+        };
+        if !self.folders[&folder].cached.contains_key(from) {
+            return false;
+        }
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.change(folder, NameChange::Rename { from, to });
+        true
+    }
+
+    /// Makes the names in a folder durable. False if there is none.
+    pub fn flush_folder(&mut self, path: &str) -> bool {
+        let Some(folder) = self.folder_at(path) else {
+            return false;
+        };
+        let all = self.names == NamesMode::Journal;
+        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.changes)
+            .into_iter()
+            .partition(|(changed, _)| all || *changed == folder);
+        self.changes = later;
+        for (changed, change) in now {
+            if let Some(found) = self.folders.get_mut(&changed) {
+                change.apply(&mut found.device);
+            }
+        }
+        true
+    }
+
+    /// Bytes of a file as reads see it.
+    #[must_use]
+    pub fn bytes(&self, node: Node) -> &[u8] {
+        self.files.get(&node).map_or(&[], |file| &file.cached)
+    }
+
+    /// Writes at a position; a gap before it reads as zeros.
+    pub fn write(&mut self, node: Node, at: usize, bytes: &[u8]) {
+        let Some(file) = self.files.get_mut(&node) else {
+            return;
+        };
+        let from = at.min(file.cached.len());
+        let end = at + bytes.len();
+        if file.cached.len() < end {
+            file.cached.resize(end, 0);
+        }
+        file.cached[at..end].copy_from_slice(bytes);
+        file.touch(from, end);
+    }
+
+    /// Reserves space: the file gets at least this length, filled with zeros.
+    pub fn extend(&mut self, node: Node, length: usize) {
+        let Some(file) = self.files.get_mut(&node) else {
+            return;
+        };
+        let from = file.cached.len();
+        if from < length {
+            file.cached.resize(length, 0);
+            file.touch(from, length);
+        }
+    }
+
+    /// Cuts a file.
+    pub fn truncate(&mut self, node: Node, length: usize) {
+        let Some(file) = self.files.get_mut(&node) else {
+            return;
+        };
+        let before = file.cached.len();
+        if length < before {
+            file.cached.truncate(length);
+            file.dirty.retain(|&sector, _| sector * SECTOR_BYTES < length);
+        } else {
+            file.cached.resize(length, 0);
+            file.touch(before, length);
+        }
+    }
+
+    /// Begins a flush: it will cover what is written now.
+    #[must_use]
+    pub fn begin_flush(&self, node: Node) -> FlushTicket {
+        let file = self.files.get(&node);
+        let sectors = file.into_iter().flat_map(|file| {
+            file.dirty
+                .iter()
+                .map(|(&sector, &range)| (sector, (file.sector(sector).to_vec(), range)))
+        });
+        FlushTicket {
+            node,
+            sectors: sectors.collect(),
+            length: file.map_or(0, |file| file.cached.len()),
+        }
+    }
+
+    /// Ends a flush: what it covers is durable.
+    pub fn end_flush(&mut self, ticket: &FlushTicket) {
+        let Some(file) = self.files.get_mut(&ticket.node) else {
+            return;
+        };
+        file.device.resize(ticket.length, 0);
+        for (&sector, (content, range)) in &ticket.sectors {
+            let start = sector * SECTOR_BYTES;
+            let end = (start + content.len()).min(file.device.len());
+            if start < end {
+                file.device[start..end].copy_from_slice(&content[..end - start]);
+            }
+            let same = file.dirty.get(&sector) == Some(range) && file.sector(sector) == content;
+            if same {
+                file.dirty.remove(&sector);
+            }
+        }
+    }
+
+    /// Makes a file's bytes and length durable at once.
+    pub fn flush(&mut self, node: Node) {
+        let ticket = self.begin_flush(node);
+        self.end_flush(&ticket);
+    }
+
+    /// Flips one bit of a file, in the cache and on the device.
+    pub fn flip(&mut self, node: Node, at: usize, bit: u8) {
+        if let Some(file) = self.files.get_mut(&node) {
+            for bytes in [&mut file.cached, &mut file.device] {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= 1 << (bit % 8);
+                }
+            }
+        }
+    }
+
+    /// Cuts the power: of what was not flushed, any part is kept.
+    pub fn cut_power(&mut self, random: &mut Random) {
+        self.stats.power_cuts += 1;
+        let changes = std::mem::take(&mut self.changes);
+        let kept = random.between(0, changes.len());
+        for (place, (folder, change)) in changes.into_iter().enumerate() {
+            let survives = match self.names {
+                NamesMode::Journal => place < kept,
+                NamesMode::Weak => random.chance(50),
+            };
+            if !survives {
+                self.stats.names_lost += 1;
+            } else if let Some(found) = self.folders.get_mut(&folder) {
+                change.apply(&mut found.device);
+            }
+        }
+        for folder in self.folders.values_mut() {
+            folder.cached = folder.device.clone();
+        }
+        // Some disks write back nearly nothing, some nearly everything.
+        let written_back = [5, 50, 95][random.below(3)];
+        for file in self.files.values_mut() {
+            file.cut_power(random, written_back, self.garbage_percent, &mut self.stats);
+        }
+        self.forget_unnamed();
+    }
+
+    fn forget_unnamed(&mut self) {
+        let mut reached = vec![ROOT];
+        let mut place = 0;
+        while let Some(&node) = reached.get(place) {
+            if let Some(folder) = self.folders.get(&node) {
+                reached.extend(folder.cached.values());
+            }
+            place += 1;
+        }
+        self.files.retain(|node, _| reached.contains(node));
+        self.folders.retain(|node, _| reached.contains(node));
+    }
+
+    /// A number that follows from everything that is on the disk.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        let mut hash = crate::trace::Hash::default();
+        self.hash_folder(ROOT, &mut hash);
+        hash.value()
+    }
+
+    fn hash_folder(&self, node: Node, hash: &mut crate::trace::Hash) {
+        let Some(folder) = self.folders.get(&node) else {
+            return;
+        };
+        for (name, node) in &folder.cached {
+            hash.add(name.as_bytes());
+            hash.add(self.bytes(*node));
+            self.hash_folder(*node, hash);
+        }
+    }
+}
+
+impl File {
+    fn sector(&self, sector: usize) -> &[u8] {
+        let start = (sector * SECTOR_BYTES).min(self.cached.len());
+        let end = (start + SECTOR_BYTES).min(self.cached.len());
+        &self.cached[start..end]
+    }
+
+    fn touch(&mut self, from: usize, end: usize) {
+        let mut at = from;
+        while at < end {
+            let sector = at / SECTOR_BYTES;
+            let start = sector * SECTOR_BYTES;
+            let stop = end.min(start + SECTOR_BYTES);
+            let range = (at - start, stop - start);
+            self.dirty
+                .entry(sector)
+                .and_modify(|(low, high)| {
+                    *low = (*low).min(range.0);
+                    *high = (*high).max(range.1);
+                })
+                .or_insert(range);
+            at = stop;
+        }
+    }
+
+    fn cut_power(
+        &mut self,
+        random: &mut Random,
+        written_back: u32,
+        garbage_percent: u32,
+        stats: &mut DiskStats,
+    ) {
+        let (cached, device) = (self.cached.len(), self.device.len());
+        if cached == device && self.dirty.is_empty() {
+            return;
+        }
+        let length = random.between(cached.min(device), cached.max(device));
+        let mut survived = self.device.clone();
+        survived.resize(length, 0);
+        for (&sector, &(low, high)) in &self.dirty {
+            let start = sector * SECTOR_BYTES;
+            let content = self.sector(sector);
+            let end = (start + content.len()).min(length);
+            if start >= end {
+                stats.sectors_lost += 1;
+            } else if random.chance(written_back) {
+                survived[start..end].copy_from_slice(&content[..end - start]);
+            } else if random.chance(garbage_percent) {
+                // Bytes of the sector that were not being written keep their value.
+                stats.sectors_garbled += 1;
+                let (low, high) = ((start + low).min(end), (start + high).min(end));
+                for byte in &mut survived[low..high] {
+                    *byte = random.next() as u8;
+                }
+            } else {
+                stats.sectors_lost += 1;
+            }
+        }
+        self.dirty.clear();
+        self.cached = survived.clone();
+        self.device = survived;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk(names: NamesMode) -> SimDisk {
+        SimDisk::new(names, 0)
+    }
+
+    #[test]
+    fn what_was_flushed_survives_every_power_cut() {
+        for seed in 0..200 {
+            let mut random = Random::new(seed);
+            let mut disk = disk(NamesMode::Weak);
+            disk.create_folder("a/b");
+            let file = disk.open("a/b/c").expect("folder");
+            disk.write(file, 0, &[7; 1300]);
+            disk.flush(file);
+            disk.flush_folder("a/b");
+            disk.flush_folder("a");
+            disk.flush_folder("");
+            disk.write(file, 1300, &[8; 900]);
+            disk.cut_power(&mut random);
+            let file = disk.file("a/b/c").expect("flushed names");
+            assert_eq!(&disk.bytes(file)[..1300], &[7; 1300][..]);
+            assert!(disk.bytes(file)[1300..].iter().all(|&byte| byte == 8 || byte == 0));
+        }
+    }
+
+    #[test]
+    fn a_flush_covers_what_was_written_before_it_began_and_no_more() {
+        let mut lost = 0;
+        for seed in 0..100 {
+            let mut disk = disk(NamesMode::Journal);
+            let file = disk.open("a").expect("root");
+            disk.flush_folder("");
+            disk.write(file, 0, &[1; 100]);
+            let ticket = disk.begin_flush(file);
+            disk.write(file, 100, &[2; 100]);
+            disk.end_flush(&ticket);
+            disk.cut_power(&mut Random::new(seed));
+            let bytes = disk.bytes(file);
+            assert_eq!(&bytes[..100], &[1; 100][..]);
+            lost += usize::from(bytes.len() < 200 || bytes[100..].contains(&0));
+        }
+        assert!((20..90).contains(&lost), "{lost} of 100");
+    }
+
+    #[test]
+    fn a_name_without_a_flush_of_its_folder_may_be_gone() {
+        let mut gone = 0;
+        for seed in 0..100 {
+            let mut disk = disk(NamesMode::Weak);
+            let file = disk.open("a").expect("root");
+            disk.write(file, 0, b"x");
+            disk.flush(file);
+            disk.cut_power(&mut Random::new(seed));
+            gone += usize::from(disk.file("a").is_none());
+        }
+        assert!((20..80).contains(&gone), "{gone} of 100");
+    }
+}

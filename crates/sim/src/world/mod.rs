@@ -1,0 +1,7 @@
+//! The fake world: a disk that loses what was not flushed, and a node whose work is done in any
+//! lawful order.
+
+pub mod disk;
+pub mod node;
+pub mod storage;
+mod work;

@@ -1,0 +1,510 @@
+//! A node without threads and devices: its cores' engines, the letters between them, and the work
+//! that their disk has still to do. Does with each effect what the real cores do with it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use klamm_engine::api::{Call, Now, Reply, SharedImage, Ticket};
+use klamm_engine::boot::{self, BootError, BootOptions, Booted, Finding};
+use klamm_engine::effects::{Effect, WalBegin};
+use klamm_engine::engine::FlushWanted;
+use klamm_engine::metadata::{BrokerDefaults, ConfigMap};
+use klamm_engine::replica::ProducerLimits;
+use klamm_engine::{Engine, EngineOptions, Scale, WalOptions};
+use klamm_model::{NodeId, Offset, ShardId, TopicPartition};
+use klamm_records::wal::Incarnation;
+
+use super::disk::{Node as FileNode, SimDisk};
+use super::storage::{BootStorage, POWER_CUT};
+use super::work::{Done, Hands, OpenSegments, Work};
+use crate::faults::Plant;
+use crate::random::Random;
+
+/// The only node of a simulated world.
+pub const NODE: NodeId = NodeId(1);
+
+/// What a life of the node begins with.
+#[derive(Clone, Debug)]
+pub struct LifeOptions {
+    /// Cores of this life.
+    pub shards: u16,
+    /// Bytes of tail for each core.
+    pub tail_bytes: usize,
+    /// Bytes of one write-ahead file.
+    pub wal_file_bytes: u64,
+    /// Bytes of write-ahead log beyond which segments are brought up to date.
+    pub wal_bytes: u64,
+    /// How finely work is divided.
+    pub scale: Scale,
+    /// The broker's file.
+    pub broker_file: ConfigMap,
+    /// Freshness for ids.
+    pub seed: u128,
+    /// The fault planted in this world.
+    pub plant: Option<Plant>,
+}
+
+#[derive(Debug)]
+enum Letter {
+    Call { ticket: Ticket, call: Call },
+    Reply { ticket: Ticket, reply: Reply },
+    Image(SharedImage),
+}
+
+#[derive(Debug)]
+struct Core {
+    engine: Engine,
+    wal_folder: String,
+    wal_open: BTreeMap<u64, FileNode>,
+    wal_unflushed: BTreeMap<u64, FileNode>,
+    segments: OpenSegments,
+    flushing: bool,
+    work: bool,
+}
+
+/// Something that can happen next inside a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// A core takes a turn.
+    Turn(u16),
+    /// A core takes in the oldest letter of another.
+    Letter(u16, u16),
+    /// A piece of the disk's work goes on.
+    Work(usize),
+}
+
+/// Why a node did not start.
+#[derive(Debug)]
+pub enum StartFailed {
+    /// The power was cut while it booted.
+    PowerCut,
+    /// It refused what it found.
+    Boot(BootError),
+    /// The quorum's log is none.
+    Quorum(String),
+}
+
+/// What a start found.
+#[derive(Debug)]
+pub struct Started {
+    /// What the administrator is told.
+    pub findings: Vec<Finding>,
+    /// Batches that came from write-ahead files.
+    pub batches_replayed: u64,
+    /// End of every partition's log.
+    pub log_ends: BTreeMap<TopicPartition, Offset>,
+}
+
+/// A running node.
+#[derive(Debug)]
+pub struct SimNode {
+    options: LifeOptions,
+    cores: Vec<Core>,
+    letters: BTreeMap<(u16, u16), VecDeque<Letter>>,
+    works: Vec<(u16, Work)>,
+    replies: Vec<(Ticket, Reply)>,
+    dropped: u64,
+}
+
+impl SimNode {
+    /// Boots the disk and starts the cores. The power goes after `changes_left` changes, if that is
+    /// some number.
+    ///
+    /// # Errors
+    /// [`StartFailed`].
+    pub fn start(
+        options: LifeOptions,
+        now: Now,
+        disk: &mut SimDisk,
+        changes_left: Option<u64>,
+    ) -> Result<(Self, Started), StartFailed> {
+        let mut storage = BootStorage {
+            disk,
+            changes_left,
+            plant: options.plant,
+        };
+        let boot_options = BootOptions {
+            shards: options.shards,
+            wal_file_bytes: options.wal_file_bytes,
+            producers: ProducerLimits::default(),
+            broker_file: options.broker_file.clone(),
+            now,
+            scale: options.scale,
+        };
+        let booted = match boot::boot(&mut storage, &boot_options) {
+            Ok(booted) => booted,
+            Err(BootError::Storage(error)) if error.reason == POWER_CUT => {
+                return Err(StartFailed::PowerCut);
+            }
+            Err(error) => return Err(StartFailed::Boot(error)),
+        };
+        Self::run(options, now, disk, booted)
+    }
+
+    fn run(
+        options: LifeOptions,
+        now: Now,
+        disk: &mut SimDisk,
+        booted: Booted,
+    ) -> Result<(Self, Started), StartFailed> {
+        let logs = booted.shards.iter().flat_map(|shard| &shard.partitions);
+        let mut log_ends: BTreeMap<_, _> = logs
+            .map(|(&partition, log)| (partition, log.log_end()))
+            .collect();
+        log_ends.insert(TopicPartition::METADATA, booted.quorum_log.log_end());
+        let mut quorum = Some((booted.quorum, booted.quorum_log));
+        let mut cores = Vec::new();
+        for (shard, share) in (0..).zip(booted.shards) {
+            let wal_folder = format!("{}/wal-{shard}", boot::OWN_FOLDER);
+            disk.create_folder(&wal_folder);
+            let recyclable = share.wal_recyclable.iter();
+            let wal_open = recyclable
+                .filter_map(|(number, name)| {
+                    let node = disk.open(&format!("{wal_folder}/{name}"))?;
+                    Some((*number, node))
+                })
+                .collect();
+            let mut engine = Engine::new(
+                EngineOptions {
+                    shard: ShardId(shard),
+                    shards: options.shards,
+                    node: NODE,
+                    tail_bytes: options.tail_bytes,
+                    wal: WalOptions {
+                        incarnation: Incarnation((options.seed >> 64) as u64 ^ u64::from(shard)),
+                        start: share.wal_start,
+                        file_bytes: options.wal_file_bytes,
+                        bytes_max: options.wal_bytes,
+                        recyclable: share.wal_recyclable.iter().map(|(number, _)| *number).collect(),
+                        next_file: share.wal_next_file,
+                    },
+                    producers: ProducerLimits::default(),
+                    broker_file: options.broker_file.clone(),
+                    scale: options.scale,
+                },
+                share.partitions,
+            );
+            if let Some((boot, log)) = quorum.take() {
+                engine
+                    .host_quorum(now, boot, log, BrokerDefaults::default(), options.seed)
+                    .map_err(|error| StartFailed::Quorum(error.to_string()))?;
+            }
+            cores.push(Core {
+                engine,
+                wal_folder,
+                wal_open,
+                wal_unflushed: BTreeMap::new(),
+                segments: OpenSegments::new(),
+                flushing: false,
+                work: true,
+            });
+        }
+        let node = Self {
+            options,
+            cores,
+            letters: BTreeMap::new(),
+            works: Vec::new(),
+            replies: Vec::new(),
+            dropped: 0,
+        };
+        let started = Started {
+            findings: booted.findings,
+            batches_replayed: booted.batches_replayed,
+            log_ends,
+        };
+        Ok((node, started))
+    }
+
+    /// Number of cores.
+    #[must_use]
+    pub fn shards(&self) -> u16 {
+        self.options.shards
+    }
+
+    /// The engine of a core.
+    #[must_use]
+    pub fn engine(&self, shard: u16) -> &Engine {
+        &self.cores[usize::from(shard)].engine
+    }
+
+    /// Everything that can happen now.
+    #[must_use]
+    pub fn happenings(&self) -> Vec<Happening> {
+        let turns = (0..).zip(&self.cores).filter(|(_, core)| core.work);
+        let turns = turns.map(|(shard, _)| Happening::Turn(shard));
+        let letters = self.letters.iter().filter(|(_, queue)| !queue.is_empty());
+        let letters = letters.map(|(&(from, to), _)| Happening::Letter(from, to));
+        let works = (0..self.works.len()).map(Happening::Work);
+        turns.chain(letters).chain(works).collect()
+    }
+
+    /// Lets something happen that can.
+    pub fn happen(&mut self, now: Now, disk: &mut SimDisk, what: Happening) {
+        match what {
+            Happening::Turn(shard) => self.turn(now, disk, shard),
+            Happening::Letter(from, to) => {
+                let queue = self.letters.get_mut(&(from, to));
+                if let Some(letter) = queue.and_then(VecDeque::pop_front) {
+                    self.take_in(now, to, letter);
+                }
+            }
+            Happening::Work(place) => self.work(disk, place),
+        }
+    }
+
+    /// Replies that arrived where their callers wait.
+    pub fn take_replies(&mut self) -> Vec<(Ticket, Reply)> {
+        std::mem::take(&mut self.replies)
+    }
+
+    /// Sends a call from the core where the ticket's caller waits to the core `home`.
+    pub fn call(&mut self, now: Now, ticket: Ticket, home: ShardId, call: Call) {
+        if ticket.shard == home {
+            let core = &mut self.cores[usize::from(home.0)];
+            core.engine.call(now, ticket, call);
+            core.work = true;
+        } else {
+            self.post(ticket.shard.0, home.0, Letter::Call { ticket, call });
+        }
+    }
+
+    /// Once a second or so.
+    pub fn housekeep(&mut self, now: Now, disk: &SimDisk, shard: u16) {
+        let core = &mut self.cores[usize::from(shard)];
+        core.engine.housekeep(now.instant);
+        core.work = true;
+        if core.engine.wal_flush_wanted() != FlushWanted::No && !core.flushing {
+            self.begin_wal_flush(disk, shard);
+        }
+    }
+
+    /// Wakes the cores whose deadlines have come.
+    pub fn wake(&mut self, now: Now) {
+        for core in &mut self.cores {
+            if core.engine.next_deadline().is_some_and(|at| at <= now.instant) {
+                core.work = true;
+            }
+        }
+    }
+
+    /// Asks every core for a checkpoint that is not settled. True if all are.
+    pub fn settle(&mut self) -> bool {
+        let mut settled = true;
+        for core in &mut self.cores {
+            if !core.engine.is_settled() {
+                core.engine.request_checkpoint();
+                core.work = true;
+                settled = false;
+            }
+        }
+        settled
+    }
+
+    /// True if segments and checkpoints of every core hold everything.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.cores.iter().all(|core| core.engine.is_settled())
+    }
+
+    fn post(&mut self, from: u16, to: u16, letter: Letter) {
+        self.letters.entry((from, to)).or_default().push_back(letter);
+    }
+
+    fn take_in(&mut self, now: Now, shard: u16, letter: Letter) {
+        let core = &mut self.cores[usize::from(shard)];
+        match letter {
+            Letter::Call { ticket, call } => core.engine.call(now, ticket, call),
+            Letter::Reply { ticket, reply } => self.replies.push((ticket, reply)),
+            Letter::Image(image) => core.engine.on_image(&image),
+        }
+        core.work = true;
+    }
+
+    fn turn(&mut self, now: Now, disk: &mut SimDisk, shard: u16) {
+        let place = usize::from(shard);
+        self.cores[place].work = false;
+        self.cores[place].engine.end_turn(now);
+        let mut effects = Vec::new();
+        loop {
+            self.cores[place].engine.swap_effects(&mut effects);
+            if effects.is_empty() {
+                break;
+            }
+            let mut wrote = false;
+            for effect in effects.drain(..) {
+                wrote |= self.carry_out(disk, shard, effect);
+            }
+            if wrote {
+                self.cores[place].engine.on_wal_written();
+            }
+        }
+        let core = &self.cores[place];
+        if !core.flushing && core.engine.wal_flush_wanted() == FlushWanted::Now {
+            self.begin_wal_flush(disk, shard);
+        }
+    }
+
+    /// True if the effect wrote to the write-ahead log.
+    fn carry_out(&mut self, disk: &mut SimDisk, shard: u16, effect: Effect) -> bool {
+        let work = match effect {
+            Effect::Reply { ticket, reply } => {
+                if ticket.shard.0 == shard {
+                    self.replies.push((ticket, reply));
+                } else {
+                    self.post(shard, ticket.shard.0, Letter::Reply { ticket, reply });
+                }
+                return false;
+            }
+            Effect::WalBegin(begin) => {
+                self.cores[usize::from(shard)].begin_wal_file(disk, &begin);
+                return false;
+            }
+            Effect::WalWrite { file, at, bytes } => {
+                let core = &mut self.cores[usize::from(shard)];
+                let node = core.wal_open[&file];
+                let end = at as usize + bytes.len();
+                assert!(
+                    end <= disk.bytes(node).len(),
+                    "a write-ahead file has room for what is written to it"
+                );
+                disk.write(node, at as usize, &bytes);
+                core.wal_unflushed.insert(file, node);
+                return true;
+            }
+            Effect::Image(image) => {
+                for to in (0..self.options.shards).filter(|&to| to != shard) {
+                    self.post(shard, to, Letter::Image(image.clone()));
+                }
+                return false;
+            }
+            Effect::Spill(spill) => Work::Spill {
+                spill,
+                stage: 0,
+                nodes: None,
+                flushes: Vec::new(),
+            },
+            Effect::FlushSegments {
+                partition,
+                folder,
+                bases,
+            } => Work::FlushSegments {
+                partition,
+                folder,
+                bases,
+                flushes: None,
+                folders_flushed: 0,
+            },
+            Effect::SaveFile { file, path, bytes } => Work::Save {
+                file,
+                path,
+                bytes,
+                stage: 0,
+            },
+            Effect::ColdRead(read) => Work::ColdRead(read),
+            Effect::DropFolder { partition, folder } => {
+                self.dropped += 1;
+                Work::DropFolder {
+                    partition,
+                    folder,
+                    aside: None,
+                    number: self.options.seed as u64 ^ self.dropped,
+                }
+            }
+        };
+        self.begin(shard, work);
+        false
+    }
+
+    fn begin(&mut self, shard: u16, work: Work) {
+        if work.is_reported_early(self.options.plant) {
+            let done = work.report();
+            self.report(shard, done);
+        }
+        self.works.push((shard, work));
+    }
+
+    fn begin_wal_flush(&mut self, disk: &SimDisk, shard: u16) {
+        let core = &mut self.cores[usize::from(shard)];
+        core.flushing = true;
+        let files = std::mem::take(&mut core.wal_unflushed);
+        let work = Work::FlushWal {
+            position: core.engine.wal_written(),
+            flushes: files.values().map(|&node| disk.begin_flush(node)).collect(),
+        };
+        self.begin(shard, work);
+    }
+
+    fn work(&mut self, disk: &mut SimDisk, place: usize) {
+        let Some((shard, work)) = self.works.get_mut(place) else {
+            return;
+        };
+        let shard = *shard;
+        let mut hands = Hands {
+            disk,
+            open: &mut self.cores[usize::from(shard)].segments,
+            plant: self.options.plant,
+        };
+        let Some(done) = work.step(&mut hands) else {
+            return;
+        };
+        let early = work.is_reported_early(self.options.plant);
+        self.works.remove(place);
+        if !early {
+            self.report(shard, done);
+        }
+    }
+
+    fn report(&mut self, shard: u16, done: Done) {
+        let core = &mut self.cores[usize::from(shard)];
+        core.work = true;
+        match done {
+            Done::Spilled(partition, end) => core.engine.on_spilled(partition, end),
+            Done::SegmentsFlushed(partition) => core.engine.on_segments_flushed(partition),
+            Done::Saved(file) => core.engine.on_file_saved(file),
+            Done::WalFlushed(position) => {
+                core.flushing = false;
+                core.engine.on_wal_flushed(position);
+            }
+            Done::ColdRead(id, result) => core.engine.on_cold_read(id, result),
+            Done::Nothing => {}
+        }
+    }
+}
+
+impl Core {
+    fn begin_wal_file(&mut self, disk: &mut SimDisk, begin: &WalBegin) {
+        let recycled = begin.recycle.and_then(|number| self.wal_open.remove(&number));
+        let node = recycled.unwrap_or_else(|| {
+            let path = format!("{}/{:020}.wal", self.wal_folder, begin.file);
+            let node = disk.open(&path).expect("the folder was made at the start");
+            disk.extend(node, begin.length as usize);
+            disk.flush_folder(&self.wal_folder);
+            node
+        });
+        disk.write(node, 0, &begin.head);
+        self.wal_unflushed.insert(begin.file, node);
+        self.wal_open.insert(begin.file, node);
+    }
+}
+
+impl LifeOptions {
+    /// Options drawn by chance, all of them small.
+    #[must_use]
+    pub fn draw(random: &mut Random, plant: Option<Plant>) -> Self {
+        let chunk_bytes = random.between(2, 16) * 512;
+        Self {
+            shards: random.between(1, 4) as u16,
+            tail_bytes: chunk_bytes * random.between(2, 6),
+            wal_file_bytes: 4096 + 1024 * random.between(2, 24) as u64,
+            wal_bytes: 1024 * random.between(8, 64) as u64,
+            scale: Scale {
+                chunk_bytes,
+                spill_bytes: random.between(1, 16) * 512,
+                spill_backlog_bytes: random.between(1, 16) * 512,
+                segment_bytes_max: 1024 * random.between(4, 24) as u32,
+            },
+            broker_file: ConfigMap::new(),
+            seed: u128::from(random.next()) << 64 | u128::from(random.next()),
+            plant,
+        }
+    }
+}

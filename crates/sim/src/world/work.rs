@@ -1,0 +1,454 @@
+//! What a core has asked of its disk and not been told of yet. Each piece of work goes on in small
+//! steps, between which anything else may happen, the end of the world included.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use klamm_engine::effects::{ColdError, ColdRead, ColdTarget, SmallFile, Spill};
+use klamm_model::{Offset, TopicPartition};
+use klamm_records::batch;
+use klamm_records::segment::{self, OFFSET_ENTRY_BYTES, SegmentFile};
+use klamm_records::wal::WalPosition;
+
+use super::disk::{FlushTicket, Node, SimDisk};
+use crate::faults::Plant;
+
+/// The files of one segment: `.log`, `.index`, `.timeindex`.
+type SegmentNodes = [Node; 3];
+
+const SEGMENT_FILES: [SegmentFile; 3] = [
+    SegmentFile::Log,
+    SegmentFile::OffsetIndex,
+    SegmentFile::TimeIndex,
+];
+
+/// Segments that a core has open for writing.
+pub(crate) type OpenSegments = BTreeMap<(TopicPartition, Offset), SegmentNodes>;
+
+/// One piece of work.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Spill {
+        spill: Spill,
+        stage: usize,
+        nodes: Option<SegmentNodes>,
+        /// Flushes of a complete segment that have begun.
+        flushes: Vec<FlushTicket>,
+    },
+    FlushSegments {
+        partition: TopicPartition,
+        folder: Arc<str>,
+        bases: Vec<Offset>,
+        flushes: Option<Vec<FlushTicket>>,
+        folders_flushed: usize,
+    },
+    Save {
+        file: SmallFile,
+        path: Arc<str>,
+        bytes: Bytes,
+        stage: usize,
+    },
+    FlushWal {
+        position: WalPosition,
+        flushes: Vec<FlushTicket>,
+    },
+    ColdRead(ColdRead),
+    DropFolder {
+        partition: TopicPartition,
+        folder: Arc<str>,
+        aside: Option<String>,
+        number: u64,
+    },
+}
+
+/// What the engine is told.
+#[derive(Debug)]
+pub(crate) enum Done {
+    Spilled(TopicPartition, Offset),
+    SegmentsFlushed(TopicPartition),
+    Saved(SmallFile),
+    WalFlushed(WalPosition),
+    ColdRead(u64, Result<Vec<Bytes>, ColdError>),
+    Nothing,
+}
+
+/// What a step may touch.
+pub(crate) struct Hands<'a> {
+    pub(crate) disk: &'a mut SimDisk,
+    pub(crate) open: &'a mut OpenSegments,
+    pub(crate) plant: Option<Plant>,
+}
+
+impl Work {
+    /// True if the planted fault lets this work be reported before it is done.
+    pub(crate) fn is_reported_early(&self, plant: Option<Plant>) -> bool {
+        matches!(
+            (self, plant),
+            (Self::Spill { .. }, Some(Plant::SpillReportedEarly))
+                | (Self::FlushWal { .. }, Some(Plant::FlushReportedEarly))
+                | (
+                    Self::Save {
+                        file: SmallFile::Checkpoint,
+                        ..
+                    },
+                    Some(Plant::CheckpointReportedEarly)
+                )
+        )
+    }
+
+    /// What the engine is told at the end of this work.
+    pub(crate) fn report(&self) -> Done {
+        match self {
+            Self::Spill { spill, .. } => Done::Spilled(spill.partition, spill.end_offset),
+            Self::FlushSegments { partition, .. } => Done::SegmentsFlushed(*partition),
+            Self::Save { file, .. } => Done::Saved(*file),
+            Self::FlushWal { position, .. } => Done::WalFlushed(*position),
+            Self::ColdRead(_) | Self::DropFolder { .. } => Done::Nothing,
+        }
+    }
+
+    /// One step. `Some` when it was the last.
+    pub(crate) fn step(&mut self, hands: &mut Hands<'_>) -> Option<Done> {
+        match self {
+            Self::Spill {
+                spill,
+                stage,
+                nodes,
+                flushes,
+            } => {
+                *stage += 1;
+                hands
+                    .spill(spill, *stage, nodes, flushes)
+                    .then(|| Done::Spilled(spill.partition, spill.end_offset))
+            }
+            Self::FlushSegments {
+                partition,
+                folder,
+                bases,
+                flushes,
+                folders_flushed,
+            } => {
+                let Some(flushes) = flushes else {
+                    *flushes = Some(hands.begin_segment_flush(*partition, folder, bases));
+                    return None;
+                };
+                if let Some(ticket) = flushes.pop() {
+                    hands.disk.end_flush(&ticket);
+                    return None;
+                }
+                *folders_flushed += 1;
+                if hands.plant != Some(Plant::FolderFlushSkipped) {
+                    let folder = if *folders_flushed == 1 { &**folder } else { "" };
+                    hands.disk.flush_folder(folder);
+                }
+                (*folders_flushed == 2).then_some(Done::SegmentsFlushed(*partition))
+            }
+            Self::Save {
+                file,
+                path,
+                bytes,
+                stage,
+            } => {
+                *stage += 1;
+                hands
+                    .replace(path, bytes, *stage)
+                    .then_some(Done::Saved(*file))
+            }
+            Self::FlushWal { position, flushes } => {
+                if let Some(ticket) = flushes.pop() {
+                    if hands.plant != Some(Plant::FlushSkipped) {
+                        hands.disk.end_flush(&ticket);
+                    }
+                }
+                flushes
+                    .is_empty()
+                    .then_some(Done::WalFlushed(*position))
+            }
+            Self::ColdRead(read) => {
+                let mut result = cold_read(hands.disk, read);
+                if hands.plant == Some(Plant::ColdReadSkipsBatch) {
+                    result = result.map(|run| skip_second_batch(&run));
+                }
+                Some(Done::ColdRead(read.id, result))
+            }
+            Self::DropFolder {
+                partition,
+                folder,
+                aside,
+                number,
+            } => hands
+                .drop_folder(*partition, folder, aside, *number)
+                .then_some(Done::Nothing),
+        }
+    }
+}
+
+impl Hands<'_> {
+    /// True after the last stage.
+    fn spill(
+        &mut self,
+        spill: &Spill,
+        stage: usize,
+        nodes: &mut Option<SegmentNodes>,
+        flushes: &mut Vec<FlushTicket>,
+    ) -> bool {
+        let folder_stages = if spill.new_files.is_empty() {
+            0
+        } else {
+            1 + spill.new_files.len() * REPLACE_STAGES
+        };
+        if stage <= folder_stages {
+            if stage == 1 {
+                self.claim_folder(spill);
+            } else {
+                let (file, stage) = ((stage - 2) / REPLACE_STAGES, (stage - 2) % REPLACE_STAGES);
+                let (name, content) = &spill.new_files[file];
+                self.replace(&format!("{}/{name}", spill.folder), content, stage + 1);
+            }
+            return false;
+        }
+        let stage = stage - folder_stages;
+        let Some(files) = *nodes else {
+            let found = self.open_segment(spill.partition, &spill.folder, spill.segment);
+            *nodes = found;
+            // The folder belongs to a later topic of that name: this partition is gone.
+            return found.is_none();
+        };
+        match stage {
+            2 => {
+                let mut offsets = spill.offset_index.to_vec();
+                if self.plant == Some(Plant::IndexOffByOne) {
+                    for entry in offsets.chunks_exact_mut(OFFSET_ENTRY_BYTES) {
+                        entry[7] = entry[7].wrapping_add(1);
+                    }
+                }
+                let at = spill.offset_index_at as usize;
+                self.write_if_any(files[1], at, &offsets);
+                false
+            }
+            3 => {
+                let at = spill.time_index_at as usize;
+                self.write_if_any(files[2], at, &spill.time_index);
+                false
+            }
+            4 => {
+                let mut batches = &spill.batches[..];
+                if self.plant == Some(Plant::SegmentBoundaryMoved) && spill.complete {
+                    batches = &batches[..batches.len().saturating_sub(1)];
+                }
+                let mut at = spill.at as usize;
+                for batch in batches {
+                    self.disk.write(files[0], at, batch);
+                    at += batch.len();
+                }
+                if spill.complete {
+                    let key = (spill.partition, spill.segment);
+                    self.open.remove(&key);
+                    flushes.extend(files.map(|node| self.disk.begin_flush(node)));
+                }
+                !spill.complete
+            }
+            _ => {
+                if let Some(ticket) = flushes.pop() {
+                    self.disk.end_flush(&ticket);
+                }
+                flushes.is_empty()
+            }
+        }
+    }
+
+    fn write_if_any(&mut self, node: Node, at: usize, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.disk.write(node, at, bytes);
+        }
+    }
+
+    /// The topic that a folder belongs to, by the small file in it.
+    fn owner(&self, folder: &str) -> Option<klamm_model::TopicId> {
+        let path = format!("{folder}/{}", segment::PARTITION_METADATA_FILE);
+        let node = self.disk.file(&path)?;
+        let text = String::from_utf8_lossy(self.disk.bytes(node)).into_owned();
+        segment::parse_partition_metadata(&text).ok()
+    }
+
+    /// Makes a partition's folder, and puts away the one of an earlier topic of that name.
+    fn claim_folder(&mut self, spill: &Spill) {
+        let other = self
+            .owner(&spill.folder)
+            .is_some_and(|topic| topic != spill.partition.topic);
+        if other {
+            let aside = format!("{}.{:x}-delete", spill.folder, spill.segment.0);
+            self.disk.rename(&spill.folder, &aside);
+        }
+        self.disk.create_folder(&spill.folder);
+    }
+
+    /// The files of a segment, made if need be; `None` if its folder is another topic's.
+    fn open_segment(
+        &mut self,
+        partition: TopicPartition,
+        folder: &str,
+        base: Offset,
+    ) -> Option<SegmentNodes> {
+        if let Some(nodes) = self.open.get(&(partition, base)) {
+            return Some(*nodes);
+        }
+        let is_metadata = partition == TopicPartition::METADATA;
+        if !is_metadata && self.owner(folder) != Some(partition.topic) {
+            return None;
+        }
+        let open = |file| {
+            let path = format!("{folder}/{}", segment::segment_file(base, file));
+            self.disk.open(&path).expect("the folder was made before")
+        };
+        let nodes = SEGMENT_FILES.map(open);
+        self.open.insert((partition, base), nodes);
+        Some(nodes)
+    }
+
+    fn begin_segment_flush(
+        &mut self,
+        partition: TopicPartition,
+        folder: &str,
+        bases: &[Offset],
+    ) -> Vec<FlushTicket> {
+        let mut flushes = Vec::new();
+        for &base in bases {
+            let nodes = self.open_segment(partition, folder, base);
+            flushes.extend(
+                nodes
+                    .into_iter()
+                    .flatten()
+                    .map(|node| self.disk.begin_flush(node)),
+            );
+        }
+        flushes
+    }
+
+    /// Replaces a small file, step by step. True after the last.
+    fn replace(&mut self, path: &str, bytes: &[u8], stage: usize) -> bool {
+        let beside = format!("{path}.tmp");
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        match stage {
+            1 => {
+                if let Some(node) = self.disk.open(&beside) {
+                    self.disk.truncate(node, 0);
+                    self.disk.write(node, 0, bytes);
+                }
+            }
+            2 => {
+                if let Some(node) = self.disk.file(&beside) {
+                    self.disk.flush(node);
+                }
+            }
+            3 => {
+                self.disk.rename(&beside, path);
+            }
+            _ => {
+                self.disk.flush_folder(folder);
+            }
+        }
+        stage >= REPLACE_STAGES
+    }
+
+    /// Puts a folder aside and then removes it. True when it is gone.
+    fn drop_folder(
+        &mut self,
+        partition: TopicPartition,
+        folder: &str,
+        aside: &mut Option<String>,
+        number: u64,
+    ) -> bool {
+        if let Some(aside) = aside {
+            self.disk.remove(aside);
+            return true;
+        }
+        self.open.retain(|(other, _), _| *other != partition);
+        if self.owner(folder) != Some(partition.topic) {
+            return true;
+        }
+        let name = format!("{folder}.{number:016x}-delete");
+        self.disk.rename(folder, &name);
+        *aside = Some(name);
+        false
+    }
+}
+
+const REPLACE_STAGES: usize = 4;
+
+/// Reads whole batches from a segment file, each checked against its checksum.
+fn cold_read(disk: &SimDisk, read: &ColdRead) -> Result<Vec<Bytes>, ColdError> {
+    let path = |file| {
+        format!(
+            "{}/{}",
+            read.folder,
+            segment::segment_file(read.segment, file)
+        )
+    };
+    let log = disk.file(&path(SegmentFile::Log)).ok_or(ColdError::Damaged)?;
+    let index = disk.file(&path(SegmentFile::OffsetIndex));
+    let index = index.map_or(&[][..], |node| disk.bytes(node));
+    let log = disk.bytes(log);
+    let start = match read.target {
+        ColdTarget::Offset(offset) => segment::offset_lookup(index, read.segment, offset),
+        ColdTarget::Timestamp(_) => None,
+    };
+    let mut at = start.map_or(0, |entry| entry.position as usize);
+    let length = read.length as usize;
+    let mut run = BytesMut::new();
+    while at < length {
+        let rest = log.get(at..log.len().min(length)).unwrap_or_default();
+        let size = batch::size_of(rest).map_err(|_| ColdError::Damaged)?;
+        if at + size > length {
+            break;
+        }
+        let bytes = rest.get(..size).ok_or(ColdError::Damaged)?;
+        let header = batch::verify(bytes).map_err(|_| ColdError::Damaged)?;
+        at += size;
+        if header.base_offset >= read.end_offset {
+            break;
+        }
+        let wanted = match read.target {
+            ColdTarget::Offset(offset) => header.end_offset() > offset,
+            ColdTarget::Timestamp(time) => header.max_timestamp >= time,
+        };
+        if !wanted {
+            continue;
+        }
+        if let ColdTarget::Offset(offset) = read.target {
+            if run.is_empty() && header.base_offset > offset {
+                return Err(ColdError::Damaged);
+            }
+        }
+        if !run.is_empty() && run.len() + bytes.len() > read.bytes_max {
+            break;
+        }
+        run.extend_from_slice(bytes);
+        if run.len() >= read.bytes_max {
+            break;
+        }
+    }
+    Ok(if run.is_empty() {
+        Vec::new()
+    } else {
+        vec![run.freeze()]
+    })
+}
+
+/// Plants a hole into what a cold read found.
+fn skip_second_batch(run: &[Bytes]) -> Vec<Bytes> {
+    let joined: Vec<u8> = run.concat();
+    let mut out = Vec::new();
+    let (mut at, mut place) = (0, 0);
+    while at < joined.len() {
+        let size = batch::size_of(&joined[at..]).unwrap_or(joined.len() - at);
+        let end = (at + size).min(joined.len());
+        if place != 1 {
+            out.extend_from_slice(&joined[at..end]);
+        }
+        at = end;
+        place += 1;
+    }
+    vec![out.into()]
+}
