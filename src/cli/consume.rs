@@ -40,7 +40,13 @@ pub(super) struct ConsumeArguments {
     partition: Vec<i32>,
     /// Where to begin: beginning, end, an offset, -N for the last N of each partition, @MS since
     /// 1970, or @-10m (s, m, h, d) before now.
-    #[arg(long, short = 'o', value_name = "WHERE", default_value = "beginning", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        short = 'o',
+        value_name = "WHERE",
+        default_value = "beginning",
+        allow_hyphen_values = true
+    )]
     from: StartAt,
     /// Stop after this many records.
     #[arg(long, short = 'n', value_name = "N")]
@@ -86,9 +92,8 @@ impl FromStr for StartAt {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            "expected beginning, end, an offset, -N, @MS or @-10m (s, m, h, d)".to_owned()
-        };
+        let wrong =
+            || "expected beginning, end, an offset, -N, @MS or @-10m (s, m, h, d)".to_owned();
         match text {
             "beginning" => return Ok(Self::Beginning),
             "end" => return Ok(Self::End),
@@ -110,7 +115,11 @@ impl FromStr for StartAt {
             return time.parse().map(Self::Time).map_err(|_| wrong());
         }
         let number: i64 = text.parse().map_err(|_| wrong())?;
-        Ok(if number < 0 { Self::Last(number.saturating_neg()) } else { Self::Offset(number) })
+        Ok(if number < 0 {
+            Self::Last(number.saturating_neg())
+        } else {
+            Self::Offset(number)
+        })
     }
 }
 
@@ -238,7 +247,9 @@ fn on_failed(
             position,
             log_start: Some(start),
         } if start > position => {
-            eprintln!("{partition}: records from {position} to {start} are gone, going on at {start}");
+            eprintln!(
+                "{partition}: records from {position} to {start} are gone, going on at {start}"
+            );
             consumer.seek(partition, start);
             Ok(())
         }
@@ -247,7 +258,10 @@ fn on_failed(
 }
 
 /// The partitions asked for, or all.
-fn chosen(client: &mut Client, arguments: &ConsumeArguments) -> Result<Vec<PartitionName>, Failure> {
+fn chosen(
+    client: &mut Client,
+    arguments: &ConsumeArguments,
+) -> Result<Vec<PartitionName>, Failure> {
     let topic = client.topic(&arguments.topic)?;
     let count = topic.partitions.len();
     let name = |index| PartitionName::new(topic.name.clone(), index);
@@ -299,9 +313,10 @@ fn ranges(
             StartAt::Offset(offset) => Offset(offset),
             StartAt::Last(count) => Offset(end.0.saturating_sub(count)).max(first),
             // No record is as late: begin at the end.
-            StartAt::Time(_) | StartAt::Ago(_) => {
-                by_time.as_ref().and_then(|found| known(found, partition)).unwrap_or(end)
-            }
+            StartAt::Time(_) | StartAt::Ago(_) => by_time
+                .as_ref()
+                .and_then(|found| known(found, partition))
+                .unwrap_or(end),
         };
         ranges.insert(partition.clone(), Range { start, end });
     }
@@ -309,7 +324,9 @@ fn ranges(
 }
 
 fn before_now(ago: Duration) -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let then = since_epoch.saturating_sub(ago);
     i64::try_from(then.as_millis()).unwrap_or(i64::MAX)
 }
@@ -341,7 +358,9 @@ impl<'a> Printer<'a> {
     fn print(&mut self, partition: &PartitionName, record: &Record) -> io::Result<()> {
         self.line.clear();
         let null = &self.arguments.null_as;
-        self.arguments.format.write(partition, record, null, &mut self.line);
+        self.arguments
+            .format
+            .write(partition, record, null, &mut self.line);
         self.out.write_all(&self.line)?;
         self.printed += 1;
         self.progress.count(1, self.line.len() as u64);
@@ -366,7 +385,9 @@ mod tests {
         assert_eq!(from("-5"), Ok(StartAt::Last(5)));
         assert_eq!(from("@1700000000000"), Ok(StartAt::Time(1_700_000_000_000)));
         assert_eq!(from("@-10m"), Ok(StartAt::Ago(Duration::from_secs(600))));
-        for wrong in ["", "start", "@", "@-", "@-10", "@-m", "@-10x", "1.5", "@-1é"] {
+        for wrong in [
+            "", "start", "@", "@-", "@-10", "@-m", "@-10x", "1.5", "@-1é",
+        ] {
             assert!(from(wrong).is_err(), "{wrong}");
         }
     }

@@ -34,7 +34,11 @@ impl Table {
     }
 
     pub(super) fn row(&mut self, cells: Vec<String>) {
-        assert_eq!(cells.len(), self.headings.len(), "one cell for each heading");
+        assert_eq!(
+            cells.len(),
+            self.headings.len(),
+            "one cell for each heading"
+        );
         self.rows.push(cells);
     }
 
@@ -98,7 +102,10 @@ fn put_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) 
         None => (name.to_owned(), Value::Null),
         Some(Ok(text)) => (name.to_owned(), text.into()),
         Some(Err(_)) => {
-            let digits = bytes.into_iter().flatten().map(|byte| format!("{byte:02x}"));
+            let digits = bytes
+                .into_iter()
+                .flatten()
+                .map(|byte| format!("{byte:02x}"));
             (format!("{name}_hex"), digits.collect::<String>().into())
         }
     };
@@ -161,7 +168,10 @@ impl std::str::FromStr for RecordFormat {
             "value" => template("%s\\n"),
             "key-value" => template("%k\\t%s\\n"),
             _ if text.contains('%') => template(text),
-            _ => Err("expected value, key-value, json, or a template with % such as '%o %s\\n'".to_owned()),
+            _ => Err(
+                "expected value, key-value, json, or a template with % such as '%o %s\\n'"
+                    .to_owned(),
+            ),
         }
     }
 }
@@ -187,7 +197,11 @@ fn template(text: &str) -> Result<RecordFormat, String> {
                 Some('s') => Piece::Value,
                 Some('S') => Piece::ValueLength,
                 Some('h') => Piece::Headers,
-                Some(other) => return Err(format!("expected one of %t %p %o %T %k %K %s %S %h %%, found %{other}")),
+                Some(other) => {
+                    return Err(format!(
+                        "expected one of %t %p %o %T %k %K %s %S %h %%, found %{other}"
+                    ));
+                }
                 None => return Err("expected a letter after %, found the end".to_owned()),
             },
             '\\' => {
@@ -222,14 +236,22 @@ fn escaped(letters: &mut std::str::Chars<'_>) -> Result<u8, String> {
             u8::from_str_radix(&digits, 16)
                 .map_err(|_| format!("expected two hexadecimal digits after \\x, found {digits:?}"))
         }
-        Some(other) => Err(format!("expected \\n \\r \\t \\0 \\\\ or \\xNN, found \\{other}")),
+        Some(other) => Err(format!(
+            "expected \\n \\r \\t \\0 \\\\ or \\xNN, found \\{other}"
+        )),
         None => Err("expected a letter after \\, found the end".to_owned()),
     }
 }
 
 impl RecordFormat {
     /// Appends a record's form to `out`. `null` stands for keys and values that are null.
-    pub(super) fn write(&self, partition: &PartitionName, record: &Record, null: &str, out: &mut Vec<u8>) {
+    pub(super) fn write(
+        &self,
+        partition: &PartitionName,
+        record: &Record,
+        null: &str,
+        out: &mut Vec<u8>,
+    ) {
         let pieces = match self {
             Self::Json => {
                 out.extend_from_slice(record_json(partition, record).to_string().as_bytes());
@@ -300,7 +322,10 @@ mod tests {
     fn records_are_printed_in_every_form() {
         check("value", "v\n");
         check("key-value", "NULL\tv\n");
-        check("%t/%p@%o %T %K:%k %S:%s %h%%\\x41\\n", "t/3@42 1000 -1:NULL 1:v a=1,a=NULL%A\n");
+        check(
+            "%t/%p@%o %T %K:%k %S:%s %h%%\\x41\\n",
+            "t/3@42 1000 -1:NULL 1:v a=1,a=NULL%A\n",
+        );
         check(
             "json",
             "{\"headers\":[{\"key\":\"a\",\"value\":\"1\"},{\"key\":\"a\",\"value\":null}],\
@@ -321,6 +346,9 @@ mod tests {
         let mut table = Table::new(&["NAME", "COUNT"]);
         table.row(vec!["a".to_owned(), "7".to_owned()]);
         table.row(vec!["longer".to_owned(), "1234567".to_owned()]);
-        assert_eq!(table.render(), "NAME      COUNT\na             7\nlonger  1234567\n");
+        assert_eq!(
+            table.render(),
+            "NAME      COUNT\na             7\nlonger  1234567\n"
+        );
     }
 }

@@ -110,7 +110,8 @@ fn acks(text: &str) -> Result<Acks, String> {
 }
 
 fn codec(text: &str) -> Result<Compression, String> {
-    Compression::from_word(text).ok_or_else(|| "expected none, gzip, snappy, lz4 or zstd".to_owned())
+    Compression::from_word(text)
+        .ok_or_else(|| "expected none, gzip, snappy, lz4 or zstd".to_owned())
 }
 
 fn header(text: &str) -> Result<(String, String), String> {
@@ -182,7 +183,8 @@ impl Tally {
                     self.failed += count;
                     if self.reasons.len() < FAILURES_SHOWN {
                         let partition = delivery.partition;
-                        self.reasons.push(format!("{count} records for {partition}: {error}"));
+                        self.reasons
+                            .push(format!("{count} records for {partition}: {error}"));
                     }
                 }
             }
@@ -211,7 +213,13 @@ fn produce(arguments: &ProduceArguments) -> Result<(), Failure> {
     let mut progress = Progress::new("produced", arguments.quiet);
     let mut tally = Tally::default();
     // What was read before a bad line is delivered all the same.
-    let read = send_lines(arguments, &mut input, &mut producer, &mut tally, &mut progress);
+    let read = send_lines(
+        arguments,
+        &mut input,
+        &mut producer,
+        &mut tally,
+        &mut progress,
+    );
     let flushed = producer.flush();
     tally.collect(&mut producer);
     summarise(arguments, &tally, &producer, started)?;
@@ -219,7 +227,10 @@ fn produce(arguments: &ProduceArguments) -> Result<(), Failure> {
     flushed?;
     if tally.failed > 0 {
         let shown = tally.reasons.join("\n  ");
-        return Err(Failure(format!("{} records were not delivered:\n  {shown}", tally.failed)));
+        return Err(Failure(format!(
+            "{} records were not delivered:\n  {shown}",
+            tally.failed
+        )));
     }
     Ok(())
 }
@@ -257,7 +268,9 @@ fn send_lines(
         }
         let parsed = form.parse(&line).map_err(bad)?;
         let record = record(arguments, parsed);
-        producer.send(&record).map_err(|error| bad(error.to_string()))?;
+        producer
+            .send(&record)
+            .map_err(|error| bad(error.to_string()))?;
         tally.collect(producer);
         progress.count(1, line.len() as u64);
     }
@@ -267,7 +280,9 @@ fn send_lines(
 fn record(arguments: &ProduceArguments, parsed: Parsed) -> ProducerRecord {
     let now = || {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
-        since_epoch.map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+        since_epoch.map_or(0, |time| {
+            i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+        })
     };
     let mut headers = parsed.headers;
     headers.extend(arguments.header.iter().map(|(key, value)| RecordHeader {

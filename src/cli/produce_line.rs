@@ -60,21 +60,35 @@ fn cut<'a>(line: &'a [u8], separator: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     if separator.is_empty() {
         return None;
     }
-    let at = line.windows(separator.len()).position(|window| window == separator)?;
+    let at = line
+        .windows(separator.len())
+        .position(|window| window == separator)?;
     Some((&line[..at], &line[at + separator.len()..]))
 }
 
 fn from_json(line: &[u8]) -> Result<Parsed, String> {
-    let document: Value = serde_json::from_slice(line).map_err(|error| format!("no JSON: {error}"))?;
+    let document: Value =
+        serde_json::from_slice(line).map_err(|error| format!("no JSON: {error}"))?;
     let Value::Object(object) = document else {
         return Err(format!("expected a JSON object, found {}", kind(&document)));
     };
     // What `klamm consume --format json` adds; the rest would be a misspelling.
     const KNOWN: [&str; 9] = [
-        "key", "key_hex", "value", "value_hex", "headers", "partition", "timestamp", "topic", "offset",
+        "key",
+        "key_hex",
+        "value",
+        "value_hex",
+        "headers",
+        "partition",
+        "timestamp",
+        "topic",
+        "offset",
     ];
     if let Some(unknown) = object.keys().find(|name| !KNOWN.contains(&name.as_str())) {
-        return Err(format!("expected one of {}, found {unknown:?}", KNOWN.join(", ")));
+        return Err(format!(
+            "expected one of {}, found {unknown:?}",
+            KNOWN.join(", ")
+        ));
     }
     Ok(Parsed {
         key: field(&object, "key")?,
@@ -100,9 +114,9 @@ fn kind(value: &Value) -> &'static str {
 fn field(object: &Map<String, Value>, name: &str) -> Result<Option<Bytes>, String> {
     if let Some(value) = object.get(&format!("{name}_hex")) {
         let digits = value.as_str().and_then(from_hex);
-        return digits
-            .map(|bytes| Some(bytes.into()))
-            .ok_or_else(|| format!("expected pairs of hexadecimal digits in {name}_hex, found {value}"));
+        return digits.map(|bytes| Some(bytes.into())).ok_or_else(|| {
+            format!("expected pairs of hexadecimal digits in {name}_hex, found {value}")
+        });
     }
     match object.get(name) {
         None | Some(Value::Null) => Ok(None),
@@ -147,10 +161,16 @@ fn headers(value: Option<&Value>) -> Result<Vec<RecordHeader>, String> {
             .iter()
             .map(|item| match item {
                 Value::Object(object) => header(object),
-                other => Err(format!("expected an object for a header, found {}", kind(other))),
+                other => Err(format!(
+                    "expected an object for a header, found {}",
+                    kind(other)
+                )),
             })
             .collect(),
-        Some(other) => Err(format!("expected headers as object or array, found {}", kind(other))),
+        Some(other) => Err(format!(
+            "expected headers as object or array, found {}",
+            kind(other)
+        )),
     }
 }
 
@@ -188,12 +208,19 @@ mod tests {
         assert_eq!(key_and_value(&form, "k::v::w"), (some("k"), some("v::w")));
         assert_eq!(key_and_value(&form, "::"), (some(""), some("")));
         assert_eq!(key_and_value(&form, "NULL::NULL"), (None, None));
-        assert!(form.parse(b"k:v").expect_err("no separator").contains("\"::\""));
+        assert!(
+            form.parse(b"k:v")
+                .expect_err("no separator")
+                .contains("\"::\"")
+        );
     }
 
     #[test]
     fn without_a_separator_a_line_is_a_value() {
-        assert_eq!(key_and_value(&text(None, None), ""), (None, Some(Bytes::new())));
+        assert_eq!(
+            key_and_value(&text(None, None), ""),
+            (None, Some(Bytes::new()))
+        );
     }
 
     #[test]
@@ -210,8 +237,13 @@ mod tests {
     #[test]
     fn json_lines_that_are_wrong_say_what_was_expected() {
         for wrong in [
-            "", "7", "{\"vaule\":\"x\"}", "{\"value_hex\":\"0\"}", "{\"value_hex\":\"0é\"}",
-            "{\"value\":\"x\",\"partition\":3000000000}", "{\"headers\":[{\"value\":\"x\"}]}",
+            "",
+            "7",
+            "{\"vaule\":\"x\"}",
+            "{\"value_hex\":\"0\"}",
+            "{\"value_hex\":\"0é\"}",
+            "{\"value\":\"x\",\"partition\":3000000000}",
+            "{\"headers\":[{\"value\":\"x\"}]}",
             "{\"headers\":3}",
         ] {
             assert!(LineForm::Json.parse(wrong.as_bytes()).is_err(), "{wrong}");

@@ -36,7 +36,7 @@ impl Progress {
     pub(super) fn count(&mut self, records: u64, bytes: u64) {
         self.records += records;
         self.bytes += bytes;
-        if self.quiet || self.records % RECORDS_BETWEEN != 0 {
+        if self.quiet || !self.records.is_multiple_of(RECORDS_BETWEEN) {
             return;
         }
         let now = Instant::now();

@@ -4,13 +4,13 @@
 use std::process::ExitCode;
 
 use clap::{ArgGroup, Args, Subcommand};
+use klamm_client::BrokerError;
 use klamm_client::admin::{
     Apply, ConfigChange, ConfigEntry, ConfigResource, ConfigSource, NewTopic,
 };
 use klamm_client::blocking::Client;
 use klamm_client::metadata::{PartitionName, TopicInfo};
 use klamm_client::offsets::OffsetSpec;
-use klamm_client::BrokerError;
 use klamm_model::{ErrorCode, IsolationLevel, NodeId, TopicName};
 use serde_json::{Value, json};
 
@@ -167,11 +167,19 @@ fn settle(
             }
         }
     }
-    if refused.is_empty() { Ok(()) } else { Err(Failure(refused.join("\n"))) }
+    if refused.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure(refused.join("\n")))
+    }
 }
 
 fn apply(validate_only: bool) -> Apply {
-    if validate_only { Apply::ValidateOnly } else { Apply::Really }
+    if validate_only {
+        Apply::ValidateOnly
+    } else {
+        Apply::Really
+    }
 }
 
 fn create(arguments: &CreateArguments) -> Result<(), Failure> {
@@ -186,7 +194,11 @@ fn create(arguments: &CreateArguments) -> Result<(), Failure> {
     let created = client.create_topics(&topics, apply(arguments.validate_only))?;
     let outcomes = created.into_iter().map(|outcome| {
         outcome.map(|topic| {
-            let word = if arguments.validate_only { "could create" } else { "created" };
+            let word = if arguments.validate_only {
+                "could create"
+            } else {
+                "created"
+            };
             match topic.partitions {
                 Some(1) => format!("{word} {} with 1 partition", topic.name),
                 Some(count) => format!("{word} {} with {count} partitions", topic.name),
@@ -194,7 +206,9 @@ fn create(arguments: &CreateArguments) -> Result<(), Failure> {
             }
         })
     });
-    let accepted = arguments.if_not_exists.then_some(ErrorCode::TopicAlreadyExists);
+    let accepted = arguments
+        .if_not_exists
+        .then_some(ErrorCode::TopicAlreadyExists);
     settle(outcomes.collect(), accepted)
 }
 
@@ -294,7 +308,16 @@ fn described_text(described: &Described) -> String {
         let value = entry.value.as_deref().unwrap_or("(hidden)");
         text.push_str(&format!("config {} = {value}\n", entry.name));
     }
-    let headings = ["PARTITION", "LEADER", "EPOCH", "REPLICAS", "IN SYNC", "START", "END", "STATE"];
+    let headings = [
+        "PARTITION",
+        "LEADER",
+        "EPOCH",
+        "REPLICAS",
+        "IN SYNC",
+        "START",
+        "END",
+        "STATE",
+    ];
     let mut table = Table::new(&headings);
     for (partition, range) in topic.partitions.iter().zip(ranges) {
         let state = match (partition.error, partition.leader) {
@@ -327,19 +350,23 @@ fn described_json(described: &Described) -> Value {
         configs,
     } = described;
     let nodes = |list: &[NodeId]| list.iter().map(|node| node.0).collect::<Vec<_>>();
-    let partitions = topic.partitions.iter().zip(ranges).map(|(partition, range)| {
-        json!({
-            "index": partition.index.0,
-            "leader": partition.leader.map(|leader| leader.0),
-            "leader_epoch": partition.leader_epoch.0,
-            "replicas": nodes(&partition.replicas),
-            "isr": nodes(&partition.isr),
-            "offline": nodes(&partition.offline),
-            "log_start": range.map(|(start, _)| start),
-            "log_end": range.map(|(_, end)| end),
-            "error": partition.error.map(ErrorCode::name),
-        })
-    });
+    let partitions = topic
+        .partitions
+        .iter()
+        .zip(ranges)
+        .map(|(partition, range)| {
+            json!({
+                "index": partition.index.0,
+                "leader": partition.leader.map(|leader| leader.0),
+                "leader_epoch": partition.leader_epoch.0,
+                "replicas": nodes(&partition.replicas),
+                "isr": nodes(&partition.isr),
+                "offline": nodes(&partition.offline),
+                "log_start": range.map(|(start, _)| start),
+                "log_end": range.map(|(_, end)| end),
+                "error": partition.error.map(ErrorCode::name),
+            })
+        });
     let configs = configs.iter().map(|entry| {
         json!({
             "name": entry.name,
@@ -376,7 +403,9 @@ fn alter(arguments: &AlterArguments) -> Result<(), Failure> {
             outcome.map(|name| format!("{name} has {total} partitions"))
         };
         settle(outcomes.into_iter().map(told).collect(), None)?;
-        eprintln!("note: keys now map to other partitions; records written before stay where they are");
+        eprintln!(
+            "note: keys now map to other partitions; records written before stay where they are"
+        );
     }
     Ok(())
 }
@@ -385,6 +414,8 @@ fn delete(arguments: &DeleteArguments) -> Result<(), Failure> {
     let mut client = arguments.connect.connect()?;
     let deleted = client.delete_topics(&arguments.names)?;
     let told = |outcome: Result<String, BrokerError>| outcome.map(|name| format!("deleted {name}"));
-    let accepted = arguments.if_exists.then_some(ErrorCode::UnknownTopicOrPartition);
+    let accepted = arguments
+        .if_exists
+        .then_some(ErrorCode::UnknownTopicOrPartition);
     settle(deleted.into_iter().map(told).collect(), accepted)
 }

@@ -335,8 +335,8 @@ fn linger_gathers_records_into_fewer_requests() {
         assert_eq!(world.log(0), in_order(1000));
         requests.push(world.machine.stats().requests);
     }
-    // A record each half millisecond, for half a second: without linger one request for each, until five are in
-    // flight; with 10 ms some 20 records in each.
+    // A record each half millisecond, for half a second: without linger one request for each,
+    // until five are in flight; with 10 ms some 20 records in each.
     assert!(requests[0] > 500, "{requests:?}");
     assert!(requests[1] < requests[0], "{requests:?}");
     assert!((45..=60).contains(&requests[2]), "{requests:?}");
@@ -431,7 +431,8 @@ fn what_is_refused_for_good_leaves_the_rest_in_order_and_once() {
         let kept: Vec<String> = world
             .delivered
             .iter()
-            .filter_map(|(ticket, outcome)| outcome.is_ok().then(|| ticket.0.to_string()))
+            .filter(|(_, outcome)| outcome.is_ok())
+            .map(|(ticket, _)| ticket.0.to_string())
             .collect();
         assert!(kept.len() >= 3, "script {number}");
         // A batch whose answer was lost and whose repetition was refused lies in the log as well.
