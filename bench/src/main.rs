@@ -1,3 +1,19 @@
-//! Makes load: an open-loop Kafka load generator and micro benchmarks.
+//! Command line of the load generator: parse, hand over, exit code.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use klamm_bench::arguments::Arguments;
+
+fn main() -> ExitCode {
+    match klamm_bench::run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("klamm-bench: {problem}");
+            ExitCode::FAILURE
+        }
+    }
+}

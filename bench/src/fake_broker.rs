@@ -1,0 +1,243 @@
+//! A broker in a thread, for tests: one in-memory log per partition behind the six requests that
+//! the generator sends. It checks what it is sent, as a broker does, and can be told to misbehave.
+
+use std::{
+    collections::BTreeMap,
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+};
+
+use bytes::{Bytes, BytesMut};
+use klamm_model::{LeaderEpoch, Offset};
+use klamm_records::batch::{batches, stamp, verify};
+use klamm_wire::{
+    ApiKey, Message, MessageView, RequestHeader, api_versions, create_topics, encode_response,
+    fetch, list_offsets, metadata, produce,
+};
+
+const TOPIC_ID: [u8; 16] = [7; 16];
+
+/// How a fake broker breaks its promises.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Sin {
+    /// Not at all.
+    None,
+    /// Acknowledges every third batch without keeping it.
+    LosesBatches,
+    /// Turns a bit of each batch that it returns.
+    DamagesBatches,
+    /// Answers every Produce with this error.
+    Refuses(i16),
+}
+
+#[derive(Default)]
+struct Log {
+    batches: Vec<Bytes>,
+    end: i64,
+    appends: u64,
+}
+
+#[derive(Default)]
+struct Logs(BTreeMap<i32, Log>);
+
+/// The broker's address; its threads end with the process.
+pub(crate) fn start(sin: Sin) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let logs = Arc::new(Mutex::new(Logs::default()));
+    thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            let logs = Arc::clone(&logs);
+            thread::spawn(move || serve(socket, &logs, sin));
+        }
+    });
+    address
+}
+
+fn serve(mut socket: TcpStream, logs: &Mutex<Logs>, sin: Sin) {
+    loop {
+        let mut prefix = [0; 4];
+        if socket.read_exact(&mut prefix).is_err() {
+            return;
+        }
+        let size = usize::try_from(i32::from_be_bytes(prefix)).expect("a size");
+        let mut frame = vec![0; size];
+        socket.read_exact(&mut frame).expect("a whole frame");
+        let (header, body) = RequestHeader::parse(&frame).expect("a header");
+        let answer = {
+            let mut logs = logs.lock().unwrap_or_else(PoisonError::into_inner);
+            logs.answer(header.key, header.version, body, sin)
+        };
+        let mut out = BytesMut::new();
+        encode_response(&*answer, header.version, header.correlation_id, &mut out)
+            .expect("an answer");
+        socket.write_all(&out).expect("the client reads");
+    }
+}
+
+impl Logs {
+    fn answer(&mut self, key: ApiKey, version: i16, body: &[u8], sin: Sin) -> Box<dyn Message> {
+        match key {
+            ApiKey::ApiVersions => Box::new(versions()),
+            ApiKey::CreateTopics => {
+                let request = create_topics::RequestView::parse(body, version).expect("legal");
+                let topic = request.topics().iter().next().expect("a topic");
+                for partition in 0..topic.num_partitions() {
+                    self.0.entry(partition).or_default();
+                }
+                Box::new(create_topics::Response::default())
+            }
+            ApiKey::Metadata => Box::new(self.metadata(body, version)),
+            ApiKey::ListOffsets => Box::new(self.list_offsets(body, version)),
+            ApiKey::Produce => Box::new(self.produce(body, version, sin)),
+            ApiKey::Fetch => Box::new(self.fetch(body, version, sin)),
+            other => panic!("{other:?} is not for load"),
+        }
+    }
+
+    fn metadata(&self, body: &[u8], version: i16) -> metadata::Response<'static> {
+        let request = metadata::RequestView::parse(body, version).expect("legal");
+        let asked = request.topics().expect("named").iter().next().expect("one");
+        let partitions =
+            self.0
+                .keys()
+                .map(|&partition_index| metadata::MetadataResponsePartition {
+                    partition_index,
+                    leader_id: 1,
+                    ..Default::default()
+                });
+        let topic = metadata::MetadataResponseTopic {
+            name: asked.name().map(|name| name.to_owned().into()),
+            topic_id: TOPIC_ID,
+            partitions: partitions.collect(),
+            ..Default::default()
+        };
+        metadata::Response {
+            topics: vec![topic],
+            ..Default::default()
+        }
+    }
+
+    fn list_offsets(&self, body: &[u8], version: i16) -> list_offsets::Response<'static> {
+        let request = list_offsets::RequestView::parse(body, version).expect("legal");
+        let asked = request.topics().iter().next().expect("a topic");
+        let partitions = asked.partitions().iter().map(|partition| {
+            let log = &self.0[&partition.partition_index()];
+            list_offsets::ListOffsetsPartitionResponse {
+                partition_index: partition.partition_index(),
+                offset: if partition.timestamp() == -2 {
+                    0
+                } else {
+                    log.end
+                },
+                ..Default::default()
+            }
+        });
+        let partitions = partitions.collect();
+        let topic = list_offsets::ListOffsetsTopicResponse {
+            name: asked.name().to_owned().into(),
+            partitions,
+        };
+        list_offsets::Response {
+            topics: vec![topic],
+            ..Default::default()
+        }
+    }
+
+    fn produce(&mut self, body: &[u8], version: i16, sin: Sin) -> produce::Response<'static> {
+        let request = produce::RequestView::parse(body, version).expect("legal");
+        let asked = request.topic_data().iter().next().expect("a topic");
+        assert_eq!(asked.topic_id(), TOPIC_ID);
+        let mut answers = Vec::new();
+        for partition in asked.partition_data() {
+            let run = partition.records().expect("records");
+            let header = verify(run).expect("a valid batch");
+            assert_eq!(header.size, run.len(), "one batch a partition");
+            let log = self.0.get_mut(&partition.index()).expect("created");
+            let base_offset = log.end;
+            log.appends += 1;
+            if sin != Sin::LosesBatches || log.appends % 3 != 0 {
+                let mut batch = run.to_vec();
+                stamp(&mut batch, Offset(base_offset), LeaderEpoch(0));
+                log.batches.push(batch.into());
+                log.end += i64::from(header.record_count);
+            }
+            let error_code = if let Sin::Refuses(code) = sin {
+                code
+            } else {
+                0
+            };
+            answers.push(produce::PartitionProduceResponse {
+                index: partition.index(),
+                error_code,
+                base_offset,
+                ..Default::default()
+            });
+        }
+        let topic = produce::TopicProduceResponse {
+            topic_id: TOPIC_ID,
+            partition_responses: answers,
+            ..Default::default()
+        };
+        produce::Response {
+            responses: vec![topic],
+            ..Default::default()
+        }
+    }
+
+    fn fetch(&self, body: &[u8], version: i16, sin: Sin) -> fetch::Response<'static> {
+        let request = fetch::RequestView::parse(body, version).expect("legal");
+        let asked = request.topics().iter().next().expect("a topic");
+        let partitions = asked.partitions().iter().map(|partition| {
+            let log = &self.0[&partition.partition()];
+            let mut run = Vec::new();
+            for batch in &log.batches {
+                let header = batches(batch).next().expect("a batch").expect("valid").0;
+                if header.end_offset().0 > partition.fetch_offset() && run.len() < 100_000 {
+                    run.extend_from_slice(batch);
+                }
+            }
+            if let (Sin::DamagesBatches, Some(byte)) = (sin, run.get_mut(100)) {
+                *byte ^= 1;
+            }
+            fetch::PartitionData {
+                partition_index: partition.partition(),
+                high_watermark: log.end,
+                records: Some(Bytes::from(run).into()),
+                ..Default::default()
+            }
+        });
+        let topic = fetch::FetchableTopicResponse {
+            topic_id: TOPIC_ID,
+            partitions: partitions.collect(),
+            ..Default::default()
+        };
+        fetch::Response {
+            responses: vec![topic],
+            ..Default::default()
+        }
+    }
+}
+
+fn versions() -> api_versions::Response<'static> {
+    let rows = [
+        (ApiKey::Produce, 13),
+        (ApiKey::Fetch, 18),
+        (ApiKey::ListOffsets, 10),
+        (ApiKey::Metadata, 13),
+        (ApiKey::CreateTopics, 7),
+    ];
+    let api_keys = rows
+        .into_iter()
+        .map(|(key, max_version)| api_versions::ApiVersion {
+            api_key: key.number(),
+            min_version: 0,
+            max_version,
+        });
+    api_versions::Response {
+        api_keys: api_keys.collect(),
+        ..Default::default()
+    }
+}
