@@ -221,6 +221,9 @@ impl Engine {
             .segments
             .must_roll(&config, records.len(), header.max_timestamp, last_offset)
         {
+            if let Some(closing) = log.segments.active_mut() {
+                closing.close_index();
+            }
             log.segments.roll(placed.base_offset, &config);
         }
         let segment = log.segments.active_mut().expect("rolled if there was none");

@@ -14,7 +14,9 @@ use klamm_model::{PartitionIndex, ShardId, TopicName, TopicPartition};
 use klamm_raftlog::{Entry, HardState};
 use klamm_records::batch;
 use klamm_records::compress::Scratch;
-use klamm_records::segment::{Checkpoint, PartitionCheckpoint, ShardCheckpoint};
+use klamm_records::segment::{
+    Checkpoint, PartitionCheckpoint, ShardCheckpoint, parse_partition_folder,
+};
 use klamm_records::wal::WalPosition;
 use klamm_replica::{ProducerLimits, Recovered};
 
@@ -255,6 +257,12 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
     storage.create_folder(OWN_FOLDER)?;
     // Term and vote are saved here before the quorum's log has its first segment.
     storage.create_folder("__cluster_metadata-0")?;
+    // Entries are acknowledged as soon as their file is flushed, so its folder must be durable.
+    for shard in 0..options.shards {
+        storage.create_folder(&format!("{OWN_FOLDER}/wal-{shard}"))?;
+    }
+    storage.flush_folder(OWN_FOLDER)?;
+    storage.flush_folder("")?;
     let mut findings = Vec::new();
     let known = read_checkpoints(storage, &mut findings)?;
     let mut wal = boot_wal::read_all(storage, &known.covered, options, &mut findings)?;
@@ -269,6 +277,7 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
         options,
         findings: &mut findings,
         replayed: &mut replayed,
+        trust_files: known.incomplete,
     };
     let config = options.scale.bounded(klamm_model::TopicConfig::default());
     let quorum_log = work.recover(metadata, &name, &config, checkpoint, &batches)?;
@@ -287,6 +296,7 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
         options,
         findings: &mut findings,
         replayed: &mut replayed,
+        trust_files: known.incomplete,
     };
     for (partition, topic, config) in partitions_of(&image, options) {
         let batches = wal.batches.remove(&partition).unwrap_or_default();
@@ -325,6 +335,8 @@ struct Known {
     covered: BTreeMap<ShardId, WalPosition>,
     partitions: BTreeMap<TopicPartition, PartitionCheckpoint>,
     files: Vec<String>,
+    /// A checkpoint could not be read: what no other speaks of may be durable all the same.
+    incomplete: bool,
 }
 
 fn read_checkpoints<S: Storage>(
@@ -333,10 +345,15 @@ fn read_checkpoints<S: Storage>(
 ) -> Result<Known, BootError> {
     let mut known = Known::default();
     for name in storage.list(OWN_FOLDER)? {
-        if !name.starts_with("checkpoint-") {
+        let Some(of) = name.strip_prefix("checkpoint-") else {
+            continue;
+        };
+        let path = format!("{OWN_FOLDER}/{name}");
+        if of.ends_with(".tmp") {
+            // A replacement that was never completed.
+            known.files.push(path);
             continue;
         }
-        let path = format!("{OWN_FOLDER}/{name}");
         let bytes = storage.read(&path)?.unwrap_or_default();
         if path != BASE_CHECKPOINT {
             known.files.push(path.clone());
@@ -344,6 +361,7 @@ fn read_checkpoints<S: Storage>(
         match Checkpoint::decode(&bytes) {
             Ok(checkpoint) => known.merge(checkpoint),
             Err(error) => {
+                known.incomplete = true;
                 findings.push(Finding::BadCheckpoint {
                     path,
                     fault: error.to_string(),
@@ -476,16 +494,15 @@ fn clean_up<S: Storage>(storage: &mut S, known: &Known, image: &Image) -> Result
     for path in &known.files {
         storage.remove(path)?;
     }
-    for (partition, checkpoint) in &known.partitions {
-        let gone = *partition != TopicPartition::METADATA && image.partition(*partition).is_none();
-        if gone {
-            let folder =
-                klamm_records::segment::partition_folder(&checkpoint.topic_name, partition.index);
-            boot_partition::remove_if_its(storage, &folder, partition.topic)?;
-        }
-    }
     for name in storage.list("")? {
-        if name.ends_with("-delete") {
+        let gone = match parse_partition_folder(&name) {
+            Some((_, index)) => boot_partition::owner(storage, &name)?.is_some_and(|topic| {
+                let partition = TopicPartition { topic, index };
+                partition != TopicPartition::METADATA && image.partition(partition).is_none()
+            }),
+            None => name.ends_with("-delete"),
+        };
+        if gone {
             storage.remove_folder(&name)?;
         }
     }

@@ -36,6 +36,9 @@ pub(crate) struct Work<'a, S> {
     pub(crate) options: &'a BootOptions,
     pub(crate) findings: &'a mut Vec<Finding>,
     pub(crate) replayed: &'a mut Replayed,
+    /// Files that no checkpoint speaks of are read. Otherwise they are void: whatever they hold
+    /// stands in the write-ahead log.
+    pub(crate) trust_files: bool,
 }
 
 /// A segment's `.log`, relative to the data folder.
@@ -47,18 +50,14 @@ fn index_path(folder: &str, base: Offset, file: SegmentFile) -> String {
     format!("{folder}/{}", segment::segment_file(base, file))
 }
 
-/// Removes a partition's folder if it belongs to this topic and not to a later one of that name.
-pub(crate) fn remove_if_its<S: Storage>(
+/// The topic that a partition's folder belongs to: perhaps an earlier one of the same name.
+pub(crate) fn owner<S: Storage>(
     storage: &mut S,
     folder: &str,
-    topic: TopicId,
-) -> Result<(), StorageError> {
+) -> Result<Option<TopicId>, StorageError> {
     let path = format!("{folder}/{}", segment::PARTITION_METADATA_FILE);
     let text = storage.read(&path)?.unwrap_or_default();
-    if segment::parse_partition_metadata(&String::from_utf8_lossy(&text)) == Ok(topic) {
-        storage.remove_folder(folder)?;
-    }
-    Ok(())
+    Ok(segment::parse_partition_metadata(&String::from_utf8_lossy(&text)).ok())
 }
 
 /// A partition while it is being recovered.
@@ -81,7 +80,13 @@ impl<S: Storage> Work<'_, S> {
         batches: &[Bytes],
     ) -> Result<RecoveredPartition, BootError> {
         let folder = segment::partition_folder(topic, partition.index);
-        let bases = self.bases(&folder)?;
+        let is_foreign = partition != TopicPartition::METADATA
+            && owner(self.storage, &folder)? != Some(partition.topic);
+        let is_void = checkpoint.is_none() && !self.trust_files;
+        let mut bases = self.bases(&folder)?;
+        if !bases.is_empty() && (is_foreign || is_void) {
+            self.clear(partition, &folder, std::mem::take(&mut bases))?;
+        }
         let mut state = Recovering {
             folder_made: !bases.is_empty(),
             folder,
@@ -120,6 +125,33 @@ impl<S: Storage> Work<'_, S> {
         })
     }
 
+    /// Removes what lies in a partition's folder and is not its own, or void.
+    fn clear(
+        &mut self,
+        partition: TopicPartition,
+        folder: &str,
+        bases: Vec<Offset>,
+    ) -> Result<(), BootError> {
+        if partition != TopicPartition::METADATA {
+            return Ok(self.storage.remove_folder(folder)?);
+        }
+        for base in bases {
+            self.remove_segment(folder, base)?;
+        }
+        Ok(())
+    }
+
+    fn remove_segment(&mut self, folder: &str, base: Offset) -> Result<(), BootError> {
+        for file in [
+            SegmentFile::Log,
+            SegmentFile::OffsetIndex,
+            SegmentFile::TimeIndex,
+        ] {
+            self.storage.remove(&index_path(folder, base, file))?;
+        }
+        Ok(())
+    }
+
     fn bases(&mut self, folder: &str) -> Result<Vec<Offset>, BootError> {
         let names = self.storage.list(folder)?;
         let logs = names
@@ -150,14 +182,7 @@ impl<S: Storage> Work<'_, S> {
             .map_err(|error| partition_error(checkpoint.partition, &error))?;
         for &base in bases {
             if base > checkpoint.segment_base {
-                for file in [
-                    SegmentFile::Log,
-                    SegmentFile::OffsetIndex,
-                    SegmentFile::TimeIndex,
-                ] {
-                    self.storage
-                        .remove(&index_path(&state.folder, base, file))?;
-                }
+                self.remove_segment(&state.folder, base)?;
             } else if base < checkpoint.segment_base {
                 let closed = self.closed_segment(&state.folder, base, config)?;
                 state.segments.push_back(closed);

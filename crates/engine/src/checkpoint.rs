@@ -127,7 +127,7 @@ impl Engine {
             }
             return;
         };
-        if log.spill_requested != log.spilled {
+        if log.spilling.is_some() {
             return;
         }
         if log.spilled < target {
@@ -163,6 +163,7 @@ impl Engine {
                 "one portion is under way at a time"
             );
             log.spilled = end_offset;
+            log.spilled_in = log.spilling.take().expect("the portion was handed out");
             if !log.is_dirty() {
                 log.is_listed = false;
                 self.unspilled.remove(&slot);

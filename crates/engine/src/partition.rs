@@ -6,6 +6,7 @@
 //!  |  segments only   |  segments + tail  |   tail only    |
 //! ```
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use klamm_replica::{Leader, ProducersSnapshot};
 
 use crate::api::ReadPositions;
 use crate::effects::Spill;
-use crate::segments::Segments;
+use crate::segments::{Segment, Segments};
 use crate::waiters::AppendWaiters;
 
 /// A batch that lies in the tail.
@@ -66,6 +67,10 @@ pub(crate) struct PartitionLog {
     pub(crate) spill_requested: Offset,
     /// Offset after the last batch that lies in a segment file.
     pub(crate) spilled: Offset,
+    /// The segment that took the last portion, and its bytes since.
+    pub(crate) spilled_in: (Offset, u64),
+    /// What `spilled_in` becomes with the portion under way, if one is.
+    pub(crate) spilling: Option<(Offset, u64)>,
     /// Segments with bytes that no flush has covered.
     pub(crate) unflushed: Vec<Offset>,
     /// Durable state.
@@ -140,8 +145,18 @@ impl PartitionLog {
         let spilled = next.unwrap_or(self.spilled).min(self.spilled);
         ReadPlace::Segment {
             base: segment.base,
-            length: segment.bytes,
+            length: self.spilled_bytes(segment),
             end: spilled.min(end),
+        }
+    }
+
+    /// Bytes of a segment that lie in its file.
+    pub(crate) fn spilled_bytes(&self, segment: &Segment) -> u64 {
+        let (last, bytes) = self.spilled_in;
+        match segment.base.cmp(&last) {
+            Ordering::Less => segment.bytes,
+            Ordering::Equal => bytes,
+            Ordering::Greater => 0,
         }
     }
 
@@ -149,8 +164,8 @@ impl PartitionLog {
         match self.segments.iter().next() {
             Some(segment) if segment.base < end => ReadPlace::Segment {
                 base: segment.base,
-                length: segment.bytes,
-                end,
+                length: self.spilled_bytes(segment),
+                end: end.min(self.spilled),
             },
             _ => ReadPlace::Nothing,
         }
@@ -203,7 +218,7 @@ impl PartitionLog {
     /// The next portion of about `portion_bytes` for the segment files, if something waits and no
     /// portion is under way.
     pub(crate) fn next_spill(&mut self, portion_bytes: usize) -> Option<Spill> {
-        if self.spill_requested != self.spilled {
+        if self.spilling.is_some() {
             return None;
         }
         let first = self
@@ -211,6 +226,9 @@ impl PartitionLog {
             .partition_point(|batch| batch.end_offset <= self.spilled);
         let head = self.tail.get(first)?;
         let (segment_base, at) = (head.segment, head.position);
+        if let Some(closing) = self.closing_spill(segment_base) {
+            return Some(closing);
+        }
         let mut batches = Vec::new();
         let mut bytes = 0;
         let mut end_offset = self.spilled;
@@ -223,6 +241,7 @@ impl PartitionLog {
             batches.push(batch.bytes.clone());
         }
         self.spill_requested = end_offset;
+        self.spilling = Some((segment_base, at + bytes as u64));
         self.unspilled_bytes -= bytes;
         let active = self.segments.active().map(|segment| segment.base);
         let rolled = active != Some(segment_base);
@@ -238,9 +257,6 @@ impl PartitionLog {
             .expect("a batch lies in a known segment");
         // A portion of a closed segment completes it when it reaches the segment's last byte.
         let complete = rolled && at + bytes as u64 == segment.bytes;
-        if complete {
-            segment.close_index();
-        }
         let ((offset_index, offset_index_at), (time_index, time_index_at)) =
             segment.index_pending.take();
         if complete {
@@ -261,6 +277,33 @@ impl PartitionLog {
             new_files,
             complete,
             end_offset,
+        })
+    }
+
+    /// The last index entries of a segment that was rolled when all its batches were in its file.
+    fn closing_spill(&mut self, next: Offset) -> Option<Spill> {
+        let (base, bytes) = self.spilled_in;
+        let closing = self.segments.get_mut(base).filter(|_| base < next)?;
+        if closing.index_pending.is_empty() {
+            return None;
+        }
+        let ((offset_index, offset_index_at), (time_index, time_index_at)) =
+            closing.index_pending.take();
+        self.unflushed.retain(|&other| other != base);
+        self.spilling = Some(self.spilled_in);
+        Some(Spill {
+            partition: self.partition,
+            folder: Arc::clone(&self.folder),
+            segment: base,
+            at: bytes,
+            batches: Vec::new(),
+            offset_index,
+            offset_index_at,
+            time_index,
+            time_index_at,
+            new_files: Vec::new(),
+            complete: true,
+            end_offset: self.spilled,
         })
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use klamm_model::{IsolationLevel, LeaderEpoch, Offset, Timestamp};
+use klamm_model::{IsolationLevel, LeaderEpoch, Offset, Timestamp, TopicPartition};
 use klamm_records::batch;
 use klamm_records::compress::Scratch;
 use klamm_replica::LeaderEpochRefused;
@@ -33,6 +33,7 @@ struct ColdPart {
     call: u64,
     place: usize,
     slot: Slot,
+    partition: TopicPartition,
     kind: ColdKind,
 }
 
@@ -172,6 +173,7 @@ impl Engine {
                     call,
                     place,
                     slot,
+                    partition: read.partition,
                     kind,
                 },
             );
@@ -188,12 +190,24 @@ impl Engine {
         let log = self
             .partitions
             .get(part.slot as usize)
-            .and_then(Option::as_ref);
+            .and_then(Option::as_ref)
+            .filter(|log| log.partition == part.partition);
         let epoch_at = |offset: Offset| log.and_then(|log| log.leader_epoch_at(offset));
         let Some(call) = self.cold.calls.get_mut(&part.call) else {
             return;
         };
         match (&mut call.answer, part.kind, result) {
+            // Dropped meanwhile: its files may be another topic's by now.
+            (ColdAnswer::Read(outcomes), ..) if log.is_none() => {
+                if let Some(outcome) = outcomes.get_mut(part.place) {
+                    *outcome = ReadOutcome::failed(ReadError::UnknownPartition, None);
+                }
+            }
+            (ColdAnswer::Offsets(outcomes), ..) if log.is_none() => {
+                if let Some(outcome) = outcomes.get_mut(part.place) {
+                    *outcome = Err(ReadError::UnknownPartition);
+                }
+            }
             (ColdAnswer::Read(outcomes), _, Ok(batches)) => {
                 if let Some(outcome) = outcomes.get_mut(part.place) {
                     outcome.records = batches;
@@ -430,7 +444,7 @@ fn find_time(log: &PartitionLog, at: Timestamp, isolation: IsolationLevel) -> Fo
             partition: log.partition,
             folder: Arc::clone(&log.folder),
             segment: segment.base,
-            length: segment.bytes,
+            length: log.spilled_bytes(segment),
             target: ColdTarget::Timestamp(at),
             end_offset: next.unwrap_or(log.spilled).min(log.spilled),
             bytes_max: 1,

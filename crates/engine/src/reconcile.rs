@@ -143,6 +143,8 @@ impl Engine {
             ..found.log
         };
         let log_end = recovered.log_end;
+        let active = found.segments.active();
+        let spilled_in = active.map_or((Offset::ZERO, 0), |active| (active.base, active.bytes));
         let leader = Leader::new(recovered).expect("boot has checked what it recovered");
         let log = PartitionLog {
             partition,
@@ -154,6 +156,8 @@ impl Engine {
             segments: found.segments,
             spill_requested: log_end,
             spilled: log_end,
+            spilled_in,
+            spilling: None,
             unflushed: Vec::new(),
             recovery: found.recovery,
             recovery_next: None,
