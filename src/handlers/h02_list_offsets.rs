@@ -58,7 +58,7 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
     } else {
         context.shards.offsets(isolation, questions).await
     };
-    request.answer(&response(&view, &planned, outcomes))
+    request.answer(&response(&view, &planned, outcomes, request.version))
 }
 
 /// Partitions that the request names more than once.
@@ -96,6 +96,7 @@ fn response<'a>(
     view: &list_offsets::RequestView<'a>,
     planned: &[Planned],
     outcomes: Vec<OffsetOutcome>,
+    version: i16,
 ) -> list_offsets::Response<'a> {
     let mut planned = planned.iter();
     let mut outcomes = outcomes.into_iter();
@@ -120,7 +121,9 @@ fn response<'a>(
                 Ok(Some(found)) => {
                     answer.offset = found.offset.0;
                     answer.timestamp = found.timestamp.map_or(-1, |time| time.0);
-                    answer.leader_epoch = found.leader_epoch.map_or(-1, |epoch| epoch.0);
+                    if version >= 4 {
+                        answer.leader_epoch = found.leader_epoch.map_or(-1, |epoch| epoch.0);
+                    }
                 }
                 Ok(None) => {}
                 Err(code) => answer.error_code = code.code(),
