@@ -152,16 +152,15 @@ impl<S: Storage> Work<'_, S> {
         Ok(())
     }
 
+    /// Base offsets of all segments of which any file is there: the others may have been lost.
     fn bases(&mut self, folder: &str) -> Result<Vec<Offset>, BootError> {
         let names = self.storage.list(folder)?;
-        let logs = names
+        let files = names
             .iter()
-            .filter_map(|name| match segment::parse_segment_file(name) {
-                Some((base, SegmentFile::Log)) => Some(base),
-                _ => None,
-            });
-        let mut bases: Vec<Offset> = logs.collect();
+            .filter_map(|name| segment::parse_segment_file(name));
+        let mut bases: Vec<Offset> = files.map(|(base, _)| base).collect();
         bases.sort_unstable();
+        bases.dedup();
         Ok(bases)
     }
 
@@ -184,7 +183,8 @@ impl<S: Storage> Work<'_, S> {
             if base > checkpoint.segment_base {
                 self.remove_segment(&state.folder, base)?;
             } else if base < checkpoint.segment_base {
-                let closed = self.closed_segment(&state.folder, base, config)?;
+                let closed =
+                    self.closed_segment(checkpoint.partition, &state.folder, base, config)?;
                 state.segments.push_back(closed);
             }
         }
@@ -253,12 +253,22 @@ impl<S: Storage> Work<'_, S> {
     /// A segment that is no longer written to: its times come from the last entry of its index.
     fn closed_segment(
         &mut self,
+        partition: TopicPartition,
         folder: &str,
         base: Offset,
         config: &TopicConfig,
     ) -> Result<Segment, BootError> {
         let mut found = Segment::begin(base, config);
-        found.bytes = self.storage.length(&log_path(folder, base))?.unwrap_or(0);
+        let path = log_path(folder, base);
+        found.bytes = self.storage.length(&path)?.unwrap_or(0);
+        if found.bytes == 0 {
+            let fault = "it is missing or empty".to_owned();
+            self.findings.push(Finding::SegmentDamage {
+                partition,
+                path,
+                fault,
+            });
+        }
         let path = index_path(folder, base, SegmentFile::TimeIndex);
         let length = self.storage.length(&path)?.unwrap_or(0);
         if let Some(at) = length.checked_sub(TIME_ENTRY_BYTES as u64) {

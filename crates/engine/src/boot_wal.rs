@@ -112,7 +112,7 @@ impl<S: Storage> Reading<'_, S> {
             }
             let ended = self.read_file(file, next, from, &files[place + 1..], batches)?;
             end = end.max(ended.position());
-            if matches!(ended, ScanEnd::Torn(_)) {
+            if stops_early(ended, next) {
                 self.findings.push(Finding::TornTail {
                     shard: self.shard,
                     position: end,
@@ -176,7 +176,7 @@ impl<S: Storage> Reading<'_, S> {
             flushed: from,
         };
         let mut ended = judge(&area, bounds);
-        if matches!(ended, ScanEnd::Torn(_)) && !later.is_empty() {
+        if stops_early(ended, next) && !later.is_empty() {
             bounds.flushed = bounds.flushed.max(self.claims(later)?);
             ended = judge(&area, bounds);
         }
@@ -237,6 +237,17 @@ impl<S: Storage> Reading<'_, S> {
             });
         }
         Ok(())
+    }
+}
+
+/// True if the log is cut here: what a later file holds does not follow. A file of which nothing
+/// reached the device looks as if it had never been written.
+fn stops_early(ended: ScanEnd, next: Option<WalPosition>) -> bool {
+    match ended {
+        ScanEnd::Torn(_) => true,
+        ScanEnd::Clean(position) | ScanEnd::Full(position) => {
+            next.is_some_and(|next| position < next)
+        }
     }
 }
 

@@ -127,13 +127,14 @@ impl Engine {
             }
             return;
         };
-        if log.spilling.is_some() {
+        if log.spilling.is_some() || log.flushing {
             return;
         }
         if log.spilled < target {
             self.spill(slot);
             return;
         }
+        log.flushing = true;
         self.effects.push(Effect::FlushSegments {
             partition: log.partition,
             folder: Arc::clone(&log.folder),
@@ -178,6 +179,7 @@ impl Engine {
             return;
         };
         if let Some(log) = self.partition_mut(slot) {
+            log.flushing = false;
             if let Some(point) = log.recovery_next.take() {
                 log.recovery = point;
             }

@@ -77,6 +77,9 @@ pub(crate) struct PartitionLog {
     pub(crate) recovery: RecoveryPoint,
     /// What becomes durable with the checkpoint under way.
     pub(crate) recovery_next: Option<RecoveryPoint>,
+    /// A flush of segments is under way: a second one's completion would be taken for that of a
+    /// later checkpoint.
+    pub(crate) flushing: bool,
     /// The folder holds the small files that Kafka's tools expect.
     pub(crate) folder_made: bool,
     pub(crate) append_waiters: AppendWaiters,

@@ -208,12 +208,13 @@ impl Engine {
                     *outcome = Err(ReadError::UnknownPartition);
                 }
             }
-            (ColdAnswer::Read(outcomes), _, Ok(batches)) => {
+            (ColdAnswer::Read(outcomes), _, Ok(batches)) if !batches.is_empty() => {
                 if let Some(outcome) = outcomes.get_mut(part.place) {
                     outcome.records = batches;
                 }
             }
-            (ColdAnswer::Read(outcomes), _, Err(ColdError::Damaged)) => {
+            // A read is only sent where the log has something: finding nothing is damage, too.
+            (ColdAnswer::Read(outcomes), ..) => {
                 if let Some(outcome) = outcomes.get_mut(part.place) {
                     outcome.error = Some(ReadError::Storage);
                 }

@@ -158,6 +158,7 @@ impl Engine {
             spilled: log_end,
             spilled_in,
             spilling: None,
+            flushing: false,
             unflushed: Vec::new(),
             recovery: found.recovery,
             recovery_next: None,

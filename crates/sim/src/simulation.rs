@@ -83,6 +83,11 @@ pub fn run(seed: u64, options: RunOptions) -> Outcome {
     simulation.stats.disk = simulation.disk.stats();
     let hash = simulation.disk.hash();
     simulation.trace.event(format_args!("end {violation:?} disk {hash:016x}"));
+    if violation.is_some() {
+        for line in simulation.disk.describe() {
+            simulation.trace.event(format_args!("{line}"));
+        }
+    }
     Outcome {
         violation,
         trace: simulation.trace,
@@ -277,7 +282,7 @@ impl Simulation {
         self.trace.event(format_args!("tick {nanos} {shard}"));
         let node = self.node.as_mut().expect("the node is up");
         node.wake(now);
-        node.housekeep(now, &self.disk, shard);
+        node.housekeep(now, &mut self.disk, shard);
     }
 
     fn check_positions(&mut self) -> Result<(), Violation> {

@@ -96,12 +96,17 @@ impl Producer {
         wall: i64,
         fresh: bool,
     ) -> Option<Wish> {
-        if self.target != found && self.outgoing.iter().all(|outgoing| outgoing.call.is_none()) {
+        // A topic that is not there may only not be known yet.
+        let found = found?;
+        if self.target != Some(found) {
+            if self.outgoing.iter().any(|outgoing| outgoing.call.is_some()) {
+                return None;
+            }
             self.outgoing.clear();
-            self.target = found;
+            self.target = Some(found);
             self.sequence = Sequence::FIRST;
         }
-        let target = self.target.filter(|_| self.target == found)?;
+        let target = found;
         if self.idempotent && self.id.is_none() {
             let ask = self.id_call.is_none() && fresh;
             return ask.then_some(Wish::Id(Command::AllocateProducerIds { count: 1 }));

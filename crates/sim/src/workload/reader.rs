@@ -83,11 +83,11 @@ impl Reader {
         if self.asked.is_some() {
             return None;
         }
+        let partition = found?;
         if self.target != found {
             self.target = found;
             self.offset = 0;
         }
-        let partition = self.target?;
         let isolation = IsolationLevel::ReadUncommitted;
         let dice = if calm { 0 } else { random.below(100) };
         if dice >= 70 && dice < 80 {

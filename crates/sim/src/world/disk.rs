@@ -33,12 +33,17 @@ struct File {
     /// Range of bytes written since the last flush, for each sector that has any; relative to the
     /// sector's start.
     dirty: BTreeMap<usize, (usize, usize)>,
+    /// Numbers of the flushes that wrote each sector last, and the length: an older flush that ends
+    /// later takes nothing back.
+    flushed_by: BTreeMap<usize, u64>,
+    length_by: u64,
 }
 
 /// What a flush covers: the content of the dirty sectors when it began.
 #[derive(Clone, Debug)]
 pub struct FlushTicket {
     node: Node,
+    number: u64,
     sectors: BTreeMap<usize, (Vec<u8>, (usize, usize))>,
     length: usize,
 }
@@ -95,6 +100,7 @@ pub struct SimDisk {
     /// Not durable yet, in order: the folder and what changed in it.
     changes: Vec<(Node, NameChange)>,
     next_node: Node,
+    flushes: u64,
     names: NamesMode,
     garbage_percent: u32,
     stats: DiskStats,
@@ -111,6 +117,7 @@ impl SimDisk {
             folders: BTreeMap::from([(ROOT, Folder::default())]),
             changes: Vec::new(),
             next_node: 1,
+            flushes: 0,
             names,
             garbage_percent,
             stats: DiskStats::default(),
@@ -285,7 +292,8 @@ impl SimDisk {
 
     /// Begins a flush: it will cover what is written now.
     #[must_use]
-    pub fn begin_flush(&self, node: Node) -> FlushTicket {
+    pub fn begin_flush(&mut self, node: Node) -> FlushTicket {
+        self.flushes += 1;
         let file = self.files.get(&node);
         let sectors = file.into_iter().flat_map(|file| {
             file.dirty
@@ -294,6 +302,7 @@ impl SimDisk {
         });
         FlushTicket {
             node,
+            number: self.flushes,
             sectors: sectors.collect(),
             length: file.map_or(0, |file| file.cached.len()),
         }
@@ -304,8 +313,16 @@ impl SimDisk {
         let Some(file) = self.files.get_mut(&ticket.node) else {
             return;
         };
-        file.device.resize(ticket.length, 0);
+        if file.length_by < ticket.number {
+            file.length_by = ticket.number;
+            file.device.resize(ticket.length, 0);
+        }
         for (&sector, (content, range)) in &ticket.sectors {
+            let last = file.flushed_by.entry(sector).or_default();
+            if *last > ticket.number {
+                continue;
+            }
+            *last = ticket.number;
             let start = sector * SECTOR_BYTES;
             let end = (start + content.len()).min(file.device.len());
             if start < end {
@@ -373,6 +390,28 @@ impl SimDisk {
         }
         self.files.retain(|node, _| reached.contains(node));
         self.folders.retain(|node, _| reached.contains(node));
+    }
+
+    /// Every file with its length, cached and on the device.
+    #[must_use]
+    pub fn describe(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        self.describe_folder(ROOT, "", &mut lines);
+        lines
+    }
+
+    fn describe_folder(&self, node: Node, path: &str, lines: &mut Vec<String>) {
+        let Some(folder) = self.folders.get(&node) else {
+            return;
+        };
+        for (name, node) in &folder.cached {
+            let path = format!("{path}/{name}");
+            if let Some(file) = self.files.get(node) {
+                let (cached, device) = (file.cached.len(), file.device.len());
+                lines.push(format!("{path} #{node}: {cached} bytes, {device} on the device"));
+            }
+            self.describe_folder(*node, &path, lines);
+        }
     }
 
     /// A number that follows from everything that is on the disk.

@@ -268,7 +268,7 @@ impl SimNode {
     }
 
     /// Once a second or so.
-    pub fn housekeep(&mut self, now: Now, disk: &SimDisk, shard: u16) {
+    pub fn housekeep(&mut self, now: Now, disk: &mut SimDisk, shard: u16) {
         let core = &mut self.cores[usize::from(shard)];
         core.engine.housekeep(now.instant);
         core.work = true;
@@ -422,7 +422,7 @@ impl SimNode {
         self.works.push((shard, work));
     }
 
-    fn begin_wal_flush(&mut self, disk: &SimDisk, shard: u16) {
+    fn begin_wal_flush(&mut self, disk: &mut SimDisk, shard: u16) {
         let core = &mut self.cores[usize::from(shard)];
         core.flushing = true;
         let files = std::mem::take(&mut core.wal_unflushed);

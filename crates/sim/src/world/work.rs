@@ -316,12 +316,9 @@ impl Hands<'_> {
         let mut flushes = Vec::new();
         for &base in bases {
             let nodes = self.open_segment(partition, folder, base);
-            flushes.extend(
-                nodes
-                    .into_iter()
-                    .flatten()
-                    .map(|node| self.disk.begin_flush(node)),
-            );
+            for node in nodes.into_iter().flatten() {
+                flushes.push(self.disk.begin_flush(node));
+            }
         }
         flushes
     }
