@@ -20,14 +20,21 @@ use crate::served::served;
 pub fn dispatch(context: &Context, frame: &Bytes, behind_barrier: bool) -> Result<Answer, Close> {
     let (header, body) = RequestHeader::parse(frame).map_err(Close::Header)?;
     let key = header.key;
-    let Some(row) = served(key) else { return Err(Close::NotServed { key }) };
+    let Some(row) = served(key) else {
+        return Err(Close::NotServed { key });
+    };
     let request = Request::new(frame, &header, body);
     if !row.admits(header.version) {
         if key == ApiKey::ApiVersions {
             return h18_api_versions::unsupported(&request).map(Answer::Ready);
         }
         let (min, max) = (row.floor, row.max);
-        return Err(Close::Version { key, found: header.version, min, max });
+        return Err(Close::Version {
+            key,
+            found: header.version,
+            min,
+            max,
+        });
     }
     route(context.clone(), request, behind_barrier)
 }

@@ -104,12 +104,17 @@ struct Cached {
 
 impl Cached {
     const fn new(wish: Wish) -> Self {
-        Self { wish, high_watermark: -1, log_start: -1 }
+        Self {
+            wish,
+            high_watermark: -1,
+            log_start: -1,
+        }
     }
 
     /// Notes what is told; true if it is worth telling.
     fn note(&mut self, told: &Told) -> bool {
-        let changed = self.high_watermark != told.high_watermark || self.log_start != told.log_start;
+        let changed =
+            self.high_watermark != told.high_watermark || self.log_start != told.log_start;
         self.high_watermark = told.high_watermark;
         self.log_start = told.log_start;
         if told.failed || told.diverged {
@@ -168,7 +173,10 @@ impl Session {
     }
 
     fn wishes(&self) -> Vec<(PartitionKey, Wish)> {
-        self.order.values().map(|(key, cached)| (key.clone(), cached.wish)).collect()
+        self.order
+            .values()
+            .map(|(key, cached)| (key.clone(), cached.wish))
+            .collect()
     }
 }
 
@@ -184,7 +192,12 @@ pub(crate) struct FetchSessions {
 impl FetchSessions {
     /// A table of at most `slots` sessions; `seed` makes their ids hard to guess.
     pub(crate) const fn new(slots: usize, seed: u64) -> Self {
-        Self { slots, sessions: BTreeMap::new(), random: seed, evicted: 0 }
+        Self {
+            slots,
+            sessions: BTreeMap::new(),
+            random: seed,
+            evicted: 0,
+        }
     }
 
     /// Sessions there are.
@@ -243,7 +256,13 @@ impl FetchSessions {
         }
         session.epoch = next_epoch(epoch);
         session.used = now;
-        Ok((Relation::Incremental { id, epoch: session.epoch }, session.wishes()))
+        Ok((
+            Relation::Incremental {
+                id,
+                epoch: session.epoch,
+            },
+            session.wishes(),
+        ))
     }
 
     /// Ends a request: notes what is told, and says what of it is worth telling.
@@ -257,12 +276,16 @@ impl FetchSessions {
         answers: impl ExactSizeIterator<Item = (&'p PartitionKey, &'p Wish, Told)>,
     ) -> Result<Finished, SessionError> {
         match relation {
-            Relation::Sessionless => {
-                Ok(Finished { id: NO_SESSION, named: vec![true; answers.len()] })
-            }
+            Relation::Sessionless => Ok(Finished {
+                id: NO_SESSION,
+                named: vec![true; answers.len()],
+            }),
             Relation::Full { by_id } => {
                 let named = vec![true; answers.len()];
-                Ok(Finished { id: self.create(now, by_id, answers), named })
+                Ok(Finished {
+                    id: self.create(now, by_id, answers),
+                    named,
+                })
             }
             Relation::Incremental { id, epoch } => {
                 let session = self.sessions.get_mut(&id).ok_or(SessionError::Unknown)?;
@@ -329,7 +352,9 @@ impl FetchSessions {
                 let grown = self.sessions.iter();
                 let grown = grown.filter(|(_, session)| now.since(session.created) > STALE_AFTER);
                 let smallest = grown.min_by_key(|(_, session)| session.order.len());
-                smallest.filter(|(_, session)| session.order.len() < size).map(|(&id, _)| id)
+                smallest
+                    .filter(|(_, session)| session.order.len() < size)
+                    .map(|(&id, _)| id)
             }
         };
         if let Some(id) = victim {
@@ -365,7 +390,11 @@ mod tests {
     use super::*;
 
     const START: Instant = Instant(0);
-    const FULL: SessionRequest = SessionRequest { id: 0, epoch: 0, by_id: false };
+    const FULL: SessionRequest = SessionRequest {
+        id: 0,
+        epoch: 0,
+        by_id: false,
+    };
     const QUIET: Told = Told {
         failed: false,
         diverged: false,
@@ -380,7 +409,12 @@ mod tests {
     }
 
     fn wish(offset: i64) -> Wish {
-        Wish { offset, leader_epoch: -1, last_epoch: -1, bytes_max: 100 }
+        Wish {
+            offset,
+            leader_epoch: -1,
+            last_epoch: -1,
+            bytes_max: 100,
+        }
     }
 
     fn wishes(indexes: &[i32]) -> Vec<(PartitionKey, Wish)> {
@@ -398,15 +432,20 @@ mod tests {
         wishes: &[(PartitionKey, Wish)],
         told: impl Fn(i32) -> Told,
     ) -> Result<Finished, SessionError> {
-        let answers = wishes.iter().map(|(key, wish)| (key, wish, told(key.index)));
+        let answers = wishes
+            .iter()
+            .map(|(key, wish)| (key, wish, told(key.index)));
         sessions.finish(now, relation, answers)
     }
 
     /// Begins a session over these partitions; its id.
     fn open(sessions: &mut FetchSessions, now: Instant, indexes: &[i32]) -> i32 {
-        let (relation, all) =
-            sessions.begin(now, FULL, wishes(indexes), &[]).expect("a full request");
-        finish(sessions, now, relation, &all, |_| QUIET).expect("a full request").id
+        let (relation, all) = sessions
+            .begin(now, FULL, wishes(indexes), &[])
+            .expect("a full request");
+        finish(sessions, now, relation, &all, |_| QUIET)
+            .expect("a full request")
+            .id
     }
 
     fn next(
@@ -415,11 +454,18 @@ mod tests {
         epoch: i32,
         told: impl Fn(i32) -> Told,
     ) -> Result<(Vec<i32>, Vec<i32>), SessionError> {
-        let request = SessionRequest { id, epoch, by_id: false };
+        let request = SessionRequest {
+            id,
+            epoch,
+            by_id: false,
+        };
         let (relation, all) = sessions.begin(START, request, Vec::new(), &[])?;
         let finished = finish(sessions, START, relation, &all, told)?;
         let order: Vec<i32> = all.iter().map(|(key, _)| key.index).collect();
-        let named = order.iter().zip(&finished.named).filter(|(_, named)| **named);
+        let named = order
+            .iter()
+            .zip(&finished.named)
+            .filter(|(_, named)| **named);
         let named = named.map(|(index, _)| *index).collect();
         Ok((order, named))
     }
@@ -429,7 +475,10 @@ mod tests {
         let mut sessions = FetchSessions::new(1, 1);
         let id = open(&mut sessions, START, &[0, 1, 2]);
         assert!(id > 0);
-        let moved = |index| Told { high_watermark: 10 + i64::from(index == 1), ..QUIET };
+        let moved = |index| Told {
+            high_watermark: 10 + i64::from(index == 1),
+            ..QUIET
+        };
         let (_, named) = next(&mut sessions, id, 1, moved).expect("in order");
         assert_eq!(named, [1]);
         let (_, named) = next(&mut sessions, id, 2, moved).expect("in order");
@@ -440,42 +489,85 @@ mod tests {
     fn an_error_is_told_until_it_is_over_and_its_end_is_told_too() {
         let mut sessions = FetchSessions::new(1, 1);
         let id = open(&mut sessions, START, &[0]);
-        let failed = |_| Told { failed: true, high_watermark: -1, log_start: -1, ..QUIET };
+        let failed = |_| Told {
+            failed: true,
+            high_watermark: -1,
+            log_start: -1,
+            ..QUIET
+        };
         assert_eq!(next(&mut sessions, id, 1, failed).expect("in order").1, [0]);
         assert_eq!(next(&mut sessions, id, 2, failed).expect("in order").1, [0]);
-        assert_eq!(next(&mut sessions, id, 3, |_| QUIET).expect("in order").1, [0]);
-        assert!(next(&mut sessions, id, 4, |_| QUIET).expect("in order").1.is_empty());
+        assert_eq!(
+            next(&mut sessions, id, 3, |_| QUIET).expect("in order").1,
+            [0]
+        );
+        assert!(
+            next(&mut sessions, id, 4, |_| QUIET)
+                .expect("in order")
+                .1
+                .is_empty()
+        );
     }
 
     #[test]
     fn partitions_that_were_served_go_to_the_end() {
         let mut sessions = FetchSessions::new(1, 1);
         let id = open(&mut sessions, START, &[0, 1, 2]);
-        let data = |index| Told { record_bytes: usize::from(index == 0), ..QUIET };
-        assert_eq!(next(&mut sessions, id, 1, data).expect("in order").0, [0, 1, 2]);
-        assert_eq!(next(&mut sessions, id, 2, data).expect("in order").0, [1, 2, 0]);
+        let data = |index| Told {
+            record_bytes: usize::from(index == 0),
+            ..QUIET
+        };
+        assert_eq!(
+            next(&mut sessions, id, 1, data).expect("in order").0,
+            [0, 1, 2]
+        );
+        assert_eq!(
+            next(&mut sessions, id, 2, data).expect("in order").0,
+            [1, 2, 0]
+        );
     }
 
     #[test]
     fn only_the_next_epoch_of_a_known_session_is_served() {
         let mut sessions = FetchSessions::new(1, 1);
         let id = open(&mut sessions, START, &[0]);
-        assert_eq!(next(&mut sessions, id, 2, |_| QUIET), Err(SessionError::Epoch));
-        assert_eq!(next(&mut sessions, id + 1, 1, |_| QUIET), Err(SessionError::Unknown));
-        let by_id = SessionRequest { id, epoch: 1, by_id: true };
+        assert_eq!(
+            next(&mut sessions, id, 2, |_| QUIET),
+            Err(SessionError::Epoch)
+        );
+        assert_eq!(
+            next(&mut sessions, id + 1, 1, |_| QUIET),
+            Err(SessionError::Unknown)
+        );
+        let by_id = SessionRequest {
+            id,
+            epoch: 1,
+            by_id: true,
+        };
         let refused = sessions.begin(START, by_id, Vec::new(), &[]);
         assert_eq!(refused, Err(SessionError::TopicIds));
         assert!(next(&mut sessions, id, 1, |_| QUIET).is_ok());
-        assert_eq!(next(&mut sessions, id, 1, |_| QUIET), Err(SessionError::Epoch));
+        assert_eq!(
+            next(&mut sessions, id, 1, |_| QUIET),
+            Err(SessionError::Epoch)
+        );
     }
 
     #[test]
     fn a_repeated_request_cannot_answer_for_its_successor() {
         let mut sessions = FetchSessions::new(1, 1);
         let id = open(&mut sessions, START, &[0]);
-        let ask = |epoch| SessionRequest { id, epoch, by_id: false };
-        let (slow, all) = sessions.begin(START, ask(1), Vec::new(), &[]).expect("in order");
-        sessions.begin(START, ask(2), Vec::new(), &[]).expect("in order");
+        let ask = |epoch| SessionRequest {
+            id,
+            epoch,
+            by_id: false,
+        };
+        let (slow, all) = sessions
+            .begin(START, ask(1), Vec::new(), &[])
+            .expect("in order");
+        sessions
+            .begin(START, ask(2), Vec::new(), &[])
+            .expect("in order");
         let late = finish(&mut sessions, START, slow, &all, |_| QUIET);
         assert_eq!(late, Err(SessionError::Epoch));
     }
@@ -484,9 +576,15 @@ mod tests {
     fn wishes_are_added_changed_and_forgotten() {
         let mut sessions = FetchSessions::new(1, 1);
         let id = open(&mut sessions, START, &[0, 1]);
-        let request = SessionRequest { id, epoch: 1, by_id: false };
+        let request = SessionRequest {
+            id,
+            epoch: 1,
+            by_id: false,
+        };
         let changed = vec![(key(1), wish(7)), (key(2), wish(8))];
-        let (_, all) = sessions.begin(START, request, changed, &[key(0)]).expect("in order");
+        let (_, all) = sessions
+            .begin(START, request, changed, &[key(0)])
+            .expect("in order");
         assert_eq!(all, [(key(1), wish(7)), (key(2), wish(8))]);
     }
 
@@ -494,14 +592,24 @@ mod tests {
     fn a_session_ends_with_its_last_partition_or_by_a_full_request() {
         let mut sessions = FetchSessions::new(2, 1);
         let id = open(&mut sessions, START, &[0]);
-        let request = SessionRequest { id, epoch: 1, by_id: false };
+        let request = SessionRequest {
+            id,
+            epoch: 1,
+            by_id: false,
+        };
         let ended = sessions.begin(START, request, Vec::new(), &[key(0)]);
         assert_eq!(ended, Ok((Relation::Sessionless, Vec::new())));
         assert_eq!(sessions.len(), 0);
 
         let id = open(&mut sessions, START, &[0]);
-        let last = SessionRequest { id, epoch: -1, by_id: false };
-        sessions.begin(START, last, wishes(&[0]), &[]).expect("a full request");
+        let last = SessionRequest {
+            id,
+            epoch: -1,
+            by_id: false,
+        };
+        sessions
+            .begin(START, last, wishes(&[0]), &[])
+            .expect("a full request");
         assert_eq!(sessions.len(), 0);
     }
 
@@ -513,15 +621,24 @@ mod tests {
         assert_eq!(open(&mut sessions, after(60), &[0]), NO_SESSION);
         assert_ne!(open(&mut sessions, after(121), &[0]), NO_SESSION);
         assert_eq!((sessions.len(), sessions.evicted()), (1, 1));
-        assert_eq!(next(&mut sessions, first, 1, |_| QUIET), Err(SessionError::Unknown));
+        assert_eq!(
+            next(&mut sessions, first, 1, |_| QUIET),
+            Err(SessionError::Unknown)
+        );
     }
 
     #[test]
     fn a_larger_reader_displaces_a_smaller_one_that_is_old_enough() {
         let mut sessions = FetchSessions::new(1, 1);
         let id = open(&mut sessions, START, &[0, 1]);
-        let used = SessionRequest { id, epoch: 1, by_id: false };
-        sessions.begin(after(100), used, Vec::new(), &[]).expect("in order");
+        let used = SessionRequest {
+            id,
+            epoch: 1,
+            by_id: false,
+        };
+        sessions
+            .begin(after(100), used, Vec::new(), &[])
+            .expect("in order");
         assert_eq!(open(&mut sessions, after(110), &[0, 1, 2]), NO_SESSION);
         assert_eq!(open(&mut sessions, after(130), &[0, 1]), NO_SESSION);
         assert_ne!(open(&mut sessions, after(130), &[0, 1, 2]), NO_SESSION);

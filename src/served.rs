@@ -26,7 +26,12 @@ impl Served {
 }
 
 const fn row(key: ApiKey, min: i16, max: i16) -> Served {
-    Served { key, min, max, floor: min }
+    Served {
+        key,
+        min,
+        max,
+        floor: min,
+    }
 }
 
 /// Produce says 0 because librdkafka before 2.8 turns compression off if the lowest version is
@@ -66,9 +71,15 @@ mod tests {
             let known = served.key.versions().expect("a served key has messages");
             assert!(known.contains(served.floor), "{served:?}");
             assert!(known.contains(served.max), "{served:?}");
-            assert!(served.min <= served.floor && served.floor <= served.max, "{served:?}");
+            assert!(
+                served.min <= served.floor && served.floor <= served.max,
+                "{served:?}"
+            );
             let unstable = served.key.first_unstable();
-            assert!(unstable.is_none_or(|first| served.max < first), "{served:?}");
+            assert!(
+                unstable.is_none_or(|first| served.max < first),
+                "{served:?}"
+            );
         }
     }
 

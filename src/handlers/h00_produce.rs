@@ -105,11 +105,19 @@ pub fn begin(context: &Context, request: &Request) -> Result<Pending, Close> {
                         TransactionVersion::One
                     };
                     let zstd_known = request.version >= FIRST_WITH_ZSTD;
-                    appends.push(AppendPartition { partition, records, zstd_known, transactions });
+                    appends.push(AppendPartition {
+                        partition,
+                        records,
+                        zstd_known,
+                        transactions,
+                    });
                     Verdict::Begun
                 }
             };
-            partitions.push(PlannedPartition { index: data.index(), verdict });
+            partitions.push(PlannedPartition {
+                index: data.index(),
+                verdict,
+            });
         }
         plan.topics.push(PlannedTopic { key, partitions });
     }
@@ -155,13 +163,16 @@ fn check_batch(
     records: &[u8],
     transactional_id: Option<&str>,
 ) -> Result<(), (ErrorCode, Option<&'static str>)> {
-    let Ok(header) = batch::read(records) else { return Ok(()) };
+    let Ok(header) = batch::read(records) else {
+        return Ok(());
+    };
     if header.attributes.is_transactional() {
         return Err(match transactional_id {
             None => (ErrorCode::TransactionalIdAuthorizationFailed, None),
-            Some(_) => {
-                (ErrorCode::InvalidTxnState, Some("transactions are not served by this broker"))
-            }
+            Some(_) => (
+                ErrorCode::InvalidTxnState,
+                Some("transactions are not served by this broker"),
+            ),
         });
     }
     Ok(())
@@ -180,10 +191,16 @@ fn refuse_duplicates(plan: &mut Plan, appends: &mut Vec<AppendPartition>) {
     if mentions.len() == appends.len() {
         return;
     }
-    let begun = plan.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+    let begun = plan
+        .topics
+        .iter_mut()
+        .flat_map(|topic| &mut topic.partitions);
     let begun = begun.filter(|partition| matches!(partition.verdict, Verdict::Begun));
     for (partition, append) in begun.zip(&*appends) {
-        if mentions.get(&append.partition).is_some_and(|&count| count > 1) {
+        if mentions
+            .get(&append.partition)
+            .is_some_and(|&count| count > 1)
+        {
             let message = "the request names this partition twice";
             partition.verdict = Verdict::Refused(ErrorCode::InvalidRequest, Some(message));
         }
@@ -194,7 +211,11 @@ fn refuse_duplicates(plan: &mut Plan, appends: &mut Vec<AppendPartition>) {
 impl Pending {
     /// When the answer must leave, by the coarse clock.
     pub(crate) const fn due_at(&self) -> Option<u64> {
-        if self.outcomes.is_some() { Some(self.due_at) } else { None }
+        if self.outcomes.is_some() {
+            Some(self.due_at)
+        } else {
+            None
+        }
     }
 
     /// The answer, once all batches are kept or the request's time is over. `None` for acks=0.
@@ -230,7 +251,13 @@ impl Pending {
         let image = self.context.shards.image();
         let hints = Some((&image, self.context.listener_name()));
         let response = self.plan.response(self.version, outcomes, hints);
-        crate::net::encode(&response, ApiKey::Produce, self.version, self.correlation_id).map(Some)
+        crate::net::encode(
+            &response,
+            ApiKey::Produce,
+            self.version,
+            self.correlation_id,
+        )
+        .map(Some)
     }
 }
 
@@ -266,10 +293,12 @@ impl Plan {
     }
 
     fn first_error(&self, outcomes: Option<&[AppendOutcome]>) -> Option<ErrorCode> {
-        self.fates(outcomes).into_iter().find_map(|fate| match fate {
-            Fate::Kept(_) => None,
-            Fate::Failed(code, ..) => Some(code),
-        })
+        self.fates(outcomes)
+            .into_iter()
+            .find_map(|fate| match fate {
+                Fate::Kept(_) => None,
+                Fate::Failed(code, ..) => Some(code),
+            })
     }
 
     fn response<'p>(
@@ -313,8 +342,14 @@ fn add_hint<'i>(
     key: &TopicKey,
 ) {
     let (leader_id, leader_epoch) = leader_hint(image, key, answer.index);
-    answer.current_leader = produce::LeaderIdAndEpoch { leader_id, leader_epoch };
-    let told = response.node_endpoints.iter().any(|node| node.node_id == leader_id);
+    answer.current_leader = produce::LeaderIdAndEpoch {
+        leader_id,
+        leader_epoch,
+    };
+    let told = response
+        .node_endpoints
+        .iter()
+        .any(|node| node.node_id == leader_id);
     let node = klamm_model::NodeId(leader_id);
     if !told && let Some(endpoint) = endpoint_of(image, listener, node) {
         response.node_endpoints.push(produce::NodeEndpoint {
@@ -326,10 +361,7 @@ fn add_hint<'i>(
     }
 }
 
-fn partition_response(
-    index: i32,
-    fate: Fate<'_>,
-) -> produce::PartitionProduceResponse<'static> {
+fn partition_response(index: i32, fate: Fate<'_>) -> produce::PartitionProduceResponse<'static> {
     match fate {
         Fate::Kept(appended) => produce::PartitionProduceResponse {
             index,
@@ -366,9 +398,7 @@ fn error_code(error: &AppendError) -> ErrorCode {
             ErrorCode::InvalidRecord
         }
         AppendError::Invalid(InvalidBatch::Timestamp(_)) => ErrorCode::InvalidTimestamp,
-        AppendError::Invalid(InvalidBatch::Compression(_)) => {
-            ErrorCode::UnsupportedCompressionType
-        }
+        AppendError::Invalid(InvalidBatch::Compression(_)) => ErrorCode::UnsupportedCompressionType,
         AppendError::LargerThanSegment => ErrorCode::RecordListTooLarge,
         AppendError::Producer(ProducerRefused::OutOfOrderSequence { .. }) => {
             ErrorCode::OutOfOrderSequenceNumber
@@ -412,21 +442,36 @@ mod tests {
             index,
             verdict: refused.map_or(Verdict::Begun, |code| Verdict::Refused(code, None)),
         });
-        let topic =
-            PlannedTopic { key: TopicKey::Name(name), partitions: partitions.collect() };
-        Plan { topics: vec![topic] }
+        let topic = PlannedTopic {
+            key: TopicKey::Name(name),
+            partitions: partitions.collect(),
+        };
+        Plan {
+            topics: vec![topic],
+        }
     }
 
     fn kept(offset: i64) -> AppendOutcome {
         let (base_offset, log_start) = (Offset(offset), Offset(3));
-        Ok(Appended { base_offset, log_append_time: None, log_start })
+        Ok(Appended {
+            base_offset,
+            log_append_time: None,
+            log_start,
+        })
     }
 
     fn append(index: i32) -> AppendPartition {
-        let partition =
-            TopicPartition { topic: TopicId([1; 16]), index: PartitionIndex(index) };
+        let partition = TopicPartition {
+            topic: TopicId([1; 16]),
+            index: PartitionIndex(index),
+        };
         let transactions = TransactionVersion::One;
-        AppendPartition { partition, records: Bytes::new(), zstd_known: true, transactions }
+        AppendPartition {
+            partition,
+            records: Bytes::new(),
+            zstd_known: true,
+            transactions,
+        }
     }
 
     #[test]
@@ -437,7 +482,9 @@ mod tests {
         for version in 3..=13 {
             let response = plan.response(version, Some(&outcomes), None);
             let mut bytes = bytes::BytesMut::new();
-            response.encode(version, &mut bytes).expect("every version can say it");
+            response
+                .encode(version, &mut bytes)
+                .expect("every version can say it");
             let view = produce::ResponseView::parse(&bytes, version).expect("own bytes");
             let topic = view.responses().iter().next().expect("one topic");
             let found: Vec<_> = topic
@@ -445,7 +492,11 @@ mod tests {
                 .iter()
                 .map(|part| (part.index(), part.error_code(), part.base_offset()))
                 .collect();
-            assert_eq!(found, [(4, 0, 17), (9, 3, -1), (2, 56, -1)], "version {version}");
+            assert_eq!(
+                found,
+                [(4, 0, 17), (9, 3, -1), (2, 56, -1)],
+                "version {version}"
+            );
         }
     }
 
@@ -453,14 +504,18 @@ mod tests {
     fn without_outcomes_every_batch_that_was_begun_timed_out() {
         let plan = plan(&[(0, None), (1, Some(ErrorCode::InvalidRequest))]);
         let response = plan.response(9, None, None);
-        let codes: Vec<_> =
-            response.responses[0].partition_responses.iter().map(|p| p.error_code).collect();
+        let codes: Vec<_> = response.responses[0]
+            .partition_responses
+            .iter()
+            .map(|p| p.error_code)
+            .collect();
         assert_eq!(codes, [7, 42]);
     }
 
     #[test]
     fn a_missing_outcome_is_never_taken_for_success() {
-        let response = plan(&[(0, None)]).response(9, Some(&[]), None);
+        let plan = plan(&[(0, None)]);
+        let response = plan.response(9, Some(&[]), None);
         assert_eq!(response.responses[0].partition_responses[0].error_code, -1);
     }
 
@@ -469,11 +524,17 @@ mod tests {
         let mut plan = plan(&[(0, None), (1, None), (0, None)]);
         let mut appends = vec![append(0), append(1), append(0)];
         refuse_duplicates(&mut plan, &mut appends);
-        let left: Vec<_> = appends.iter().map(|append| append.partition.index.0).collect();
+        let left: Vec<_> = appends
+            .iter()
+            .map(|append| append.partition.index.0)
+            .collect();
         assert_eq!(left, [1]);
         let response = plan.response(9, Some(&[kept(5)]), None);
-        let codes: Vec<_> =
-            response.responses[0].partition_responses.iter().map(|p| p.error_code).collect();
+        let codes: Vec<_> = response.responses[0]
+            .partition_responses
+            .iter()
+            .map(|p| p.error_code)
+            .collect();
         assert_eq!(codes, [42, 0, 42]);
     }
 
@@ -482,7 +543,10 @@ mod tests {
         let plan = plan(&[(0, None), (1, None)]);
         assert_eq!(plan.first_error(Some(&[kept(0), kept(0)])), None);
         let failed = [kept(0), Err(AppendError::LargerThanSegment)];
-        assert_eq!(plan.first_error(Some(&failed)), Some(ErrorCode::RecordListTooLarge));
+        assert_eq!(
+            plan.first_error(Some(&failed)),
+            Some(ErrorCode::RecordListTooLarge)
+        );
     }
 
     #[test]
@@ -497,6 +561,7 @@ mod tests {
         let old = plan.response(9, Some(&[]), Some((&image, "PLAINTEXT")));
         assert!(old.node_endpoints.is_empty());
         let mut bytes = bytes::BytesMut::new();
-        old.encode(9, &mut bytes).expect("nothing that version 9 lacks");
+        old.encode(9, &mut bytes)
+            .expect("nothing that version 9 lacks");
     }
 }

@@ -4,15 +4,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use klamm_model::limits::{FETCH_RESPONSE_BYTES_MAX, FETCH_WAIT_MS_MAX};
-use klamm_model::{
-    ErrorCode, IsolationLevel, LeaderEpoch, NodeId, Offset, TopicPartition,
-};
+use klamm_model::{ErrorCode, IsolationLevel, LeaderEpoch, NodeId, Offset, TopicPartition};
 use klamm_shard::api::metadata::Image;
 use klamm_shard::api::{EpochEnd, ReadError, ReadOutcome, ReadPartition, ReadPositions};
 use klamm_wire::{ApiKey, Gather, Records, fetch};
 
-use super::{TopicKey, believed_epoch, borrowed, endpoint_of, isolation_of, leader_hint};
 use super::led_partition;
+use super::{TopicKey, believed_epoch, borrowed, endpoint_of, isolation_of, leader_hint};
 use crate::fetch_sessions::{
     NO_SESSION, PartitionKey, Relation, SessionError, SessionRequest, Told, Wish,
 };
@@ -57,7 +55,11 @@ struct Found {
 
 impl Found {
     fn bytes(&self) -> usize {
-        self.parts.iter().flat_map(|part| &part.records).map(Bytes::len).sum()
+        self.parts
+            .iter()
+            .flat_map(|part| &part.records)
+            .map(Bytes::len)
+            .sum()
     }
 
     /// Kafka's conditions for an answer without waiting.
@@ -88,7 +90,9 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
     if !plan.wait.is_zero() && !found.is_enough(plan.bytes_min) && !context.caller.is_leaving() {
         let positions = std::mem::take(&mut found.readable);
         drop(found);
-        let watch = context.shards.watch(plan.isolation, plan.bytes_min, deadline, positions);
+        let watch = context
+            .shards
+            .watch(plan.isolation, plan.bytes_min, deadline, positions);
         first_of(watch, context.caller.left()).await;
         // Whatever is there now is the answer, as in Kafka: what woke the watch may be less than
         // the least wanted, for example the end of a leadership.
@@ -110,16 +114,28 @@ fn plan(context: &Context, request: &Request) -> Result<Result<Plan, SessionErro
     let image = context.shards.image();
     let by_id = request.version >= FIRST_BY_ID;
     let (wishes, forgotten) = wishes_of(&image, by_id, &view);
-    let asked = SessionRequest { id: view.session_id(), epoch: view.session_epoch(), by_id };
+    let asked = SessionRequest {
+        id: view.session_id(),
+        epoch: view.session_epoch(),
+        by_id,
+    };
     let now = context.shards.now().instant;
-    let begun = context.front.sessions.borrow_mut().begin(now, asked, wishes, &forgotten);
+    let begun = context
+        .front
+        .sessions
+        .borrow_mut()
+        .begin(now, asked, wishes, &forgotten);
     let (relation, wishes) = match begun {
         Ok(begun) => begun,
         Err(error) => return Ok(Err(error)),
     };
     let configured = context.front.config.fetch.response_bytes_max as usize;
-    let bytes_max = clamp(view.max_bytes()).min(configured).min(FETCH_RESPONSE_BYTES_MAX);
-    let wait_ms = u64::try_from(view.max_wait_ms()).unwrap_or(0).min(FETCH_WAIT_MS_MAX);
+    let bytes_max = clamp(view.max_bytes())
+        .min(configured)
+        .min(FETCH_RESPONSE_BYTES_MAX);
+    let wait_ms = u64::try_from(view.max_wait_ms())
+        .unwrap_or(0)
+        .min(FETCH_WAIT_MS_MAX);
     Ok(Ok(Plan {
         version: request.version,
         correlation_id: request.correlation_id,
@@ -146,7 +162,10 @@ fn wishes_of(
     for topic in view.topics() {
         let key = TopicKey::of(image, by_id, topic.topic(), topic.topic_id());
         wishes.extend(topic.partitions().iter().map(|part| {
-            let key = PartitionKey { topic: key.clone(), index: part.partition() };
+            let key = PartitionKey {
+                topic: key.clone(),
+                index: part.partition(),
+            };
             let wish = Wish {
                 offset: part.fetch_offset(),
                 leader_epoch: part.current_leader_epoch(),
@@ -160,7 +179,10 @@ fn wishes_of(
     for topic in view.forgotten_topics_data() {
         let key = TopicKey::of(image, by_id, topic.topic(), topic.topic_id());
         let indexes = topic.partitions().iter();
-        forgotten.extend(indexes.map(|index| PartitionKey { topic: key.clone(), index }));
+        forgotten.extend(indexes.map(|index| PartitionKey {
+            topic: key.clone(),
+            index,
+        }));
     }
     (wishes, forgotten)
 }
@@ -186,13 +208,24 @@ async fn read(context: &Context, plan: &Plan) -> Found {
             Err(code) => refusals.push(Some(code)),
         }
     }
-    let readable = asked.iter().map(|part| (part.partition, part.offset)).collect();
+    let readable = asked
+        .iter()
+        .map(|part| (part.partition, part.offset))
+        .collect();
     let mut outcomes = if asked.is_empty() {
         Vec::new().into_iter()
     } else {
-        context.shards.read(plan.isolation, plan.bytes_max, asked).await.into_iter()
+        context
+            .shards
+            .read(plan.isolation, plan.bytes_max, asked)
+            .await
+            .into_iter()
     };
-    let mut found = Found { parts: Vec::with_capacity(refusals.len()), failed: false, readable };
+    let mut found = Found {
+        parts: Vec::with_capacity(refusals.len()),
+        failed: false,
+        readable,
+    };
     for refusal in refusals {
         let part = match refusal {
             Some(code) => {
@@ -212,17 +245,24 @@ async fn read(context: &Context, plan: &Plan) -> Found {
 }
 
 fn resolve(image: &Image, key: &PartitionKey, node: NodeId) -> Result<TopicPartition, ErrorCode> {
-    let topic = key.topic.find(image).ok_or(key.topic.unknown())?;
+    let topic = key.topic.find(image).ok_or_else(|| key.topic.unknown())?;
     led_partition(topic, key.index, node)
 }
 
 impl Part {
     const fn failed(code: ErrorCode) -> Self {
-        Self { error: Some(code), positions: None, diverging: None, records: Vec::new() }
+        Self {
+            error: Some(code),
+            positions: None,
+            diverging: None,
+            records: Vec::new(),
+        }
     }
 
     fn of(outcome: Option<ReadOutcome>) -> Self {
-        let Some(outcome) = outcome else { return Self::failed(ErrorCode::UnknownServerError) };
+        let Some(outcome) = outcome else {
+            return Self::failed(ErrorCode::UnknownServerError);
+        };
         match outcome.error {
             Some(error) => Self::failed(error_code(error)),
             None => Self {
@@ -239,7 +279,9 @@ impl Part {
             failed: self.error.is_some(),
             diverged: self.diverging.is_some(),
             record_bytes: self.records.iter().map(Bytes::len).sum(),
-            high_watermark: self.positions.map_or(NO_OFFSET, |found| found.high_watermark.0),
+            high_watermark: self
+                .positions
+                .map_or(NO_OFFSET, |found| found.high_watermark.0),
             log_start: self.positions.map_or(NO_OFFSET, |found| found.log_start.0),
         }
     }
@@ -279,7 +321,11 @@ fn answer(context: &Context, plan: &Plan, found: Found) -> Result<Gather, Close>
     let now = context.shards.now().instant;
     let told = plan.wishes.iter().zip(&found.parts);
     let told = told.map(|((key, wish), part)| (key, wish, part.told()));
-    let finished = context.front.sessions.borrow_mut().finish(now, plan.relation, told);
+    let finished = context
+        .front
+        .sessions
+        .borrow_mut()
+        .finish(now, plan.relation, told);
     let failed = found.parts.iter().any(|part| part.error.is_some()) || finished.is_err();
     count(context, failed);
     let image = context.shards.image();
@@ -336,7 +382,10 @@ fn add_hints<'p>(
     if plan.version < FIRST_WITH_LEADER {
         return;
     }
-    let moved = [ErrorCode::NotLeaderOrFollower.code(), ErrorCode::FencedLeaderEpoch.code()];
+    let moved = [
+        ErrorCode::NotLeaderOrFollower.code(),
+        ErrorCode::FencedLeaderEpoch.code(),
+    ];
     let mut nodes = Vec::new();
     for topic in &mut response.responses {
         let key = TopicKey::of(
@@ -348,7 +397,10 @@ fn add_hints<'p>(
         for part in &mut topic.partitions {
             if moved.contains(&part.error_code) {
                 let (leader_id, leader_epoch) = leader_hint(image, &key, part.partition_index);
-                part.current_leader = fetch::LeaderIdAndEpoch { leader_id, leader_epoch };
+                part.current_leader = fetch::LeaderIdAndEpoch {
+                    leader_id,
+                    leader_epoch,
+                };
                 nodes.push(NodeId(leader_id));
             }
         }
@@ -358,13 +410,17 @@ fn add_hints<'p>(
     }
     nodes.sort_unstable();
     nodes.dedup();
-    let endpoints = nodes.into_iter().filter_map(|node| endpoint_of(image, listener, node));
-    response.node_endpoints.extend(endpoints.map(|endpoint| fetch::NodeEndpoint {
-        node_id: endpoint.node.0,
-        host: borrowed(endpoint.host),
-        port: i32::from(endpoint.port),
-        rack: endpoint.rack.map(borrowed),
-    }));
+    let endpoints = nodes
+        .into_iter()
+        .filter_map(|node| endpoint_of(image, listener, node));
+    response
+        .node_endpoints
+        .extend(endpoints.map(|endpoint| fetch::NodeEndpoint {
+            node_id: endpoint.node.0,
+            host: borrowed(endpoint.host),
+            port: i32::from(endpoint.port),
+            rack: endpoint.rack.map(borrowed),
+        }));
 }
 
 fn session_refused(error: SessionError) -> fetch::Response<'static> {
@@ -373,7 +429,11 @@ fn session_refused(error: SessionError) -> fetch::Response<'static> {
         SessionError::Epoch => ErrorCode::InvalidFetchSessionEpoch,
         SessionError::TopicIds => ErrorCode::FetchSessionTopicIdError,
     };
-    fetch::Response { error_code: code.code(), session_id: NO_SESSION, ..Default::default() }
+    fetch::Response {
+        error_code: code.code(),
+        session_id: NO_SESSION,
+        ..Default::default()
+    }
 }
 
 fn error_code(error: ReadError) -> ErrorCode {
@@ -397,7 +457,12 @@ mod tests {
     fn plan(version: i16, partitions: &[(&str, i32)]) -> Plan {
         let wishes = partitions.iter().map(|&(topic, index)| {
             let topic = TopicKey::Name(TopicName::new(topic).expect("legal"));
-            let wish = Wish { offset: 0, leader_epoch: -1, last_epoch: -1, bytes_max: 1 };
+            let wish = Wish {
+                offset: 0,
+                leader_epoch: -1,
+                last_epoch: -1,
+                bytes_max: 1,
+            };
             (PartitionKey { topic, index }, wish)
         });
         Plan {
@@ -434,7 +499,9 @@ mod tests {
             let parts = vec![data("first"), data("hidden"), unknown];
             let response = response(&plan, parts, &[true, false, true]);
             let mut bytes = bytes::BytesMut::new();
-            response.encode(version, &mut bytes).expect("every version can say it");
+            response
+                .encode(version, &mut bytes)
+                .expect("every version can say it");
             let view = fetch::ResponseView::parse(&bytes, version).expect("own bytes");
             let topics: Vec<_> = view.responses().iter().collect();
             assert_eq!(topics.len(), 2, "version {version}");
@@ -449,7 +516,10 @@ mod tests {
 
     #[test]
     fn a_reader_waits_only_for_partitions_that_could_be_read() {
-        let part = |text| Part { records: vec![Bytes::from_static(text)], ..data("") };
+        let part = |text| Part {
+            records: vec![Bytes::from_static(text)],
+            ..data("")
+        };
         let partition = TopicPartition::METADATA;
         let found = |parts, failed, readable: usize| Found {
             parts,
@@ -468,7 +538,11 @@ mod tests {
         let image = crate::handlers::tests::image_of_two_brokers("a", NodeId(2));
         let plan = plan(12, &[("a", 0)]);
         for (version, nodes) in [(11, 0), (12, 0), (16, 1)] {
-            let plan = Plan { version, wishes: plan.wishes.clone(), ..self::plan(version, &[]) };
+            let plan = Plan {
+                version,
+                wishes: plan.wishes.clone(),
+                ..self::plan(version, &[])
+            };
             let parts = vec![Part::failed(ErrorCode::NotLeaderOrFollower)];
             let mut response = response(&plan, parts, &[true]);
             if version >= FIRST_BY_ID {
@@ -476,7 +550,11 @@ mod tests {
             }
             add_hints(&mut response, &plan, &image, "PLAINTEXT");
             let leader = &response.responses[0].partitions[0].current_leader;
-            assert_eq!(leader.leader_id, if version < 12 { -1 } else { 2 }, "{version}");
+            assert_eq!(
+                leader.leader_id,
+                if version < 12 { -1 } else { 2 },
+                "{version}"
+            );
             assert_eq!(response.node_endpoints.len(), nodes, "{version}");
         }
     }

@@ -39,7 +39,7 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
             let checked = if duplicates.contains(&(topic.name(), index)) {
                 Err(ErrorCode::InvalidRequest)
             } else {
-                let led = found.ok_or(key.unknown());
+                let led = found.ok_or_else(|| key.unknown());
                 led.and_then(|found| led_partition(found, index, context.front.node()))
                     .and_then(|led| Ok((led, position_of(part.timestamp(), request.version)?)))
             };
@@ -47,7 +47,11 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
                 Err(code) => Planned::Refused(code),
                 Ok((partition, position)) => {
                     let leader_epoch = believed_epoch(part.current_leader_epoch());
-                    questions.push(OffsetQuestion { partition, leader_epoch, position });
+                    questions.push(OffsetQuestion {
+                        partition,
+                        leader_epoch,
+                        position,
+                    });
                     Planned::Asked
                 }
             });
@@ -68,10 +72,16 @@ fn duplicates<'a>(
     let mut mentions: BTreeMap<(&str, i32), u32> = BTreeMap::new();
     for topic in view.topics() {
         for part in topic.partitions() {
-            *mentions.entry((topic.name(), part.partition_index())).or_default() += 1;
+            *mentions
+                .entry((topic.name(), part.partition_index()))
+                .or_default() += 1;
         }
     }
-    mentions.into_iter().filter(|&(_, count)| count > 1).map(|(key, _)| key).collect()
+    mentions
+        .into_iter()
+        .filter(|&(_, count)| count > 1)
+        .map(|(key, _)| key)
+        .collect()
 }
 
 /// What a timestamp asks for. The special ones, all negative, came with versions of their own.
@@ -89,7 +99,11 @@ fn position_of(timestamp: i64, version: i16) -> Result<OffsetPosition, ErrorCode
         time if time < 0 => return Err(ErrorCode::UnsupportedVersion),
         time => (OffsetPosition::At(Timestamp(time)), 0),
     };
-    if version < since { Err(ErrorCode::UnsupportedVersion) } else { Ok(position) }
+    if version < since {
+        Err(ErrorCode::UnsupportedVersion)
+    } else {
+        Ok(position)
+    }
 }
 
 fn response<'a>(
@@ -132,7 +146,10 @@ fn response<'a>(
         }
         response
             .topics
-            .push(list_offsets::ListOffsetsTopicResponse { name: borrowed(topic.name()), partitions });
+            .push(list_offsets::ListOffsetsTopicResponse {
+                name: borrowed(topic.name()),
+                partitions,
+            });
     }
     response
 }

@@ -36,23 +36,31 @@ pub fn begin(context: Context, request: Request) -> Result<Answer, Close> {
     let creates = view.allow_auto_topic_creation() && context.front.config.topics.auto_create;
     if !creates || missing(&context.shards.image(), &view).is_empty() {
         // What it shows is what holds when it is due, not now.
-        return Ok(Answer::Later(Box::pin(async move { answer(&context, &request) })));
+        return Ok(Answer::Later(Box::pin(async move {
+            answer(&context, &request)
+        })));
     }
-    Ok(Answer::Barrier(Box::pin(create_and_answer(context, request))))
+    Ok(Answer::Barrier(Box::pin(create_and_answer(
+        context, request,
+    ))))
 }
 
 async fn create_and_answer(context: Context, request: Request) -> Result<Gather, Close> {
     let names = missing(&context.shards.image(), &request.body()?);
     let mut refusals = Vec::new();
     for name in names {
-        let command = Command::AutoCreateTopic { name: name.to_string() };
+        let command = Command::AutoCreateTopic {
+            name: name.to_string(),
+        };
         if let Reply::AutoCreateTopic(Err(error)) = context.shards.control(command).await {
             refusals.push((name, error.code()));
         }
     }
     // A topic that was created and that this core does not see yet is one without a leader.
     respond(&context, &request, |name| {
-        let refused = refusals.iter().find(|(refused, _)| refused.as_str() == name);
+        let refused = refusals
+            .iter()
+            .find(|(refused, _)| refused.as_str() == name);
         match refused {
             Some((_, ErrorCode::TopicAlreadyExists)) | None => ErrorCode::LeaderNotAvailable,
             Some((_, code)) => *code,
@@ -63,7 +71,11 @@ async fn create_and_answer(context: Context, request: Request) -> Result<Gather,
 /// Legal names that no topic has, in order.
 fn missing(image: &Image, view: &metadata::RequestView<'_>) -> Vec<TopicName> {
     let mut seen = BTreeSet::new();
-    let names = view.topics().into_iter().flatten().filter_map(|topic| topic.name());
+    let names = view
+        .topics()
+        .into_iter()
+        .flatten()
+        .filter_map(|topic| topic.name());
     names
         .filter(|name| image.topic(name).is_none())
         .filter_map(|name| TopicName::new(name).ok())
@@ -93,9 +105,10 @@ fn respond(
     let mut response = head(&image, listener, context.front.node());
     response.topics = match asked(&view, version) {
         Err(code) => refuse_all(&view, code),
-        Ok(None) => {
-            image.topics().map(|topic| found(&image, listener, version, topic)).collect()
-        }
+        Ok(None) => image
+            .topics()
+            .map(|topic| found(&image, listener, version, topic))
+            .collect(),
         Ok(Some(asked)) => asked
             .into_iter()
             .map(|asked| match asked {
@@ -127,7 +140,9 @@ fn asked<'a>(
     view: &metadata::RequestView<'a>,
     version: i16,
 ) -> Result<Option<Vec<Asked<'a>>>, ErrorCode> {
-    let Some(topics) = view.topics() else { return Ok(None) };
+    let Some(topics) = view.topics() else {
+        return Ok(None);
+    };
     if topics.is_empty() && version < FIRST_WITH_NONE {
         return Ok(None);
     }
@@ -182,13 +197,11 @@ fn head<'i>(image: &'i Image, listener: &'i str, node: NodeId) -> metadata::Resp
 /// for it passes on what the controller must decide.
 pub(super) fn controller(image: &Image, node: NodeId) -> i32 {
     let own = image.brokers().contains_key(&node).then_some(node);
-    own.or_else(|| image.brokers().keys().next().copied()).map_or(-1, |node| node.0)
+    own.or_else(|| image.brokers().keys().next().copied())
+        .map_or(-1, |node| node.0)
 }
 
-fn not_found(
-    code: ErrorCode,
-    name: Option<Cow<'_, str>>,
-) -> metadata::MetadataResponseTopic<'_> {
+fn not_found(code: ErrorCode, name: Option<Cow<'_, str>>) -> metadata::MetadataResponseTopic<'_> {
     metadata::MetadataResponseTopic {
         error_code: code.code(),
         name,
@@ -214,7 +227,12 @@ fn found<'i>(
             leader_epoch: partition.leader_epoch.0,
             replica_nodes: numbers(&partition.replicas),
             isr_nodes: numbers(&partition.isr),
-            offline_replicas: partition.replicas.iter().filter(gone).map(|node| node.0).collect(),
+            offline_replicas: partition
+                .replicas
+                .iter()
+                .filter(gone)
+                .map(|node| node.0)
+                .collect(),
         }
     });
     metadata::MetadataResponseTopic {
@@ -233,7 +251,9 @@ fn leader_of(
     version: i16,
     partition: &Partition,
 ) -> (ErrorCode, i32) {
-    let Some(leader) = partition.leader else { return (ErrorCode::LeaderNotAvailable, -1) };
+    let Some(leader) = partition.leader else {
+        return (ErrorCode::LeaderNotAvailable, -1);
+    };
     if endpoint_of(image, listener, leader).is_some() {
         return (ErrorCode::None, leader.0);
     }
@@ -288,8 +308,14 @@ mod tests {
         let expected = vec![Asked::Name("b"), Asked::Name("a")];
         assert_eq!(asked(&view, 9), Ok(Some(expected)));
 
-        let topic = metadata::MetadataRequestTopic { topic_id: [1; 16], name: None };
-        let request = metadata::Request { topics: Some(vec![topic]), ..Default::default() };
+        let topic = metadata::MetadataRequestTopic {
+            topic_id: [1; 16],
+            name: None,
+        };
+        let request = metadata::Request {
+            topics: Some(vec![topic]),
+            ..Default::default()
+        };
         for (version, expected) in [
             (10, Err(ErrorCode::InvalidRequest)),
             (12, Ok(Some(vec![Asked::Id(TopicId([1; 16]))]))),
@@ -305,7 +331,10 @@ mod tests {
         let image = image_of_two_brokers("known", NodeId(1));
         let bytes = encoded(&named(&["known", "new", "a/b", "", "new"]), 9);
         let view = metadata::RequestView::parse(&bytes, 9).expect("own bytes");
-        let names: Vec<_> = missing(&image, &view).iter().map(ToString::to_string).collect();
+        let names: Vec<_> = missing(&image, &view)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         assert_eq!(names, ["new"]);
     }
 
@@ -317,7 +346,9 @@ mod tests {
             let topic = image.topic("flights").expect("there");
             response.topics = vec![found(&image, "PLAINTEXT", version, topic)];
             let mut bytes = BytesMut::new();
-            response.encode(version, &mut bytes).expect("every version can say it");
+            response
+                .encode(version, &mut bytes)
+                .expect("every version can say it");
             let view = metadata::ResponseView::parse(&bytes, version).expect("own bytes");
             let ports: Vec<_> = view.brokers().iter().map(|broker| broker.port()).collect();
             assert_eq!(ports, [9001, 9002], "version {version}");

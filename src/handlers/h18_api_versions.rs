@@ -25,7 +25,10 @@ pub fn handle(context: &Context, request: &Request) -> Result<Gather, Close> {
             && is_software_text(view.client_software_version()));
     if !legal {
         let error_code = ErrorCode::InvalidRequest.code();
-        return request.answer(&api_versions::Response { error_code, ..Default::default() });
+        return request.answer(&api_versions::Response {
+            error_code,
+            ..Default::default()
+        });
     }
     request.answer(&response(&context.shards.image(), request.version))
 }
@@ -38,7 +41,10 @@ pub fn handle(context: &Context, request: &Request) -> Result<Gather, Close> {
 pub fn unsupported(request: &Request) -> Result<Gather, Close> {
     let response = api_versions::Response {
         error_code: ErrorCode::UnsupportedVersion.code(),
-        api_keys: served(ApiKey::ApiVersions).map(row_of).into_iter().collect(),
+        api_keys: served(ApiKey::ApiVersions)
+            .map(row_of)
+            .into_iter()
+            .collect(),
         ..Default::default()
     };
     request.answer_as(&response, 0)
@@ -53,21 +59,28 @@ fn row_of(served: &Served) -> api_versions::ApiVersion {
 }
 
 fn response(image: &Image, version: i16) -> api_versions::Response<'_> {
-    let lowest = if version < FIRST_WITH_LEVEL_ZERO { 1 } else { 0 };
-    let supported = features::supported().into_iter().map(|feature| {
-        api_versions::SupportedFeatureKey {
-            name: feature.name.into(),
-            min_version: feature.min.max(lowest),
-            max_version: feature.max,
-        }
-    });
-    let finalized = image.features().iter().map(|(name, level)| {
-        api_versions::FinalizedFeatureKey {
-            name: borrowed(name),
-            max_version_level: *level,
-            min_version_level: *level,
-        }
-    });
+    let lowest = if version < FIRST_WITH_LEVEL_ZERO {
+        1
+    } else {
+        0
+    };
+    let supported =
+        features::supported()
+            .into_iter()
+            .map(|feature| api_versions::SupportedFeatureKey {
+                name: feature.name.into(),
+                min_version: feature.min.max(lowest),
+                max_version: feature.max,
+            });
+    let finalized =
+        image
+            .features()
+            .iter()
+            .map(|(name, level)| api_versions::FinalizedFeatureKey {
+                name: borrowed(name),
+                max_version_level: *level,
+                min_version_level: *level,
+            });
     api_versions::Response {
         api_keys: SERVED.iter().map(row_of).collect(),
         supported_features: supported.collect(),
@@ -81,10 +94,14 @@ fn response(image: &Image, version: i16) -> api_versions::Response<'_> {
 /// `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?`.
 fn is_software_text(text: &str) -> bool {
     let bytes = text.as_bytes();
-    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+        return false;
+    };
     first.is_ascii_alphanumeric()
         && last.is_ascii_alphanumeric()
-        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
+        && bytes
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 
 #[cfg(test)]
@@ -98,7 +115,9 @@ mod tests {
         let image = Image::default();
         for version in 0..=4 {
             let mut bytes = bytes::BytesMut::new();
-            response(&image, version).encode(version, &mut bytes).expect("expressible");
+            response(&image, version)
+                .encode(version, &mut bytes)
+                .expect("expressible");
             let view = api_versions::ResponseView::parse(&bytes, version).expect("own bytes");
             let keys: Vec<_> = view.api_keys().iter().map(|row| row.api_key()).collect();
             let expected: Vec<_> = SERVED.iter().map(|row| row.key.number()).collect();

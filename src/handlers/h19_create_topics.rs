@@ -39,7 +39,10 @@ fn command(view: &create_topics::RequestView<'_>) -> Command {
             .map(|config| (config.name().to_owned(), config.value().map(str::to_owned)))
             .collect(),
     });
-    Command::CreateTopics { topics: topics.collect(), validate_only: view.validate_only() }
+    Command::CreateTopics {
+        topics: topics.collect(),
+        validate_only: view.validate_only(),
+    }
 }
 
 fn assignment(view: create_topics::CreatableReplicaAssignmentView<'_>) -> ManualAssignment {
@@ -73,7 +76,10 @@ fn response(
             },
         }
     });
-    create_topics::Response { topics: topics.collect(), ..Default::default() }
+    create_topics::Response {
+        topics: topics.collect(),
+        ..Default::default()
+    }
 }
 
 /// The whole configuration of the new topic (KIP-525).
@@ -103,7 +109,11 @@ mod tests {
 
     #[test]
     fn minus_one_asks_for_the_brokers_defaults() {
-        for (number, partitions, factor) in [(-1, None, None), (0, Some(0), Some(0)), (3, Some(3), Some(3))] {
+        for (number, partitions, factor) in [
+            (-1, None, None),
+            (0, Some(0), Some(0)),
+            (3, Some(3), Some(3)),
+        ] {
             let topic = create_topics::CreatableTopic {
                 name: "t".into(),
                 num_partitions: number,
@@ -128,7 +138,10 @@ mod tests {
                 configs: vec![("retention.ms".to_owned(), Some("1".to_owned()))],
                 ..NewTopic::named("t")
             };
-            let expected = Command::CreateTopics { topics: vec![expected], validate_only: true };
+            let expected = Command::CreateTopics {
+                topics: vec![expected],
+                validate_only: true,
+            };
             assert_eq!(command(&view), expected);
         }
     }
@@ -148,15 +161,25 @@ mod tests {
         let response = response(&config(), outcomes);
         for version in 0..=7 {
             let mut bytes = bytes::BytesMut::new();
-            response.encode(version, &mut bytes).expect("every version can say it");
+            response
+                .encode(version, &mut bytes)
+                .expect("every version can say it");
             let view = create_topics::ResponseView::parse(&bytes, version).expect("own bytes");
-            let codes: Vec<_> = view.topics().iter().map(|topic| topic.error_code()).collect();
+            let codes: Vec<_> = view
+                .topics()
+                .iter()
+                .map(|topic| topic.error_code())
+                .collect();
             assert_eq!(codes, [0, 37], "version {version}");
         }
-        let retention = response.topics[0].configs.as_ref().and_then(|configs| {
-            configs.iter().find(|config| config.name == "retention.ms")
-        });
+        let retention = response.topics[0]
+            .configs
+            .as_ref()
+            .and_then(|configs| configs.iter().find(|config| config.name == "retention.ms"));
         let retention = retention.expect("described");
-        assert_eq!((retention.value.as_deref(), retention.config_source), (Some("77"), 1));
+        assert_eq!(
+            (retention.value.as_deref(), retention.config_source),
+            (Some("77"), 1)
+        );
     }
 }

@@ -34,14 +34,20 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
         }));
     } else if !references.is_empty() {
         let image = context.shards.image();
-        let reply = context.shards.control(Command::DeleteTopics { topics: references }).await;
+        let reply = context
+            .shards
+            .control(Command::DeleteTopics { topics: references })
+            .await;
         let Reply::DeleteTopics(outcomes) = reply else {
             unreachable!("DeleteTopics is answered by its own reply")
         };
         let named = |outcome| answer_of(&image, request.version, outcome);
         responses.extend(outcomes.into_iter().map(named));
     }
-    request.answer(&delete_topics::Response { responses, ..Default::default() })
+    request.answer(&delete_topics::Response {
+        responses,
+        ..Default::default()
+    })
 }
 
 /// What can be asked of the controller, and answers to what cannot.
@@ -51,7 +57,12 @@ fn references(
 ) -> (Vec<Answer>, Vec<TopicReference>) {
     if version < FIRST_BY_ID {
         let names = view.topic_names().iter();
-        return (Vec::new(), names.map(|name| TopicReference::Name(name.to_owned())).collect());
+        return (
+            Vec::new(),
+            names
+                .map(|name| TopicReference::Name(name.to_owned()))
+                .collect(),
+        );
     }
     let mut answers = Vec::new();
     let mut references = Vec::new();
@@ -81,8 +92,15 @@ fn references(
 
 fn answer_to(reference: TopicReference) -> Answer {
     match reference {
-        TopicReference::Name(name) => Answer { name: Some(Cow::Owned(name)), ..Default::default() },
-        TopicReference::Id(id) => Answer { topic_id: id.0, ..Default::default() },
+        TopicReference::Name(name) => Answer {
+            name: Some(Cow::Owned(name)),
+            ..Default::default()
+        },
+        TopicReference::Id(id) => Answer {
+            name: None,
+            topic_id: id.0,
+            ..Default::default()
+        },
     }
 }
 
@@ -133,8 +151,10 @@ mod tests {
         request.encode(6, &mut bytes).expect("expressible");
         let view = delete_topics::RequestView::parse(&bytes, 6).expect("own bytes");
         let (answers, references) = references(&view, 6);
-        let expected =
-            [TopicReference::Name("a".to_owned()), TopicReference::Id(TopicId([7; 16]))];
+        let expected = [
+            TopicReference::Name("a".to_owned()),
+            TopicReference::Id(TopicId([7; 16])),
+        ];
         assert_eq!(references, expected);
         let codes: Vec<_> = answers.iter().map(|answer| answer.error_code).collect();
         assert_eq!(codes, [42, 42]);
@@ -149,9 +169,14 @@ mod tests {
                 outcome: Err(DeleteTopicError::UnknownName),
             };
             let responses = vec![answer_of(&image, version, outcome)];
-            let response = delete_topics::Response { responses, ..Default::default() };
+            let response = delete_topics::Response {
+                responses,
+                ..Default::default()
+            };
             let mut bytes = bytes::BytesMut::new();
-            response.encode(version, &mut bytes).expect("every version can say it");
+            response
+                .encode(version, &mut bytes)
+                .expect("every version can say it");
             let view = delete_topics::ResponseView::parse(&bytes, version).expect("own bytes");
             let answer = view.responses().iter().next().expect("one topic");
             assert_eq!((answer.name(), answer.error_code()), (Some("gone"), 3));

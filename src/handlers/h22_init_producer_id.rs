@@ -4,8 +4,8 @@
 use std::cell::Cell;
 
 use klamm_model::{ErrorCode, ProducerId};
-use klamm_shard::api::metadata::{Command, ProducerIdBlock, Reply};
 use klamm_shard::Shards;
+use klamm_shard::api::metadata::{Command, ProducerIdBlock, Reply};
 use klamm_wire::{Gather, init_producer_id};
 
 use crate::net::{Close, Context, Request};
@@ -26,7 +26,10 @@ impl ProducerIds {
         let block = self.stock.take()?;
         if block.count > 1 {
             let first = ProducerId(block.first.0 + 1);
-            self.stock.set(Some(ProducerIdBlock { first, count: block.count - 1 }));
+            self.stock.set(Some(ProducerIdBlock {
+                first,
+                count: block.count - 1,
+            }));
         }
         (block.count > 0).then_some(block.first)
     }
@@ -41,7 +44,10 @@ impl ProducerIds {
         if let Some(id) = self.take() {
             return Ok(id);
         }
-        match shards.control(Command::AllocateProducerIds { count: BLOCK }).await {
+        match shards
+            .control(Command::AllocateProducerIds { count: BLOCK })
+            .await
+        {
             Reply::ProducerIds(Ok(block)) => {
                 self.put(ProducerIdBlock {
                     first: ProducerId(block.first.0 + 1),
@@ -66,7 +72,10 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
         None => context.front.producer_ids.next(&context.shards).await,
     };
     request.answer(&match given {
-        Ok(id) => init_producer_id::Response { producer_id: id.0, ..Default::default() },
+        Ok(id) => init_producer_id::Response {
+            producer_id: id.0,
+            ..Default::default()
+        },
         Err(code) => init_producer_id::Response {
             error_code: code.code(),
             producer_id: NONE,
@@ -99,21 +108,36 @@ mod tests {
     fn a_block_is_given_out_once_in_order() {
         let ids = ProducerIds::default();
         assert_eq!(ids.take(), None);
-        ids.put(ProducerIdBlock { first: ProducerId(7), count: 2 });
+        ids.put(ProducerIdBlock {
+            first: ProducerId(7),
+            count: 2,
+        });
         assert_eq!(ids.take(), Some(ProducerId(7)));
         assert_eq!(ids.take(), Some(ProducerId(8)));
         assert_eq!(ids.take(), None);
-        ids.put(ProducerIdBlock { first: ProducerId(9), count: 0 });
+        ids.put(ProducerIdBlock {
+            first: ProducerId(9),
+            count: 0,
+        });
         assert_eq!(ids.take(), None);
     }
 
     #[test]
     fn a_second_block_never_replaces_a_larger_one() {
         let ids = ProducerIds::default();
-        ids.put(ProducerIdBlock { first: ProducerId(10), count: 5 });
-        ids.put(ProducerIdBlock { first: ProducerId(20), count: 3 });
+        ids.put(ProducerIdBlock {
+            first: ProducerId(10),
+            count: 5,
+        });
+        ids.put(ProducerIdBlock {
+            first: ProducerId(20),
+            count: 3,
+        });
         assert_eq!(ids.take(), Some(ProducerId(10)));
-        ids.put(ProducerIdBlock { first: ProducerId(30), count: 999 });
+        ids.put(ProducerIdBlock {
+            first: ProducerId(30),
+            count: 999,
+        });
         assert_eq!(ids.take(), Some(ProducerId(30)));
     }
 

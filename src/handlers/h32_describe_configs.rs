@@ -36,8 +36,10 @@ fn response<'a>(
     image: &Image,
     view: &describe_configs::RequestView<'a>,
 ) -> describe_configs::Response<'a> {
-    let wanted =
-        Wanted { synonyms: view.include_synonyms(), documentation: view.include_documentation() };
+    let wanted = Wanted {
+        synonyms: view.include_synonyms(),
+        documentation: view.include_documentation(),
+    };
     let results = view.resources().iter().map(|resource| {
         let (kind, name) = (resource.resource_type(), resource.resource_name());
         let mut result = describe_configs::DescribeConfigsResult {
@@ -47,8 +49,9 @@ fn response<'a>(
         };
         match describe(config, image, kind, name) {
             Ok(keys) => {
-                let asked: Option<BTreeSet<&str>> =
-                    resource.configuration_keys().map(|keys| keys.iter().collect());
+                let asked: Option<BTreeSet<&str>> = resource
+                    .configuration_keys()
+                    .map(|keys| keys.iter().collect());
                 let keys = keys.into_iter();
                 let keys = keys.filter(|key| asked.as_ref().is_none_or(|a| a.contains(key.name)));
                 result.configs = keys.map(|key| entry(key, wanted)).collect();
@@ -60,7 +63,10 @@ fn response<'a>(
         }
         result
     });
-    describe_configs::Response { results: results.collect(), ..Default::default() }
+    describe_configs::Response {
+        results: results.collect(),
+        ..Default::default()
+    }
 }
 
 fn describe(
@@ -86,8 +92,9 @@ fn describe(
             Ok(node) if NodeId(node) == config.node_id => Ok(config.describe()),
             Ok(node) => {
                 let own = config.node_id;
-                let message =
-                    format!("Unexpected broker id, expected {own} or empty string, but received {node}");
+                let message = format!(
+                    "Unexpected broker id, expected {own} or empty string, but received {node}"
+                );
                 Err((ErrorCode::InvalidRequest, message))
             }
             Err(_) => {
@@ -106,7 +113,11 @@ fn entry(
     key: DescribedKey,
     wanted: Wanted,
 ) -> describe_configs::DescribeConfigsResourceResult<'static> {
-    let synonyms = if wanted.synonyms { key.synonyms } else { Vec::new() };
+    let synonyms = if wanted.synonyms {
+        key.synonyms
+    } else {
+        Vec::new()
+    };
     describe_configs::DescribeConfigsResourceResult {
         name: Cow::Borrowed(key.name),
         value: key.value.map(Cow::Owned),
@@ -123,7 +134,9 @@ fn entry(
             })
             .collect(),
         config_type: key.type_number,
-        documentation: wanted.documentation.then_some(Cow::Borrowed(key.documentation)),
+        documentation: wanted
+            .documentation
+            .then_some(Cow::Borrowed(key.documentation)),
     }
 }
 
@@ -156,12 +169,20 @@ mod tests {
         let image = image_of_two_brokers("flights", NodeId(1));
         let response = response(&config(), &image, &view);
         let mut answer = bytes::BytesMut::new();
-        response.encode(version, &mut answer).expect("every version can say it");
+        response
+            .encode(version, &mut answer)
+            .expect("every version can say it");
         let view = describe_configs::ResponseView::parse(&answer, version).expect("own bytes");
         let result = view.results().iter().next().expect("one resource");
-        let names = result.configs().iter().map(|config| config.name().to_owned()).collect();
-        let documented =
-            result.configs().iter().any(|config| config.documentation().is_some());
+        let names = result
+            .configs()
+            .iter()
+            .map(|config| config.name().to_owned())
+            .collect();
+        let documented = result
+            .configs()
+            .iter()
+            .any(|config| config.documentation().is_some_and(|d| !d.is_empty()));
         (result.error_code(), names, documented)
     }
 
@@ -170,7 +191,11 @@ mod tests {
         for version in 0..=4 {
             let keys = ["retention.ms", "no.such.key"];
             let (code, names, documented) = described(version, TOPIC, "flights", Some(&keys));
-            assert_eq!((code, names), (0, vec!["retention.ms".to_owned()]), "{version}");
+            assert_eq!(
+                (code, names),
+                (0, vec!["retention.ms".to_owned()]),
+                "{version}"
+            );
             assert_eq!(documented, version >= 3, "{version}");
             let (code, names, _) = described(version, TOPIC, "flights", None);
             assert!(code == 0 && names.len() > 10, "{version}: {names:?}");

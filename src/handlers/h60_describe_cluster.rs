@@ -22,7 +22,12 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
     let view: describe_cluster::RequestView = request.body()?;
     let image = context.shards.image();
     let node = context.front.node();
-    request.answer(&response(&image, context.listener_name(), node, view.endpoint_type()))
+    request.answer(&response(
+        &image,
+        context.listener_name(),
+        node,
+        view.endpoint_type(),
+    ))
 }
 
 fn response<'i>(
@@ -56,13 +61,14 @@ fn response<'i>(
     }
     response.cluster_id = Cow::Owned(cluster_id);
     response.controller_id = controller(image, node);
-    let brokers = endpoints(image, listener).map(|broker| describe_cluster::DescribeClusterBroker {
-        broker_id: broker.node.0,
-        host: borrowed(broker.host),
-        port: i32::from(broker.port),
-        rack: broker.rack.map(borrowed),
-        is_fenced: false,
-    });
+    let brokers =
+        endpoints(image, listener).map(|broker| describe_cluster::DescribeClusterBroker {
+            broker_id: broker.node.0,
+            host: borrowed(broker.host),
+            port: i32::from(broker.port),
+            rack: broker.rack.map(borrowed),
+            is_fenced: false,
+        });
     response.brokers = brokers.collect();
     response
 }
@@ -80,10 +86,20 @@ mod tests {
         for version in 0..=2 {
             let response = response(&image, "PLAINTEXT", NodeId(1), BROKERS);
             let mut bytes = bytes::BytesMut::new();
-            response.encode(version, &mut bytes).expect("every version can say it");
+            response
+                .encode(version, &mut bytes)
+                .expect("every version can say it");
             let view = describe_cluster::ResponseView::parse(&bytes, version).expect("own bytes");
-            let nodes: Vec<_> = view.brokers().iter().map(|broker| broker.broker_id()).collect();
-            assert_eq!((nodes, view.controller_id()), (vec![1, 2], 1), "version {version}");
+            let nodes: Vec<_> = view
+                .brokers()
+                .iter()
+                .map(|broker| broker.broker_id())
+                .collect();
+            assert_eq!(
+                (nodes, view.controller_id()),
+                (vec![1, 2], 1),
+                "version {version}"
+            );
         }
     }
 

@@ -63,7 +63,11 @@ impl TopicKey {
 
     /// The key in a request that names topics by id from some version on.
     pub(crate) fn of(image: &Image, by_id: bool, name: &str, id: [u8; 16]) -> Self {
-        if by_id { Self::Id(TopicId(id)) } else { Self::of_name(image, name) }
+        if by_id {
+            Self::Id(TopicId(id))
+        } else {
+            Self::of_name(image, name)
+        }
     }
 
     /// The topic, if the image has it.
@@ -94,19 +98,30 @@ pub(crate) fn led_partition(
     node: NodeId,
 ) -> Result<TopicPartition, ErrorCode> {
     let index = PartitionIndex(index);
-    let partition = topic.partition(index).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+    let partition = topic
+        .partition(index)
+        .ok_or(ErrorCode::UnknownTopicOrPartition)?;
     if partition.leader != Some(node) {
         return Err(ErrorCode::NotLeaderOrFollower);
     }
-    Ok(TopicPartition { topic: topic.id(), index })
+    Ok(TopicPartition {
+        topic: topic.id(),
+        index,
+    })
 }
 
 /// Who leads a partition now, for answers that send the client elsewhere (KIP-951). Nobody known
 /// is -1 and -1.
 pub(crate) fn leader_hint(image: &Image, key: &TopicKey, index: i32) -> (i32, i32) {
-    let partition = key.find(image).and_then(|topic| topic.partition(PartitionIndex(index)));
+    let partition = key
+        .find(image)
+        .and_then(|topic| topic.partition(PartitionIndex(index)));
     match partition {
-        Some(Partition { leader: Some(leader), leader_epoch, .. }) => (leader.0, leader_epoch.0),
+        Some(Partition {
+            leader: Some(leader),
+            leader_epoch,
+            ..
+        }) => (leader.0, leader_epoch.0),
         _ => (-1, -1),
     }
 }
@@ -126,7 +141,10 @@ pub(crate) fn endpoints<'i>(
     listener: &'i str,
 ) -> impl Iterator<Item = BrokerEndpoint<'i>> {
     image.brokers().values().filter_map(move |broker| {
-        let found = broker.listeners.iter().find(|other| other.name == listener)?;
+        let found = broker
+            .listeners
+            .iter()
+            .find(|other| other.name == listener)?;
         Some(BrokerEndpoint {
             node: broker.node,
             host: &found.host,
@@ -143,7 +161,10 @@ pub(crate) fn endpoint_of<'i>(
     node: NodeId,
 ) -> Option<BrokerEndpoint<'i>> {
     let broker = image.brokers().get(&node)?;
-    let found = broker.listeners.iter().find(|other| other.name == listener)?;
+    let found = broker
+        .listeners
+        .iter()
+        .find(|other| other.name == listener)?;
     Some(BrokerEndpoint {
         node,
         host: &found.host,

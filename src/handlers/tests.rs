@@ -12,7 +12,9 @@ use crate::config::{Config, HostFacts, raw::RawConfig};
 /// Brokers 1 and 2 on ports 9001 and 9002, and a topic of one partition with this leader.
 pub(crate) fn image_of_two_brokers(topic: &str, leader: NodeId) -> Image {
     let mut image = Image::default();
-    let mut records = vec![MetadataRecord::Cluster { id: ClusterId([3; 16]) }];
+    let mut records = vec![MetadataRecord::Cluster {
+        id: ClusterId([3; 16]),
+    }];
     for node in [1, 2] {
         records.push(MetadataRecord::BrokerRegistered {
             node: NodeId(node),
@@ -80,8 +82,14 @@ fn only_partitions_that_this_node_leads_are_served_here() {
     let image = image_of_two_brokers("flights", NodeId(2));
     let topic = image.topic("flights").expect("there");
     assert!(led_partition(topic, 0, NodeId(2)).is_ok());
-    assert_eq!(led_partition(topic, 0, NodeId(1)), Err(ErrorCode::NotLeaderOrFollower));
-    assert_eq!(led_partition(topic, 1, NodeId(2)), Err(ErrorCode::UnknownTopicOrPartition));
+    assert_eq!(
+        led_partition(topic, 0, NodeId(1)),
+        Err(ErrorCode::NotLeaderOrFollower)
+    );
+    assert_eq!(
+        led_partition(topic, 1, NodeId(2)),
+        Err(ErrorCode::UnknownTopicOrPartition)
+    );
     let key = TopicKey::of(&image, false, "flights", [0; 16]);
     assert_eq!(leader_hint(&image, &key, 0), (2, 4));
     assert_eq!(leader_hint(&image, &key, 1), (-1, -1));

@@ -39,7 +39,9 @@ impl Answer {
     pub(crate) const fn due_at(&self) -> Option<u64> {
         match self {
             Self::Produce(pending) => pending.due_at(),
-            Self::Ready(_) | Self::Later(_) | Self::Barrier(_) | Self::LateProduce(_) => None,
+            // Not begun yet, perhaps: looked at with every tick.
+            Self::LateProduce(_) => Some(0),
+            Self::Ready(_) | Self::Later(_) | Self::Barrier(_) => None,
         }
     }
 

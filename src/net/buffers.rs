@@ -39,7 +39,10 @@ impl BufferPool {
 
     /// Takes a buffer back; it is empty.
     pub(crate) fn give(&self, buffer: BytesMut) {
-        assert!(buffer.is_empty(), "a buffer comes back without bytes of a frame");
+        assert!(
+            buffer.is_empty(),
+            "a buffer comes back without bytes of a frame"
+        );
         let mut free = self.free.borrow_mut();
         if free.len() < KEPT_MAX && buffer.capacity() <= KEPT_BYTES_MAX {
             free.push(buffer);
@@ -67,12 +70,20 @@ mod tests {
         let mut buffer = BytesMut::new();
         buffer.extend_from_slice(&[0; 8]);
         make_room(&mut buffer, 100 * 1024 * 1024);
-        assert!(buffer.capacity() <= 2 * FRESH_BYTES, "{}", buffer.capacity());
+        assert!(
+            buffer.capacity() <= 2 * FRESH_BYTES,
+            "{}",
+            buffer.capacity()
+        );
         let arrived = buffer.capacity();
         buffer.resize(arrived, 0);
         make_room(&mut buffer, 100 * 1024 * 1024);
         assert!(buffer.capacity() > arrived);
-        assert!(buffer.capacity() <= 2 * GROWTH * arrived, "{}", buffer.capacity());
+        assert!(
+            buffer.capacity() <= 2 * GROWTH * arrived,
+            "{}",
+            buffer.capacity()
+        );
     }
 
     #[test]

@@ -84,7 +84,10 @@ pub enum Close {
 impl Close {
     /// True for endings that every healthy cluster sees; they are logged at a lower level.
     pub(crate) fn is_usual(&self) -> bool {
-        matches!(self, Self::Idle | Self::Stopping | Self::Torn { .. } | Self::Socket(_))
+        matches!(
+            self,
+            Self::Idle | Self::Stopping | Self::Torn { .. } | Self::Socket(_)
+        )
     }
 }
 
@@ -94,21 +97,40 @@ impl fmt::Display for Close {
             Self::Frame(error) => error.fmt(formatter),
             Self::Header(error) => error.fmt(formatter),
             Self::NotServed { key } => write!(formatter, "{key} is not served by this broker"),
-            Self::Version { key, found, min, max } => {
-                write!(formatter, "{key}: expected a version from {min} to {max}, found {found}")
+            Self::Version {
+                key,
+                found,
+                min,
+                max,
+            } => {
+                write!(
+                    formatter,
+                    "{key}: expected a version from {min} to {max}, found {found}"
+                )
             }
-            Self::Body { key, version, fault } => {
+            Self::Body {
+                key,
+                version,
+                fault,
+            } => {
                 write!(formatter, "{key} version {version}: {fault}")
             }
             Self::Value { key, what, found } => write!(formatter, "{key}: {what}, found {found}"),
-            Self::Encode { key, version, fault } => {
+            Self::Encode {
+                key,
+                version,
+                fault,
+            } => {
                 write!(formatter, "answer to {key} version {version}: {fault}")
             }
             Self::SilentProduce { error } => {
                 write!(formatter, "a Produce with acks=0 failed with {error}")
             }
             Self::FrameDeadline { arrived } => {
-                write!(formatter, "a frame did not arrive in time, {arrived} bytes of it did")
+                write!(
+                    formatter,
+                    "a frame did not arrive in time, {arrived} bytes of it did"
+                )
             }
             Self::OutputBlocked => formatter.write_str("the peer takes no answers"),
             Self::Idle => formatter.write_str("idle for longer than connections.max.idle.ms"),

@@ -14,8 +14,8 @@ use bytes::{Bytes, BytesMut};
 use klamm_os::exec::{self, Notify};
 use klamm_os::net::{Socket, Stream};
 use klamm_shard::Shards;
-use klamm_wire::FrameLimits;
 use klamm_wire::frame::SIZE_PREFIX;
+use klamm_wire::{FrameLimits, RequestHeader};
 
 use super::answers::Answer;
 use super::buffers::make_room;
@@ -65,6 +65,7 @@ pub(crate) struct Connection {
     partial: Cell<Option<(u64, usize)>>,
     blocked_since: Cell<Option<u64>>,
     answer_due_at: Cell<Option<u64>>,
+    client_noted: Cell<bool>,
     client_id: RefCell<Option<Box<str>>>,
 }
 
@@ -78,13 +79,19 @@ pub async fn serve_connections(shards: Shards, front: Rc<FrontContext>) {
     exec::spawn_local(Rc::clone(&front).keep_time()).detach();
     loop {
         let (socket, number) = shards.next_connection().await;
-        let Some(admitted) = front.table.get(number) else { continue };
+        let Some(admitted) = front.table.get(number) else {
+            continue;
+        };
         if front.is_stopping() {
             front.table.release(number);
             continue;
         }
         let caller = Rc::new(Caller::new(admitted.peer, admitted.listener));
-        let context = Context { shards: shards.clone(), front: Rc::clone(&front), caller };
+        let context = Context {
+            shards: shards.clone(),
+            front: Rc::clone(&front),
+            caller,
+        };
         exec::spawn_local(run(socket, number, context)).detach();
     }
 }
@@ -100,13 +107,13 @@ async fn run(socket: Socket, number: usize, context: Context) {
     connection.reading_over.set(true);
     context.caller.leave();
     connection.answers.notify();
-    let written = writer.await;
+    writer.await;
     connection.stream.close();
     front.leave(number);
     front.table.release(number);
     front.count(|counters| counters.connections_closed += 1);
     let closed = connection.closed.borrow_mut().take();
-    if let Some(reason) = closed.or(written.err()).or(read.err()) {
+    if let Some(reason) = closed.or_else(|| read.err()) {
         connection.log_end(&front, &reason);
     }
 }
@@ -128,6 +135,7 @@ impl Connection {
             partial: Cell::new(None),
             blocked_since: Cell::new(None),
             answer_due_at: Cell::new(None),
+            client_noted: Cell::new(false),
             client_id: RefCell::default(),
         }
     }
@@ -155,8 +163,21 @@ impl Connection {
 
     /// Looks at what may have taken too long.
     pub(crate) fn check_deadlines(&self, tick: u64, limits: &SocketLimits) {
-        if self.blocked_since.get().is_some_and(|since| tick > since + BLOCKED_TICKS_MAX) {
+        if self
+            .blocked_since
+            .get()
+            .is_some_and(|since| tick > since + BLOCKED_TICKS_MAX)
+        {
             return self.close(Close::OutputBlocked);
+        }
+        if let Some((_, arrived)) = self.partial.get()
+            && !self.has_room()
+        {
+            // It is this side that does not read.
+            self.partial.set(Some((tick, arrived)));
+        }
+        if self.answer_due_at.get().is_some_and(|due| tick >= due) {
+            self.answers.notify();
         }
         if let Some((since, arrived)) = self.partial.get() {
             let earned = (arrived / FRAME_BYTES_PER_TICK) as u64;
@@ -164,9 +185,6 @@ impl Connection {
                 self.close(Close::FrameDeadline { arrived });
             }
             return;
-        }
-        if self.answer_due_at.get().is_some_and(|due| tick >= due) {
-            self.answers.notify();
         }
         if self.requests.get() > 0 {
             self.frame_at.set(tick);
@@ -200,8 +218,10 @@ impl Connection {
     }
 
     fn answered(&self, queued: &Queued) {
+        self.answer_due_at.set(None);
         self.requests.set(self.requests.get() - 1);
-        self.request_bytes.set(self.request_bytes.get() - queued.bytes);
+        self.request_bytes
+            .set(self.request_bytes.get() - queued.bytes);
         if queued.answer.is_barrier() {
             self.barriers.set(self.barriers.get() - 1);
         }
@@ -237,13 +257,21 @@ async fn read_loop(connection: &Rc<Connection>, context: &Context) -> Result<(),
         let mut buffer = partial.take().unwrap_or_else(|| front.buffers.take());
         let wanted = still_wanted(limits, &buffer)?;
         make_room(&mut buffer, wanted);
-        match connection.stream.try_read(&mut buffer).map_err(Close::Socket)? {
+        match connection
+            .stream
+            .try_read(&mut buffer)
+            .map_err(Close::Socket)?
+        {
             None => {}
             Some(0) if buffer.is_empty() => {
                 front.buffers.give(buffer);
                 return Ok(());
             }
-            Some(0) => return Err(Close::Torn { arrived: buffer.len() }),
+            Some(0) => {
+                return Err(Close::Torn {
+                    arrived: buffer.len(),
+                });
+            }
             Some(read) => {
                 front.count(|counters| counters.bytes_in += read as u64);
                 begin_frames(connection, context, limits, &mut buffer).await?;
@@ -253,7 +281,10 @@ async fn read_loop(connection: &Rc<Connection>, context: &Context) -> Result<(),
             connection.partial.set(None);
             front.buffers.give(buffer);
         } else {
-            let since = connection.partial.get().map_or(front.tick(), |(since, _)| since);
+            let since = connection
+                .partial
+                .get()
+                .map_or_else(|| front.tick(), |(since, _)| since);
             connection.partial.set(Some((since, buffer.len())));
             partial = Some(buffer);
         }
@@ -279,21 +310,20 @@ async fn begin_frames(
         }
         context.front.count(|counters| counters.requests += 1);
         let bytes = frame.len();
+        connection.note_client(&frame);
         let behind_barrier = connection.barriers.get() > 0;
-        match dispatch(context, &frame, behind_barrier) {
-            Ok(answer) => connection.push(answer, bytes),
-            Err(reason) => {
-                connection.note_client(&frame);
-                return Err(reason);
-            }
-        }
+        let answer = dispatch(context, &frame, behind_barrier)?;
+        connection.push(answer, bytes);
     }
     Ok(())
 }
 
 impl Connection {
+    /// Keeps the name that the client gives itself, once, for the line at the connection's end.
     fn note_client(&self, frame: &Bytes) {
-        if let Ok((header, _)) = klamm_wire::RequestHeader::parse(frame) {
+        if !self.client_noted.replace(true)
+            && let Ok((header, _)) = RequestHeader::parse(frame)
+        {
             *self.client_id.borrow_mut() = header.client_id.map(Box::from);
         }
     }
@@ -301,13 +331,15 @@ impl Connection {
 
 /// Bytes that the frame at the start of the buffer still lacks; 0 if that is not known yet.
 fn still_wanted(limits: FrameLimits, buffer: &BytesMut) -> Result<usize, Close> {
-    let Some(prefix) = buffer.first_chunk::<SIZE_PREFIX>() else { return Ok(0) };
+    let Some(prefix) = buffer.first_chunk::<SIZE_PREFIX>() else {
+        return Ok(0);
+    };
     let size = limits.check(*prefix).map_err(Close::Frame)?;
     Ok((SIZE_PREFIX + size).saturating_sub(buffer.len()))
 }
 
 /// Sends answers in the order of requests, as many with one call as are ready.
-async fn write_loop(connection: Rc<Connection>, front: Rc<FrontContext>) -> Result<(), Close> {
+async fn write_loop(connection: Rc<Connection>, front: Rc<FrontContext>) {
     let mut current: Option<Queued> = None;
     let mut out: VecDeque<Bytes> = VecDeque::new();
     loop {
@@ -315,12 +347,14 @@ async fn write_loop(connection: Rc<Connection>, front: Rc<FrontContext>) -> Resu
         let sent = send(&connection, &front, &mut out).await;
         match (more, sent) {
             (Ok(true), Ok(())) => {}
-            (Ok(false), Ok(())) => return Ok(()),
+            (Ok(false), Ok(())) => return,
             (more, sent) => {
                 // The reader must not wait for room that nobody will make.
-                let reason = sent.err().or(more.err()).expect("one of both failed");
-                connection.close(reason);
-                return Ok(());
+                let reason = sent
+                    .err()
+                    .or_else(|| more.err())
+                    .expect("one of both failed");
+                return connection.close(reason);
             }
         }
     }
@@ -436,8 +470,9 @@ mod tests {
 
     #[test]
     fn the_front_of_the_queue_is_split_without_losing_bytes() {
-        let mut out: VecDeque<Bytes> =
-            [&b"abc"[..], b"defgh", b"ij"].map(Bytes::from_static).into();
+        let mut out: VecDeque<Bytes> = [&b"abc"[..], b"defgh", b"ij"]
+            .map(Bytes::from_static)
+            .into();
         let taken = take_front(&mut out, 5);
         assert_eq!(taken, [&b"abc"[..], b"de"].map(Bytes::from_static));
         assert_eq!(out, [&b"fgh"[..], b"ij"].map(Bytes::from_static));

@@ -89,7 +89,13 @@ impl FrontContext {
     /// The front of one core.
     #[must_use]
     pub fn new(setup: FrontSetup) -> Rc<Self> {
-        let FrontSetup { config, connections, shard, shards, seed } = setup;
+        let FrontSetup {
+            config,
+            connections,
+            shard,
+            shards,
+            seed,
+        } = setup;
         let slots = usize::try_from(config.fetch.session_slots).unwrap_or(usize::MAX);
         let shards = usize::from(shards.max(1));
         // Slots that do not divide evenly go to the first cores.
@@ -119,7 +125,10 @@ impl FrontContext {
     /// Name of a listener by its place in the configuration.
     #[must_use]
     pub fn listener_name(&self, listener: usize) -> &str {
-        self.config.listeners.get(listener).map_or("", |listener| listener.name.as_str())
+        self.config
+            .listeners
+            .get(listener)
+            .map_or("", |listener| listener.name.as_str())
     }
 
     /// Counters now.

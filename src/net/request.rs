@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use klamm_os::exec::Notify;
 use klamm_shard::Shards;
-use klamm_wire::{ApiKey, Message, MessageView, Gather, RequestHeader, gather_response};
+use klamm_wire::{ApiKey, Gather, Message, MessageView, RequestHeader, gather_response};
 
 use super::close::Close;
 use super::front::FrontContext;
@@ -46,7 +46,9 @@ impl Request {
     /// Name that the client gives itself.
     #[must_use]
     pub fn client_id(&self) -> Option<&str> {
-        RequestHeader::parse(&self.frame).ok().and_then(|(header, _)| header.client_id)
+        RequestHeader::parse(&self.frame)
+            .ok()
+            .and_then(|(header, _)| header.client_id)
     }
 
     /// Reads the body. Bytes behind it are ignored, as Kafka does.
@@ -62,7 +64,11 @@ impl Request {
         let body = &self.frame[self.body_at..];
         match V::parse_prefix(body, version) {
             Ok((view, _)) => Ok(view),
-            Err(fault) => Err(Close::Body { key: self.key, version: self.version, fault }),
+            Err(fault) => Err(Close::Body {
+                key: self.key,
+                version: self.version,
+                fault,
+            }),
         }
     }
 
@@ -81,7 +87,11 @@ impl Request {
 
     /// A request that no client would send.
     pub(crate) fn refuse(&self, what: &'static str, found: impl Into<i64>) -> Close {
-        Close::Value { key: self.key, what, found: found.into() }
+        Close::Value {
+            key: self.key,
+            what,
+            found: found.into(),
+        }
     }
 }
 
@@ -95,7 +105,11 @@ pub(crate) fn encode(
     let mut out = Gather::new();
     match gather_response(message, version, correlation_id, &mut out) {
         Ok(()) => Ok(out),
-        Err(fault) => Err(Close::Encode { key, version, fault }),
+        Err(fault) => Err(Close::Encode {
+            key,
+            version,
+            fault,
+        }),
     }
 }
 
@@ -112,7 +126,12 @@ pub struct Caller {
 
 impl Caller {
     pub(crate) fn new(peer: SocketAddr, listener: usize) -> Self {
-        Self { peer, listener, leaving: Cell::new(false), left: Notify::new() }
+        Self {
+            peer,
+            listener,
+            leaving: Cell::new(false),
+            left: Notify::new(),
+        }
     }
 
     pub(crate) fn leave(&self) {

@@ -59,7 +59,10 @@ impl fmt::Display for Refused {
         match self {
             Self::Total { max } => write!(formatter, "max.connections={max} is reached"),
             Self::PerIp { max } => {
-                write!(formatter, "max.connections.per.ip={max} is reached for this address")
+                write!(
+                    formatter,
+                    "max.connections.per.ip={max} is reached for this address"
+                )
             }
         }
     }
@@ -87,10 +90,17 @@ impl ConnectionTable {
     /// Lets a connection in and gives it a number, under which it is found again on another core.
     pub(crate) fn admit(&self, peer: SocketAddr, listener: usize) -> Result<usize, Refused> {
         let ip = peer.ip().to_canonical();
-        let max = self.limits.per_ip_overrides.get(&ip).copied().unwrap_or(self.limits.per_ip);
+        let max = self
+            .limits
+            .per_ip_overrides
+            .get(&ip)
+            .copied()
+            .unwrap_or(self.limits.per_ip);
         let mut inner = self.inner();
         if inner.connected >= self.limits.total {
-            return Err(Refused::Total { max: self.limits.total });
+            return Err(Refused::Total {
+                max: self.limits.total,
+            });
         }
         if inner.per_ip.get(&ip).copied().unwrap_or(0) >= max {
             return Err(Refused::PerIp { max });
@@ -118,7 +128,9 @@ impl ConnectionTable {
     /// Notes the end of a connection.
     pub(crate) fn release(&self, number: usize) {
         let mut inner = self.inner();
-        let Some(admitted) = inner.slots.get_mut(number).and_then(Option::take) else { return };
+        let Some(admitted) = inner.slots.get_mut(number).and_then(Option::take) else {
+            return;
+        };
         inner.free.push(number);
         inner.connected -= 1;
         let ip = admitted.peer.ip().to_canonical();
@@ -142,9 +154,15 @@ mod tests {
     use super::*;
 
     fn table(total: u32, per_ip: u32, overrides: &[(&str, u32)]) -> ConnectionTable {
-        let overrides = overrides.iter().map(|(ip, max)| (ip.parse().expect("an address"), *max));
+        let overrides = overrides
+            .iter()
+            .map(|(ip, max)| (ip.parse().expect("an address"), *max));
         ConnectionTable {
-            limits: Limits { total, per_ip, per_ip_overrides: overrides.collect() },
+            limits: Limits {
+                total,
+                per_ip,
+                per_ip_overrides: overrides.collect(),
+            },
             inner: Mutex::default(),
         }
     }
@@ -158,13 +176,19 @@ mod tests {
         let table = table(2, 10, &[]);
         let first = table.admit(peer("10.0.0.1:1"), 0).expect("room");
         table.admit(peer("10.0.0.1:2"), 0).expect("room");
-        assert_eq!(table.admit(peer("10.0.0.1:3"), 0), Err(Refused::Total { max: 2 }));
+        assert_eq!(
+            table.admit(peer("10.0.0.1:3"), 0),
+            Err(Refused::Total { max: 2 })
+        );
         table.release(first);
         table.release(first);
         assert_eq!(table.connected(), 1);
         let again = table.admit(peer("10.0.0.2:3"), 7).expect("room");
         assert_eq!(again, first);
-        let admitted = Admitted { peer: peer("10.0.0.2:3"), listener: 7 };
+        let admitted = Admitted {
+            peer: peer("10.0.0.2:3"),
+            listener: 7,
+        };
         assert_eq!(table.get(again), Some(admitted));
     }
 
@@ -172,11 +196,17 @@ mod tests {
     fn one_address_has_its_own_limit_and_an_override_wins() {
         let table = table(10, 1, &[("10.0.0.2", 2)]);
         table.admit(peer("10.0.0.1:1"), 0).expect("room");
-        assert_eq!(table.admit(peer("10.0.0.1:2"), 0), Err(Refused::PerIp { max: 1 }));
+        assert_eq!(
+            table.admit(peer("10.0.0.1:2"), 0),
+            Err(Refused::PerIp { max: 1 })
+        );
         let mapped = peer("[::ffff:10.0.0.1]:3");
         assert_eq!(table.admit(mapped, 0), Err(Refused::PerIp { max: 1 }));
         table.admit(peer("10.0.0.2:1"), 0).expect("room");
         table.admit(peer("10.0.0.2:2"), 0).expect("room");
-        assert_eq!(table.admit(peer("10.0.0.2:3"), 0), Err(Refused::PerIp { max: 2 }));
+        assert_eq!(
+            table.admit(peer("10.0.0.2:3"), 0),
+            Err(Refused::PerIp { max: 2 })
+        );
     }
 }
