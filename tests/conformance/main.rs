@@ -1,0 +1,15 @@
+//! What a client may rely on, asked of the real binary over its own sockets.
+#![forbid(unsafe_code)]
+
+#[path = "../harness/mod.rs"]
+mod harness;
+
+mod api_versions;
+mod durability;
+mod fetch;
+mod fetch_sessions;
+mod life;
+mod metadata;
+mod offsets;
+mod produce;
+mod topics;
