@@ -522,7 +522,9 @@ fn usable_offset_entries(index: &[u8], base: Offset, durable: u64, end: Offset) 
         };
         let grows = before
             .is_none_or(|(offset, position)| entry.offset > offset && entry.position > position);
-        if !grows || u64::from(entry.position) >= durable || entry.offset >= end {
+        // No entry points at the first batch: zeros there are a hole that a power cut left.
+        let is_hole = entry.position == 0;
+        if is_hole || !grows || u64::from(entry.position) >= durable || entry.offset >= end {
             break;
         }
         before = Some((entry.offset, entry.position));

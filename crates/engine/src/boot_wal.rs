@@ -108,6 +108,11 @@ impl<S: Storage> Reading<'_, S> {
                 continue;
             }
             if std::mem::take(&mut first) && file.head.start > from {
+                if self.claims(&files[place..])? <= from {
+                    // The head of the first file never reached the device, and nobody says that
+                    // what stood in it was durable.
+                    break;
+                }
                 self.report_missing(from, file);
             }
             let ended = self.read_file(file, next, from, &files[place + 1..], batches)?;

@@ -431,7 +431,8 @@ fn find_time(log: &PartitionLog, at: Timestamp, isolation: IsolationLevel) -> Fo
         .tail
         .front()
         .map_or(log.leader.cursors().log_end, |b| b.base_offset);
-    if tail_start <= segment.base {
+    let length = log.spilled_bytes(segment);
+    if tail_start <= segment.base || length == 0 {
         return Found::Now(find_in_tail(log, segment.base, at, end));
     }
     let next = log
@@ -445,7 +446,7 @@ fn find_time(log: &PartitionLog, at: Timestamp, isolation: IsolationLevel) -> Fo
             partition: log.partition,
             folder: Arc::clone(&log.folder),
             segment: segment.base,
-            length: log.spilled_bytes(segment),
+            length,
             target: ColdTarget::Timestamp(at),
             end_offset: next.unwrap_or(log.spilled).min(log.spilled),
             bytes_max: 1,

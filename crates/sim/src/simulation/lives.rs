@@ -308,9 +308,13 @@ impl Simulation {
     /// No more faults: everything that was sent is answered, and readers come to the end.
     fn heal(&mut self) -> Result<(), Violation> {
         for _ in 0..PATIENCE_STEPS {
-            let producing = self.producers.iter().any(|producer| !producer.is_idle());
             let shards = self.node().shards();
             let node = self.node.as_ref().expect("the node is up");
+            // A producer whose topic is gone for good has nobody to ask.
+            let producing = self.producers.iter().any(|producer| {
+                let image = node.engine(producer.shard).image();
+                !producer.is_idle() && producer.named.resolve(image).is_some()
+            });
             let reading = self.readers.iter().any(|reader| {
                 reader.target.is_some_and(|target| {
                     let engine = node.engine(target.home(shards).0);
