@@ -21,7 +21,9 @@ use klamm_shard::node::{self, Node, NodeOptions};
 use crate::config::{Config, Endpoint};
 use crate::features;
 use crate::http::AdminServer;
-use crate::net::{ConnectionTable, FrontContext, FrontSetup, accept, listener_options, serve_connections};
+use crate::net::{
+    ConnectionTable, FrontContext, FrontSetup, accept, listener_options, serve_connections,
+};
 use crate::node_metrics::{self, Control};
 use crate::startup_report::{OpenListener, StartFacts, StartProblem};
 
@@ -63,7 +65,9 @@ fn run_node(config: Config) -> Result<(), StartProblem> {
         );
     }
     let life = Life::start(Arc::new(config), meta, options, booted, seed)?;
-    let admin = admin.map(|listener| life.serve_admin(listener)).transpose()?;
+    let admin = admin
+        .map(|listener| life.serve_admin(listener))
+        .transpose()?;
     let admin_address = admin.as_ref().map(|server| server.address().to_string());
     for line in life.facts(admin_address, began).lines() {
         tracing::info!("{line}");
@@ -79,29 +83,49 @@ fn run_node(config: Config) -> Result<(), StartProblem> {
 }
 
 fn other(attempt: impl Into<String>, reason: &dyn std::fmt::Display) -> StartProblem {
-    StartProblem::Other { attempt: attempt.into(), reason: reason.to_string() }
+    StartProblem::Other {
+        attempt: attempt.into(),
+        reason: reason.to_string(),
+    }
 }
 
 fn lock_folder(folder: &Path) -> Result<FolderLock, StartProblem> {
-    let unusable = |error| StartProblem::DataDir { path: folder.to_owned(), error };
+    let unusable = |error| StartProblem::DataDir {
+        path: folder.to_owned(),
+        error,
+    };
     disk::create_dir_all(folder).map_err(unusable)?;
     disk::lock_folder(folder).map_err(|error| match error {
-        LockError::Held { .. } => StartProblem::DataDirInUse { path: folder.to_owned() },
+        LockError::Held { .. } => StartProblem::DataDirInUse {
+            path: folder.to_owned(),
+        },
         LockError::Failed { error, .. } => unusable(error),
     })
 }
 
 /// Reads whose folder this is, or makes it this node's.
-fn meta_properties(folder: &Path, node: NodeId, seed: u128) -> Result<MetaProperties, StartProblem> {
+fn meta_properties(
+    folder: &Path,
+    node: NodeId,
+    seed: u128,
+) -> Result<MetaProperties, StartProblem> {
     let path = folder.join(META_PROPERTIES_FILE);
-    let unusable = |error| StartProblem::DataDir { path: folder.to_owned(), error };
-    let foreign = |found| StartProblem::DataDirForeign { path: folder.to_owned(), found };
+    let unusable = |error| StartProblem::DataDir {
+        path: folder.to_owned(),
+        error,
+    };
+    let foreign = |found| StartProblem::DataDirForeign {
+        path: folder.to_owned(),
+        found,
+    };
     match disk::read_to_string(&path, 64 << 10) {
         Ok(text) => {
             let meta = MetaProperties::parse(&text).map_err(|error| foreign(error.to_string()))?;
             if meta.node != node {
-                let found =
-                    format!("it belongs to node.id={}, this node has node.id={node}", meta.node);
+                let found = format!(
+                    "it belongs to node.id={}, this node has node.id={node}",
+                    meta.node
+                );
                 return Err(foreign(found));
             }
             Ok(meta)
@@ -110,7 +134,9 @@ fn meta_properties(folder: &Path, node: NodeId, seed: u128) -> Result<MetaProper
             let meta = MetaProperties {
                 cluster: ClusterId(uuid(seed)),
                 node,
-                directory: DirectoryId(uuid(seed.rotate_left(64) ^ u128::from(node.0.unsigned_abs()))),
+                directory: DirectoryId(uuid(
+                    seed.rotate_left(64) ^ u128::from(node.0.unsigned_abs()),
+                )),
             };
             disk::write_atomically(&path, meta.format().as_bytes()).map_err(unusable)?;
             Ok(meta)
@@ -171,7 +197,11 @@ impl Life {
         booted: node::Booted,
         seed: u128,
     ) -> Result<Self, StartProblem> {
-        let partitions = booted.shards.iter().map(|shard| shard.partitions.len()).sum();
+        let partitions = booted
+            .shards
+            .iter()
+            .map(|shard| shard.partitions.len())
+            .sum();
         let connections = Arc::new(ConnectionTable::new(&config.sockets));
         let ready = Arc::new(AtomicBool::new(false));
         let control = Control::new(&config, options.shards, Arc::clone(&ready));
@@ -203,9 +233,18 @@ impl Life {
         let node = node::start(&options, booted, front)
             .map_err(|error| other("start the shards", &error))?;
         control.connect(node.errands());
-        let bound = starts.recv().map_err(|error| other("start shard 0", &error))??;
+        let bound = starts
+            .recv()
+            .map_err(|error| other("start shard 0", &error))??;
         ready.store(true, Ordering::Release);
-        Ok(Self { config, meta, node, control, bound, partitions })
+        Ok(Self {
+            config,
+            meta,
+            node,
+            control,
+            bound,
+            partitions,
+        })
     }
 
     fn serve_admin(&self, listener: std::net::TcpListener) -> Result<AdminServer, StartProblem> {
@@ -215,15 +254,24 @@ impl Life {
 
     fn facts(&self, admin: Option<String>, began: Instant) -> StartFacts {
         let kernel = disk::read_to_string("/proc/sys/kernel/osrelease", 256).unwrap_or_default();
-        let listeners = self.config.listeners.iter().zip(&self.bound).map(|(listener, bound)| {
-            let advertised = &listener.advertised;
-            let port = advertised.port.unwrap_or_else(|| bound.port());
-            OpenListener {
-                name: listener.name.clone(),
-                bound: bound.to_string(),
-                advertised: Endpoint { host: advertised.host.clone(), port }.to_string(),
-            }
-        });
+        let listeners = self
+            .config
+            .listeners
+            .iter()
+            .zip(&self.bound)
+            .map(|(listener, bound)| {
+                let advertised = &listener.advertised;
+                let port = advertised.port.unwrap_or_else(|| bound.port());
+                OpenListener {
+                    name: listener.name.clone(),
+                    bound: bound.to_string(),
+                    advertised: Endpoint {
+                        host: advertised.host.clone(),
+                        port,
+                    }
+                    .to_string(),
+                }
+            });
         let shards = self.config.shards.count;
         let cores = if self.config.shards.cores.is_empty() {
             exec::choose_cores(shards).unwrap_or_default()
@@ -249,7 +297,9 @@ impl Life {
     /// Lets every shard end: connections first, then segments.
     fn stop(&self) {
         for shard in 0..u16::try_from(self.config.shards.count).unwrap_or(u16::MAX) {
-            let told = self.node.run_on(ShardId(shard), Box::new(|shards| shards.stop()));
+            let told = self
+                .node
+                .run_on(ShardId(shard), Box::new(|shards| shards.stop()));
             if !told {
                 tracing::error!(shard, "cannot tell a shard to stop");
             }
@@ -267,9 +317,16 @@ async fn open(
     let mut listeners = Vec::new();
     for listener in &config.listeners {
         let address = resolve("listeners", &listener.bind)?;
-        let opened = Listener::bind(address, listener_options(&config.sockets))
-            .map_err(|error| StartProblem::Listen { key: "listeners", error })?;
-        let bound = opened.local_addr().map_err(|error| other("look at a listener", &error))?;
+        let opened =
+            Listener::bind(address, listener_options(&config.sockets)).map_err(|error| {
+                StartProblem::Listen {
+                    key: "listeners",
+                    error,
+                }
+            })?;
+        let bound = opened
+            .local_addr()
+            .map_err(|error| other("look at a listener", &error))?;
         listeners.push((opened, bound));
     }
     let bound: Vec<SocketAddr> = listeners.iter().map(|(_, bound)| *bound).collect();
@@ -288,11 +345,16 @@ async fn register(
     meta: &MetaProperties,
     bound: &[SocketAddr],
 ) -> Result<(), StartProblem> {
-    let listeners = config.listeners.iter().zip(bound).map(|(listener, bound)| metadata::Listener {
-        name: listener.name.clone(),
-        host: listener.advertised.host.clone(),
-        port: listener.advertised.port.unwrap_or_else(|| bound.port()),
-    });
+    let listeners =
+        config
+            .listeners
+            .iter()
+            .zip(bound)
+            .map(|(listener, bound)| metadata::Listener {
+                name: listener.name.clone(),
+                host: listener.advertised.host.clone(),
+                port: listener.advertised.port.unwrap_or_else(|| bound.port()),
+            });
     let incarnation = random::bits().map_err(|error| other("draw randomness", &error))?;
     let registration = Registration {
         incarnation: incarnation.to_be_bytes(),
@@ -304,7 +366,10 @@ async fn register(
     match shards.control(Command::Register(registration)).await {
         Reply::Registered(Ok(())) => Ok(()),
         Reply::Registered(Err(error)) => Err(other("register this node", &error)),
-        reply => Err(other("register this node", &format!("unexpected answer {reply:?}"))),
+        reply => Err(other(
+            "register this node",
+            &format!("unexpected answer {reply:?}"),
+        )),
     }
 }
 
@@ -339,7 +404,9 @@ fn wait_for_end() {
     loop {
         match signals::wait() {
             Ok(signals::Signal::Terminate | signals::Signal::Interrupt) => {
-                tracing::info!("stopping: answering what is under way, then bringing segments up to date");
+                tracing::info!(
+                    "stopping: answering what is under way, then bringing segments up to date"
+                );
                 return;
             }
             Ok(signals::Signal::Hangup) => {}

@@ -11,6 +11,10 @@ const SUPPORTED: &[(&str, i16, i16)] = &[("metadata.version", 7, 30)];
 pub fn supported() -> Vec<SupportedFeature> {
     SUPPORTED
         .iter()
-        .map(|&(name, min, max)| SupportedFeature { name: name.to_owned(), min, max })
+        .map(|&(name, min, max)| SupportedFeature {
+            name: name.to_owned(),
+            min,
+            max,
+        })
         .collect()
 }

@@ -44,7 +44,11 @@ impl Control {
             shards: usize::from(shards),
             started_ms: crate::boot::started_ms(),
         };
-        Self { facts, ready, errands: Arc::default() }
+        Self {
+            facts,
+            ready,
+            errands: Arc::default(),
+        }
     }
 
     /// The cores run and may be asked.
@@ -85,7 +89,10 @@ fn metrics_of(shards: &Shards) -> ShardMetrics {
     let controller = (shards.id() == ShardId(0)).then(|| {
         let image = shards.image();
         let offline = image.topics().flat_map(|topic| {
-            topic.partitions().map(|(_, partition)| u64::from(partition.leader.is_none())).collect::<Vec<_>>()
+            topic
+                .partitions()
+                .map(|(_, partition)| u64::from(partition.leader.is_none()))
+                .collect::<Vec<_>>()
         });
         ControllerMetrics {
             active: true,
@@ -116,7 +123,11 @@ fn metrics_of(shards: &Shards) -> ShardMetrics {
         wal_written_bytes: stats::with(|stats| stats.gathered_write_bytes.get()),
         wal_live_bytes: gauges.wal_backlog,
         wal_flushes: probe.flushes.get(),
-        wal_flush_time: TimeHistogram { sum_us, buckets, beyond },
+        wal_flush_time: TimeHistogram {
+            sum_us,
+            buckets,
+            beyond,
+        },
         acked_not_durable_bytes: gauges.bytes_not_durable,
         tail_bytes: gauges.tail_bytes,
         controller,

@@ -8,9 +8,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use klamm_engine::boot::{
-    self, BootError, BootOptions, QuorumBoot, RecoveredPartition, ShardBoot,
-};
+use klamm_engine::boot::{self, BootError, BootOptions, QuorumBoot, RecoveredPartition, ShardBoot};
 use klamm_engine::metadata::{BrokerDefaults, ConfigMap};
 use klamm_engine::replica::ProducerLimits;
 use klamm_engine::{Engine, EngineOptions, Scale, WalOptions};

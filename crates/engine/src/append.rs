@@ -24,6 +24,19 @@ pub(crate) struct PendingBatch {
     pub(crate) batch: TailBatch,
 }
 
+/// A batch that has its place in the log and is about to be written there.
+pub(crate) struct Admitted<'a> {
+    pub(crate) slot: Slot,
+    /// Its bytes as they came.
+    pub(crate) records: &'a [u8],
+    /// Its place.
+    pub(crate) placed: Placed,
+    /// Its head as it will be stored, offset and epoch apart.
+    pub(crate) header: &'a BatchHeader,
+    /// Offset of the record with the largest timestamp.
+    pub(crate) max_at: Offset,
+}
+
 /// What one batch of a call came to.
 enum Step {
     /// Answered when the log is committed up to this offset.
@@ -113,23 +126,17 @@ impl Engine {
         match admission {
             Admission::Append(placed) => {
                 let max_at = placed.base_offset.plus(validated.max_timestamp_delta);
-                self.place(
+                let admitted = Admitted {
                     slot,
-                    now,
-                    &produced.records,
+                    records: &produced.records,
                     placed,
-                    &header,
+                    header: &header,
                     max_at,
-                    |bytes| {
-                        let mut validated = validated;
-                        batch::stamp_validated(
-                            bytes,
-                            &mut validated,
-                            config.timestamp_type,
-                            now.wall,
-                        );
-                    },
-                );
+                };
+                self.place(now, &admitted, |bytes| {
+                    let mut validated = validated;
+                    batch::stamp_validated(bytes, &mut validated, config.timestamp_type, now.wall);
+                });
                 let appended = Appended {
                     base_offset: placed.base_offset,
                     log_append_time,
@@ -174,18 +181,20 @@ impl Engine {
     }
 
     /// Copies an admitted batch into the open chunk behind its entry head, and makes it known to
-    /// segments and indexes. `max_at` is the offset of the record with the largest timestamp;
-    /// `finish` writes what the checksum covers.
+    /// segments and indexes. `finish` writes what the checksum covers.
     pub(crate) fn place(
         &mut self,
-        slot: Slot,
         now: Now,
-        records: &[u8],
-        placed: Placed,
-        header: &BatchHeader,
-        max_at: Offset,
+        admitted: &Admitted<'_>,
         finish: impl FnOnce(&mut [u8]),
     ) {
+        let &Admitted {
+            slot,
+            records,
+            placed,
+            header,
+            max_at,
+        } = admitted;
         let length = entry_bytes(records.len());
         self.make_room(length);
         let position = self.wal.advance(length as u64);
@@ -293,7 +302,8 @@ impl Engine {
             let mut batch = pending.batch;
             batch.bytes = region.slice(pending.start..pending.start + pending.length);
             let durability = log.leader.durability();
-            self.commits.push(batch.wal_end, pending.slot, batch.end_offset, durability);
+            self.commits
+                .push(batch.wal_end, pending.slot, batch.end_offset, durability);
             if log.listed_chunk != Some(batch.chunk) {
                 log.listed_chunk = Some(batch.chunk);
                 if let Some(slots) = self.chunk_slots.back_mut() {

@@ -233,7 +233,11 @@ impl Engine {
         let after = self.checkpointer.cursor;
         let mut looked_at = 0;
         let mut quiet = Vec::new();
-        for &slot in self.unspilled.range(after..).take(HOUSEKEEPING_PARTITIONS_MAX) {
+        for &slot in self
+            .unspilled
+            .range(after..)
+            .take(HOUSEKEEPING_PARTITIONS_MAX)
+        {
             looked_at += 1;
             self.checkpointer.cursor = slot + 1;
             let Some(log) = self.partition(slot) else {
@@ -264,10 +268,9 @@ impl Engine {
                     .partitions
                     .get_mut(slot as usize)
                     .and_then(Option::as_mut)
+                    && !log.evict(chunk)
                 {
-                    if !log.evict(chunk) {
-                        held_by.push(slot);
-                    }
+                    held_by.push(slot);
                 }
             }
             if !held_by.is_empty() {

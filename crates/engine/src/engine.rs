@@ -116,7 +116,12 @@ impl Commits {
         durability: Durability,
     ) {
         let awaited = durability == Durability::Flushed;
-        let commit = Commit { wal_end, slot, end_offset, awaited };
+        let commit = Commit {
+            wal_end,
+            slot,
+            end_offset,
+            awaited,
+        };
         self.awaited += usize::from(awaited);
         self.unwritten.push_back(commit);
         self.unflushed.push_back(commit);
@@ -126,15 +131,22 @@ impl Commits {
     pub(crate) fn forget(&mut self, slot: Slot) {
         self.unwritten.retain(|commit| commit.slot != slot);
         self.unflushed.retain(|commit| commit.slot != slot);
-        self.awaited = self.unflushed.iter().filter(|commit| commit.awaited).count();
+        self.awaited = self
+            .unflushed
+            .iter()
+            .filter(|commit| commit.awaited)
+            .count();
     }
 
     fn pop_written(&mut self, position: WalPosition) -> Option<Commit> {
-        self.unwritten.pop_front_if(|commit| commit.wal_end <= position)
+        self.unwritten
+            .pop_front_if(|commit| commit.wal_end <= position)
     }
 
     fn pop_flushed(&mut self, position: WalPosition) -> Option<Commit> {
-        let commit = self.unflushed.pop_front_if(|commit| commit.wal_end <= position)?;
+        let commit = self
+            .unflushed
+            .pop_front_if(|commit| commit.wal_end <= position)?;
         self.awaited -= usize::from(commit.awaited);
         Some(commit)
     }
@@ -287,7 +299,8 @@ impl Engine {
         self.wal.on_written(position);
         while let Some(commit) = self.commits.pop_written(position) {
             self.advance(commit.slot, |log| {
-                log.leader.on_written(log.leader.generation(), commit.end_offset)
+                log.leader
+                    .on_written(log.leader.generation(), commit.end_offset)
             });
         }
     }
@@ -305,7 +318,11 @@ impl Engine {
         if self.wal.flushed() >= self.wal.written() {
             return FlushWanted::No;
         }
-        if self.commits.awaited > 0 { FlushWanted::Now } else { FlushWanted::Sometime }
+        if self.commits.awaited > 0 {
+            FlushWanted::Now
+        } else {
+            FlushWanted::Sometime
+        }
     }
 
     /// Everything before `position` is durable.
@@ -313,7 +330,8 @@ impl Engine {
         self.wal.on_flushed(position);
         while let Some(commit) = self.commits.pop_flushed(position) {
             self.advance(commit.slot, |log| {
-                log.leader.on_flushed(log.leader.generation(), commit.end_offset)
+                log.leader
+                    .on_flushed(log.leader.generation(), commit.end_offset)
             });
         }
         self.drive_quorum();

@@ -18,6 +18,7 @@ use klamm_records::batch::{self, BatchBuilder, BatchOptions};
 use klamm_replica::{Admission, AppendOrigin};
 
 use crate::api::{self, Now, Ticket};
+use crate::append::Admitted;
 use crate::boot::{QuorumBoot, RecoveredPartition};
 use crate::effects::{Effect, SmallFile};
 use crate::engine::Engine;
@@ -157,10 +158,10 @@ impl Engine {
     }
 
     pub(crate) fn on_quorum_state_saved(&mut self) {
-        if let Some(host) = &mut self.quorum {
-            if let Some(state) = host.saving.pop_front() {
-                host.raft.on_vote_flushed(state);
-            }
+        if let Some(host) = &mut self.quorum
+            && let Some(state) = host.saving.pop_front()
+        {
+            host.raft.on_vote_flushed(state);
         }
         self.drive_quorum();
     }
@@ -197,15 +198,14 @@ impl Engine {
                 quorum_log::offset_of(entry.index),
                 "index and offset keep step"
             );
-            self.place(
-                host.slot,
-                host.now,
-                &bytes,
+            let admitted = Admitted {
+                slot: host.slot,
+                records: &bytes,
                 placed,
-                &header,
-                placed.base_offset,
-                |_| {},
-            );
+                header: &header,
+                max_at: placed.base_offset,
+            };
+            self.place(host.now, &admitted, |_| {});
             end = placed.end;
         }
         host.unflushed.push_back((end, append));

@@ -235,14 +235,14 @@ impl Engine {
             }
         }
         call.waiting -= 1;
-        if call.waiting == 0 {
-            if let Some(call) = self.cold.calls.remove(&part.call) {
-                let reply = call.answer.into_reply();
-                self.effects.push(Effect::Reply {
-                    ticket: call.ticket,
-                    reply,
-                });
-            }
+        if call.waiting == 0
+            && let Some(call) = self.cold.calls.remove(&part.call)
+        {
+            let reply = call.answer.into_reply();
+            self.effects.push(Effect::Reply {
+                ticket: call.ticket,
+                reply,
+            });
         }
     }
 
@@ -430,7 +430,7 @@ fn find_time(log: &PartitionLog, at: Timestamp, isolation: IsolationLevel) -> Fo
     let tail_start = log
         .tail
         .front()
-        .map_or(log.leader.cursors().log_end, |b| b.base_offset);
+        .map_or_else(|| log.leader.cursors().log_end, |batch| batch.base_offset);
     let length = log.spilled_bytes(segment);
     if tail_start <= segment.base || length == 0 {
         return Found::Now(find_in_tail(log, segment.base, at, end));

@@ -200,10 +200,10 @@ impl Wal {
             if next.start > self.checkpointed {
                 break;
             }
-            if let Some(file) = self.files.pop_front() {
-                if file.length == self.options.file_bytes {
-                    self.spare.push(file.number);
-                }
+            if let Some(file) = self.files.pop_front()
+                && file.length == self.options.file_bytes
+            {
+                self.spare.push(file.number);
             }
         }
     }
