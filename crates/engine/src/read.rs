@@ -35,6 +35,8 @@ struct ColdPart {
     slot: Slot,
     partition: TopicPartition,
     kind: ColdKind,
+    /// Offset before which the read ends.
+    read_end: Offset,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -175,6 +177,7 @@ impl Engine {
                     slot,
                     partition: read.partition,
                     kind,
+                    read_end: read.end_offset,
                 },
             );
             self.stats.cold_reads += 1;
@@ -222,9 +225,19 @@ impl Engine {
             (ColdAnswer::Offsets(outcomes), ColdKind::Timestamp { at, end }, Ok(batches)) => {
                 if let Some(outcome) = outcomes.get_mut(part.place) {
                     *outcome = find_timestamp(&batches, at, end, epoch_at);
-                    // The segment's late record may be among those that are still in memory.
-                    if let (Ok(None), Some(log)) = (&*outcome, log) {
-                        *outcome = find_in_tail(log, Offset::ZERO, at, end);
+                }
+                // The segment's late record may be among those that were still in memory.
+                if let (true, Some(log)) = (batches.is_empty(), log) {
+                    match find_after(log, at, end, part.read_end) {
+                        Found::Now(found) => {
+                            if let Some(outcome) = outcomes.get_mut(part.place) {
+                                *outcome = found;
+                            }
+                        }
+                        Found::InSegment { read, .. } => {
+                            self.read_again(part, read);
+                            return;
+                        }
                     }
                 }
             }
@@ -244,6 +257,18 @@ impl Engine {
                 reply,
             });
         }
+    }
+
+    /// Goes on with a part of a call whose first cold read did not reach far enough.
+    fn read_again(&mut self, part: ColdPart, mut read: ColdRead) {
+        read.id = self.cold.next_read;
+        self.cold.next_read += 1;
+        let read_end = read.end_offset;
+        self.cold
+            .reads
+            .insert(read.id, ColdPart { read_end, ..part });
+        self.stats.cold_reads += 1;
+        self.effects.push(Effect::ColdRead(read));
     }
 
     /// Parks a reader until the partitions hold enough, or its deadline comes. Answered at once if
@@ -409,18 +434,17 @@ fn find_offset(log: &PartitionLog, question: &OffsetQuestion, isolation: Isolati
                 .iter()
                 .filter_map(|segment| segment.max_timestamp);
             match times.map(|(time, _)| time).max() {
-                Some(latest) => find_time(log, latest, isolation),
+                Some(latest) => find_time(log, latest, log.leader.readable_end(isolation)),
                 None => Found::Now(Ok(None)),
             }
         }
-        OffsetPosition::At(at) => find_time(log, at, isolation),
+        OffsetPosition::At(at) => find_time(log, at, log.leader.readable_end(isolation)),
     }
 }
 
 /// The first record at or after a time: the first segment whose largest timestamp is late enough,
 /// then its first such batch, then that batch's first such record.
-fn find_time(log: &PartitionLog, at: Timestamp, isolation: IsolationLevel) -> Found {
-    let end = log.leader.readable_end(isolation);
+fn find_time(log: &PartitionLog, at: Timestamp, end: Offset) -> Found {
     let late = |segment: &&crate::segments::Segment| {
         segment.max_timestamp.is_some_and(|(time, _)| time >= at)
     };
@@ -454,6 +478,16 @@ fn find_time(log: &PartitionLog, at: Timestamp, isolation: IsolationLevel) -> Fo
         at,
         end,
     }
+}
+
+/// The search goes on behind what a cold read has covered: in memory, or in the segments again if
+/// what was in memory then has left it since.
+fn find_after(log: &PartitionLog, at: Timestamp, end: Offset, covered: Offset) -> Found {
+    let in_memory = log.tail.front().map(|first| first.base_offset);
+    if in_memory.is_some_and(|first| first <= covered) || log.spilled <= covered {
+        return Found::Now(find_in_tail(log, Offset::ZERO, at, end));
+    }
+    find_time(log, at, end)
 }
 
 fn find_in_tail(log: &PartitionLog, from: Offset, at: Timestamp, end: Offset) -> OffsetOutcome {

@@ -30,13 +30,21 @@ struct File {
     cached: Vec<u8>,
     /// What the device has.
     device: Vec<u8>,
-    /// Range of bytes written since the last flush, for each sector that has any; relative to the
-    /// sector's start.
-    dirty: BTreeMap<usize, (usize, usize)>,
+    /// Writes that no flush has covered, for each sector that has any.
+    dirty: BTreeMap<usize, Vec<Write>>,
     /// Numbers of the flushes that wrote each sector last, and the length: an older flush that ends
     /// later takes nothing back.
     flushed_by: BTreeMap<usize, u64>,
     length_by: u64,
+}
+
+/// Bytes of one sector that were written, relative to its start.
+#[derive(Clone, Copy, Debug)]
+struct Write {
+    /// Number of the flush that would be the next.
+    before: u64,
+    low: usize,
+    high: usize,
 }
 
 /// What a flush covers: the content of the dirty sectors when it began.
@@ -44,7 +52,7 @@ struct File {
 pub struct FlushTicket {
     node: Node,
     number: u64,
-    sectors: BTreeMap<usize, (Vec<u8>, (usize, usize))>,
+    sectors: BTreeMap<usize, Vec<u8>>,
     length: usize,
 }
 
@@ -251,6 +259,7 @@ impl SimDisk {
 
     /// Writes at a position; a gap before it reads as zeros.
     pub fn write(&mut self, node: Node, at: usize, bytes: &[u8]) {
+        let before = self.flushes + 1;
         let Some(file) = self.files.get_mut(&node) else {
             return;
         };
@@ -260,23 +269,25 @@ impl SimDisk {
             file.cached.resize(end, 0);
         }
         file.cached[at..end].copy_from_slice(bytes);
-        file.touch(from, end);
+        file.touch(from, end, before);
     }
 
     /// Reserves space: the file gets at least this length, filled with zeros.
     pub fn extend(&mut self, node: Node, length: usize) {
+        let before = self.flushes + 1;
         let Some(file) = self.files.get_mut(&node) else {
             return;
         };
         let from = file.cached.len();
         if from < length {
             file.cached.resize(length, 0);
-            file.touch(from, length);
+            file.touch(from, length, before);
         }
     }
 
     /// Cuts a file.
     pub fn truncate(&mut self, node: Node, length: usize) {
+        let next = self.flushes + 1;
         let Some(file) = self.files.get_mut(&node) else {
             return;
         };
@@ -286,7 +297,7 @@ impl SimDisk {
             file.dirty.retain(|&sector, _| sector * SECTOR_BYTES < length);
         } else {
             file.cached.resize(length, 0);
-            file.touch(before, length);
+            file.touch(before, length, next);
         }
     }
 
@@ -297,8 +308,8 @@ impl SimDisk {
         let file = self.files.get(&node);
         let sectors = file.into_iter().flat_map(|file| {
             file.dirty
-                .iter()
-                .map(|(&sector, &range)| (sector, (file.sector(sector).to_vec(), range)))
+                .keys()
+                .map(|&sector| (sector, file.sector(sector).to_vec()))
         });
         FlushTicket {
             node,
@@ -317,7 +328,7 @@ impl SimDisk {
             file.length_by = ticket.number;
             file.device.resize(ticket.length, 0);
         }
-        for (&sector, (content, range)) in &ticket.sectors {
+        for (&sector, content) in &ticket.sectors {
             let last = file.flushed_by.entry(sector).or_default();
             if *last > ticket.number {
                 continue;
@@ -328,9 +339,11 @@ impl SimDisk {
             if start < end {
                 file.device[start..end].copy_from_slice(&content[..end - start]);
             }
-            let same = file.dirty.get(&sector) == Some(range) && file.sector(sector) == content;
-            if same {
-                file.dirty.remove(&sector);
+            if let Some(writes) = file.dirty.get_mut(&sector) {
+                writes.retain(|write| write.before > ticket.number);
+                if writes.is_empty() {
+                    file.dirty.remove(&sector);
+                }
             }
         }
     }
@@ -441,20 +454,17 @@ impl File {
         &self.cached[start..end]
     }
 
-    fn touch(&mut self, from: usize, end: usize) {
+    fn touch(&mut self, from: usize, end: usize, before: u64) {
         let mut at = from;
         while at < end {
             let sector = at / SECTOR_BYTES;
             let start = sector * SECTOR_BYTES;
             let stop = end.min(start + SECTOR_BYTES);
-            let range = (at - start, stop - start);
-            self.dirty
-                .entry(sector)
-                .and_modify(|(low, high)| {
-                    *low = (*low).min(range.0);
-                    *high = (*high).max(range.1);
-                })
-                .or_insert(range);
+            self.dirty.entry(sector).or_default().push(Write {
+                before,
+                low: at - start,
+                high: stop - start,
+            });
             at = stop;
         }
     }
@@ -473,7 +483,7 @@ impl File {
         let length = random.between(cached.min(device), cached.max(device));
         let mut survived = self.device.clone();
         survived.resize(length, 0);
-        for (&sector, &(low, high)) in &self.dirty {
+        for (&sector, writes) in &self.dirty {
             let start = sector * SECTOR_BYTES;
             let content = self.sector(sector);
             let end = (start + content.len()).min(length);
@@ -484,9 +494,11 @@ impl File {
             } else if random.chance(garbage_percent) {
                 // Bytes of the sector that were not being written keep their value.
                 stats.sectors_garbled += 1;
-                let (low, high) = ((start + low).min(end), (start + high).min(end));
-                for byte in &mut survived[low..high] {
-                    *byte = random.next() as u8;
+                for write in writes {
+                    let (low, high) = (start + write.low, start + write.high);
+                    for byte in &mut survived[low.min(end)..high.min(end)] {
+                        *byte = random.next() as u8;
+                    }
                 }
             } else {
                 stats.sectors_lost += 1;

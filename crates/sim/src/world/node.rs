@@ -233,8 +233,16 @@ impl SimNode {
         let turns = turns.map(|(shard, _)| Happening::Turn(shard));
         let letters = self.letters.iter().filter(|(_, queue)| !queue.is_empty());
         let letters = letters.map(|(&(from, to), _)| Happening::Letter(from, to));
-        let works = (0..self.works.len()).map(Happening::Work);
+        let works = (0..self.works.len()).filter(|&place| !self.waits(place));
+        let works = works.map(Happening::Work);
         turns.chain(letters).chain(works).collect()
+    }
+
+    /// Replacements of one file are carried out in their order.
+    fn waits(&self, place: usize) -> bool {
+        let path = self.works[place].1.path();
+        let before = &self.works[..place];
+        path.is_some() && before.iter().any(|(_, work)| work.path() == path)
     }
 
     /// Lets something happen that can.

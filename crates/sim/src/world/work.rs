@@ -97,6 +97,14 @@ impl Work {
         )
     }
 
+    /// The file that this work replaces, if any.
+    pub(crate) fn path(&self) -> Option<&str> {
+        match self {
+            Self::Save { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// What the engine is told at the end of this work.
     pub(crate) fn report(&self) -> Done {
         match self {
