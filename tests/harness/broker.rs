@@ -341,6 +341,17 @@ impl Broker {
         self.wait_until_it_serves();
     }
 
+    /// Starts it again and kills it before it may have come up.
+    pub(crate) fn start_again_and_kill(&mut self, after: Duration) {
+        let mut process = Process::start(self.folder(), &self.options);
+        // The moment is meant to be arbitrary: nothing is waited for.
+        let begun = Instant::now();
+        while begun.elapsed() < after {
+            std::thread::park_timeout(after.saturating_sub(begun.elapsed()));
+        }
+        process.kill();
+    }
+
     /// Status and body of a GET on the admin listener; status 0 where nobody answers.
     pub(crate) fn http(&self, path: &str) -> (u16, String) {
         let admin = self.admin.expect("our own broker");
