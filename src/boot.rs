@@ -207,7 +207,7 @@ impl Life {
         let control = Control::new(&config, options.shards, Arc::clone(&ready));
         let (started, starts) = mpsc::sync_channel::<Started>(1);
         let front = {
-            let (config, meta) = (Arc::clone(&config), meta.clone());
+            let config = Arc::clone(&config);
             move |shards: Shards| {
                 let context = FrontContext::new(FrontSetup {
                     config: Arc::clone(&config),
@@ -217,7 +217,7 @@ impl Life {
                     seed: (seed >> 32) as u64 ^ u64::from(shards.id().0) << 48,
                 });
                 node_metrics::enter(&context);
-                let (config, meta, started) = (Arc::clone(&config), meta.clone(), started.clone());
+                let (config, meta, started) = (Arc::clone(&config), meta, started.clone());
                 async move {
                     let serving = serve_connections(shards.clone(), std::rc::Rc::clone(&context));
                     exec::spawn_local(serving).detach();

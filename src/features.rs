@@ -8,7 +8,7 @@ const SUPPORTED: &[(&str, i16, i16)] = &[("metadata.version", 7, 30)];
 
 /// What this broker supports.
 #[must_use]
-pub fn supported() -> Vec<SupportedFeature> {
+pub(crate) fn supported() -> Vec<SupportedFeature> {
     SUPPORTED
         .iter()
         .map(|&(name, min, max)| SupportedFeature {

@@ -1,6 +1,7 @@
 //! What cores say to each other: a closed set, owned, batched once per turn.
 
 use klamm_engine::api::{Call, Reply, SharedImage, Ticket};
+use klamm_model::ShardId;
 use klamm_os::net::Socket;
 
 /// One message from a core to another.
@@ -24,11 +25,16 @@ pub(crate) enum Letter {
     CancelWatch(Ticket),
     /// The metadata has a new version.
     Image(SharedImage),
-    /// A connection that this core shall serve, and which listener accepted it.
+    /// A connection that this core shall serve.
     Connection {
         /// The connection.
         socket: Socket,
-        /// Number of the listener, as the front counts them.
-        listener: usize,
+        /// Its number, as the front counts them.
+        number: usize,
+    },
+    /// A connection that the receiving core handed out has ended.
+    ConnectionOver {
+        /// On which core.
+        shard: ShardId,
     },
 }

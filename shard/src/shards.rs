@@ -171,7 +171,7 @@ impl Shards {
         positions: Vec<(TopicPartition, Offset)>,
     ) {
         let plan = Plan::of(self.core.shards, &positions, |&(partition, _)| partition);
-        let mut waits: Vec<(ShardId, PendingCall)> = plan
+        let waits = plan
             .groups(positions)
             .into_iter()
             .map(|(home, positions)| {
@@ -184,32 +184,25 @@ impl Shards {
                 (home, self.begin(home, Call::Watch(call)))
             })
             .collect();
+        let mut watch = Watch {
+            shards: self.clone(),
+            waits,
+        };
         std::future::poll_fn(|context| {
-            for (_, wait) in &mut waits {
-                if std::pin::Pin::new(wait).poll(context).is_ready() {
-                    return std::task::Poll::Ready(());
+            let mut told = watch.waits.is_empty();
+            for (_, wait) in &mut watch.waits {
+                told |= std::pin::Pin::new(wait).poll(context).is_ready();
+                if told {
+                    break;
                 }
             }
-            if waits.is_empty() {
+            if told {
                 std::task::Poll::Ready(())
             } else {
                 std::task::Poll::Pending
             }
         })
         .await;
-        for (home, wait) in &waits {
-            if !wait.is_done() {
-                self.cancel_watch(*home, wait);
-            }
-        }
-    }
-
-    fn cancel_watch(&self, home: ShardId, wait: &PendingCall) {
-        if home == self.core.id {
-            self.core.engine.borrow_mut().cancel_watch(wait.ticket());
-        } else {
-            self.core.post(home, Letter::CancelWatch(wait.ticket()));
-        }
     }
 
     /// Finds offsets, in the order of the questions.
@@ -244,7 +237,7 @@ impl Shards {
     }
 
     /// Hands a new connection to the core with the fewest, this one included.
-    pub fn hand_out(&self, socket: Socket, listener: usize) {
+    pub fn hand_out(&self, socket: Socket, number: usize) {
         let to = {
             let mut handed = self.core.handed.borrow_mut();
             let least = handed.iter().enumerate().min_by_key(|(_, count)| **count);
@@ -253,22 +246,35 @@ impl Shards {
             to
         };
         if to == usize::from(self.core.id.0) {
-            self.arrive(socket, listener);
+            self.arrive(socket, number);
         } else {
             self.core
-                .post(ShardId(to as u16), Letter::Connection { socket, listener });
+                .post(ShardId(to as u16), Letter::Connection { socket, number });
         }
     }
 
-    pub(crate) fn arrive(&self, socket: Socket, listener: usize) {
-        self.core
-            .arrivals
-            .borrow_mut()
-            .push_back((socket, listener));
+    /// A connection that this core was handed has ended. Core 0 hands out, so it counts.
+    pub fn connection_over(&self) {
+        let shard = self.core.id;
+        if shard == ShardId(0) {
+            self.uncount(shard);
+        } else {
+            self.core.post(ShardId(0), Letter::ConnectionOver { shard });
+        }
+    }
+
+    pub(crate) fn uncount(&self, shard: ShardId) {
+        if let Some(count) = self.core.handed.borrow_mut().get_mut(usize::from(shard.0)) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    pub(crate) fn arrive(&self, socket: Socket, number: usize) {
+        self.core.arrivals.borrow_mut().push_back((socket, number));
         self.core.arrived.notify();
     }
 
-    /// The next connection that was handed to this core, with the number of its listener.
+    /// The next connection that was handed to this core, with its number.
     pub async fn next_connection(&self) -> (Socket, usize) {
         loop {
             if let Some(arrival) = self.core.arrivals.borrow_mut().pop_front() {
@@ -329,6 +335,30 @@ impl Shards {
             self.core.post(home, Letter::Call { ticket, call });
         }
         pending
+    }
+}
+
+/// A reader's watches on several cores. Those that were not told are cancelled when it leaves,
+/// however it leaves.
+struct Watch {
+    shards: Shards,
+    waits: Vec<(ShardId, PendingCall)>,
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let core = &self.shards.core;
+        for (home, wait) in &self.waits {
+            if wait.is_done() {
+                continue;
+            }
+            if *home == core.id {
+                core.engine.borrow_mut().cancel_watch(wait.ticket());
+                core.work.notify();
+            } else {
+                core.post(*home, Letter::CancelWatch(wait.ticket()));
+            }
+        }
     }
 }
 

@@ -95,7 +95,8 @@ impl Turns {
                 self.core.engine.borrow_mut().on_image(&image);
                 self.core.image.replace(image);
             }
-            Letter::Connection { socket, listener } => shards.arrive(socket, listener),
+            Letter::Connection { socket, number } => shards.arrive(socket, number),
+            Letter::ConnectionOver { shard } => shards.uncount(shard),
         }
     }
 
@@ -163,13 +164,13 @@ impl Turns {
             Effect::FlushSegments {
                 partition,
                 folder,
-                bases,
+                segments,
             } => {
                 let turns = Rc::clone(self);
                 exec::spawn_local(async move {
                     must(
                         "flush segments",
-                        turns.segments.flush(partition, &folder, &bases).await,
+                        turns.segments.flush(partition, &folder, &segments).await,
                     );
                     turns
                         .core
@@ -198,9 +199,12 @@ impl Turns {
                 let number = self.dropped_folders.get() + 1;
                 self.dropped_folders.set(number);
                 let stamp = clock::monotonic_ns().wrapping_add(number);
-                let turns = Rc::clone(self);
+                let deletion = must(
+                    "move a dropped partition's folder",
+                    files::drop_folder(&self.root, &folder, stamp),
+                );
                 exec::spawn_local(async move {
-                    if let Err(error) = files::drop_folder(&turns.root, &folder, stamp).await {
+                    if let Err(error) = deletion.await {
                         tracing::warn!(%folder, %error, "could not delete a dropped partition's folder; it is tried again at the next start");
                     }
                 })

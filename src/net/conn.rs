@@ -84,6 +84,7 @@ pub async fn serve_connections(shards: Shards, front: Rc<FrontContext>) {
         };
         if front.is_stopping() {
             front.table.release(number);
+            shards.connection_over();
             continue;
         }
         let caller = Rc::new(Caller::new(admitted.peer, admitted.listener));
@@ -111,6 +112,7 @@ async fn run(socket: Socket, number: usize, context: Context) {
     connection.stream.close();
     front.leave(number);
     front.table.release(number);
+    context.shards.connection_over();
     front.count(|counters| counters.connections_closed += 1);
     let closed = connection.closed.borrow_mut().take();
     if let Some(reason) = closed.or_else(|| read.err()) {

@@ -238,7 +238,7 @@ impl Engine {
         let segment = log.segments.active_mut().expect("rolled if there was none");
         let at = segment.bytes;
         segment.append(&header, max_at);
-        log.last_append = now.instant;
+        self.last_append = now.instant;
         self.pending.push(PendingBatch {
             slot,
             start: start + ENTRY_HEAD_BYTES,
@@ -256,7 +256,6 @@ impl Engine {
         });
         if !std::mem::replace(&mut log.is_listed, true) {
             self.dirty.insert(slot);
-            self.unspilled.insert(slot);
         }
         let due = self.options.scale.spill_backlog_bytes;
         let before = log.unspilled_bytes;

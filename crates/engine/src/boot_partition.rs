@@ -302,47 +302,81 @@ impl<S: Storage> Work<'_, S> {
         if length > durable {
             self.storage.truncate(&path, durable)?;
         }
-        let interval = config.index_interval_bytes as usize;
         let (offsets, times) = self.usable_indexes(folder, base, durable, end)?;
-        let mut builder = IndexBuilder::resume(base, interval, &offsets, &times);
+        let mut found = self.index_active(&path, base, durable, (&offsets, &times), config)?;
+        if found.is_err() && !offsets.is_empty() {
+            // The index may be what is wrong: it is made anew from the segment's first byte.
+            for file in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+                self.storage.truncate(&index_path(folder, base, file), 0)?;
+            }
+            found = self.index_active(&path, base, durable, (&[], &[]), config)?;
+        }
+        let mut found = match found {
+            Ok(found) => found,
+            Err((found, fault)) => {
+                self.findings.push(Finding::SegmentDamage {
+                    partition,
+                    path,
+                    fault,
+                });
+                *found
+            }
+        };
+        found.first_timestamp = self.first_timestamp(folder, base, durable)?;
+        found.bytes = durable;
+        Ok(found)
+    }
+
+    /// Feeds the batches behind the last indexed one to the index. If some of them are damaged,
+    /// they are passed over, and the first fault is told beside what was found.
+    #[allow(clippy::type_complexity)]
+    fn index_active(
+        &mut self,
+        path: &str,
+        base: Offset,
+        durable: u64,
+        (offsets, times): (&[u8], &[u8]),
+        config: &TopicConfig,
+    ) -> Result<Result<Segment, (Box<Segment>, String)>, BootError> {
+        let interval = config.index_interval_bytes as usize;
+        let mut builder = IndexBuilder::resume(base, interval, offsets, times);
         let mut pending = IndexPending {
             offsets_done: offsets.len() as u64,
             times_done: times.len() as u64,
             ..IndexPending::default()
         };
-        let from = u64::from(builder.position());
-        let bytes = self
-            .storage
-            .read_at(&path, from, (durable - from) as usize)?;
         let mut found = Segment::begin(base, config);
         if builder.max_timestamp().timestamp != Timestamp::NONE {
             let max = builder.max_timestamp();
             found.max_timestamp = Some((max.timestamp, max.offset));
         }
-        let durable_here = durable as usize;
-        let verdict = segment::recover(
-            &bytes,
-            from as usize,
-            base,
-            base,
-            durable_here,
-            |_, header| {
+        let mut from = u64::from(builder.position());
+        let left = (durable - from) as usize;
+        let bytes = self.storage.read_at(path, from, left)?;
+        let (mut rest, durable) = (&bytes[..], durable as usize);
+        let mut first_fault = None;
+        loop {
+            let start = from as usize;
+            let verdict = segment::recover(rest, start, base, base, durable, |_, header| {
                 take_into_index(&mut builder, &mut pending, &mut found, header);
-            },
-        );
-        if let SegmentEnd::Damage { fault, .. } | SegmentEnd::Torn { fault, .. } = verdict {
-            let fault = fault.to_string();
-            self.findings.push(Finding::SegmentDamage {
-                partition,
-                path,
-                fault,
             });
+            let SegmentEnd::Damage { to, fault, .. } = verdict else {
+                break;
+            };
+            first_fault.get_or_insert_with(|| fault.to_string());
+            builder.skip(to - builder.position() as usize);
+            rest = rest.get(to - start..).unwrap_or_default();
+            from = to as u64;
+            if rest.is_empty() {
+                break;
+            }
         }
-        found.first_timestamp = self.first_timestamp(folder, base, durable)?;
-        found.bytes = durable;
         found.index = builder;
         found.index_pending = pending;
-        Ok(found)
+        Ok(match first_fault {
+            None => Ok(found),
+            Some(fault) => Err((Box::new(found), fault)),
+        })
     }
 
     fn first_timestamp(

@@ -19,11 +19,8 @@ use crate::partition::PartitionLog;
 use crate::producers;
 use crate::waiters::Slot;
 
-/// A partition without appends for this long is spilled, so that its files are whole.
-const SPILL_IDLE: Duration = Duration::from_secs(2);
-
-/// Most partitions that one tick of housekeeping looks at.
-const HOUSEKEEPING_PARTITIONS_MAX: usize = 512;
+/// A core without appends for this long is quiet.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// Where the checkpoint under way stands.
 #[derive(Debug, Default)]
@@ -31,8 +28,6 @@ pub(crate) struct Checkpointer {
     stage: Stage,
     /// Somebody asked for one: shutdown, or the housekeeping.
     wanted: bool,
-    /// Where the housekeeping goes on.
-    cursor: Slot,
     /// Checkpoints that were saved.
     saved: u64,
 }
@@ -135,10 +130,22 @@ impl Engine {
             return;
         }
         log.flushing = true;
+        let bases = std::mem::take(&mut log.unflushed);
+        let segments = bases
+            .into_iter()
+            .map(|base| {
+                (
+                    base,
+                    log.segments
+                        .get(base)
+                        .map_or(0, |found| log.spilled_bytes(found)),
+                )
+            })
+            .collect();
         self.effects.push(Effect::FlushSegments {
             partition: log.partition,
             folder: Arc::clone(&log.folder),
-            bases: std::mem::take(&mut log.unflushed),
+            segments,
         });
     }
 
@@ -165,10 +172,6 @@ impl Engine {
             );
             log.spilled = end_offset;
             log.spilled_in = log.spilling.take().expect("the portion was handed out");
-            if !log.is_dirty() {
-                log.is_listed = false;
-                self.unspilled.remove(&slot);
-            }
         }
         self.drive_spill(slot);
     }
@@ -184,6 +187,7 @@ impl Engine {
                 log.recovery = point;
             }
             if !log.is_unsynced() {
+                log.is_listed = false;
                 self.dirty.remove(&slot);
             }
         }
@@ -227,31 +231,11 @@ impl Engine {
         }
     }
 
-    /// Once a second or so: partitions that went quiet get their segments brought up to date, a
-    /// bounded number each time.
+    /// Once a second or so: a core that went quiet brings its segments up to date, so that its
+    /// files are whole and a restart has nothing to replay.
     pub fn housekeep(&mut self, now: Instant) {
-        let after = self.checkpointer.cursor;
-        let mut looked_at = 0;
-        let mut quiet = Vec::new();
-        for &slot in self
-            .unspilled
-            .range(after..)
-            .take(HOUSEKEEPING_PARTITIONS_MAX)
-        {
-            looked_at += 1;
-            self.checkpointer.cursor = slot + 1;
-            let Some(log) = self.partition(slot) else {
-                continue;
-            };
-            if now.since(log.last_append) >= SPILL_IDLE {
-                quiet.push(slot);
-            }
-        }
-        if looked_at < HOUSEKEEPING_PARTITIONS_MAX {
-            self.checkpointer.cursor = 0;
-        }
-        for slot in quiet {
-            self.spill(slot);
+        if self.wal.backlog() > 0 && now.since(self.last_append) >= QUIET {
+            self.request_checkpoint();
         }
     }
 

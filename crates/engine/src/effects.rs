@@ -38,8 +38,8 @@ pub enum Effect {
         partition: TopicPartition,
         /// Its folder.
         folder: Arc<str>,
-        /// Base offsets of the segments with unflushed bytes.
-        bases: Vec<Offset>,
+        /// The segments with unflushed bytes: base offset, and bytes that were spilled to it.
+        segments: Vec<(Offset, u64)>,
     },
     /// Replace a small file, whole and durable, then answer by `on_file_saved`.
     SaveFile {

@@ -172,8 +172,8 @@ pub struct Engine {
     pub(crate) cold: ColdReads,
     /// Partitions whose segments are behind the log's end, durably.
     pub(crate) dirty: BTreeSet<Slot>,
-    /// Partitions with batches that are in no segment file yet.
-    pub(crate) unspilled: BTreeSet<Slot>,
+    /// When something was last appended.
+    pub(crate) last_append: Instant,
     /// Partitions with so much in memory that a spill is due.
     pub(crate) spill_due: Vec<Slot>,
     pub(crate) checkpointer: Checkpointer,
@@ -209,7 +209,7 @@ impl Engine {
             watches: Watches::default(),
             cold: ColdReads::default(),
             dirty: BTreeSet::new(),
-            unspilled: BTreeSet::new(),
+            last_append: Instant(0),
             spill_due: Vec::new(),
             checkpointer: Checkpointer::default(),
             quorum: None,
@@ -272,11 +272,7 @@ impl Engine {
     /// True if [`housekeep`](Self::housekeep) has something to look at.
     #[must_use]
     pub fn wants_housekeeping(&self) -> bool {
-        self.wal.flushed() < self.wal.end()
-            || self
-                .dirty
-                .iter()
-                .any(|&slot| self.partition(slot).is_some_and(PartitionLog::is_dirty))
+        self.wal.backlog() > 0
     }
 
     /// A small file was replaced.

@@ -87,12 +87,10 @@ pub(crate) struct PartitionLog {
     pub(crate) watches: Vec<u64>,
     /// Bytes appended that were not handed to a spill.
     pub(crate) unspilled_bytes: usize,
-    /// Listed among the engine's dirty and unspilled partitions.
+    /// Listed among the engine's dirty partitions.
     pub(crate) is_listed: bool,
     /// The newest chunk in whose list of partitions this one stands.
     pub(crate) listed_chunk: Option<u64>,
-    /// When something was last appended.
-    pub(crate) last_append: klamm_model::Instant,
 }
 
 /// Where a read must go.
@@ -118,11 +116,6 @@ impl PartitionLog {
             last_stable: cursors.last_stable,
             log_start: cursors.log_start,
         }
-    }
-
-    /// True if some batch is not yet in a segment file.
-    pub(crate) fn is_dirty(&self) -> bool {
-        self.spilled < self.leader.cursors().log_end
     }
 
     /// True if some batch is not yet durable in a segment file.

@@ -303,10 +303,15 @@ impl Engine {
         }
     }
 
-    /// The reader behind this ticket no longer waits.
+    /// The reader behind this ticket no longer waits. It is told all the same, once, so that its
+    /// call ends.
     pub fn cancel_watch(&mut self, ticket: Ticket) {
         if let Some((id, slots)) = self.watches.cancel(ticket) {
             self.forget_watch(id, &slots);
+            self.effects.push(Effect::Reply {
+                ticket,
+                reply: Reply::Watch,
+            });
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use klamm_metadata::{Delta, Image, Partition, Topic};
-use klamm_model::{Instant, Offset, PartitionIndex, TopicConfig, TopicName, TopicPartition};
+use klamm_model::{Offset, PartitionIndex, TopicConfig, TopicName, TopicPartition};
 use klamm_records::segment;
 use klamm_replica::{Leader, LogGeneration, Recovered};
 
@@ -168,7 +168,6 @@ impl Engine {
             unspilled_bytes: 0,
             is_listed: false,
             listed_chunk: None,
-            last_append: Instant(0),
         };
         let slot = self.free.pop().unwrap_or_else(|| {
             self.partitions.push(None);
@@ -207,7 +206,6 @@ impl Engine {
             self.watches.wake(id);
         }
         self.dirty.remove(&slot);
-        self.unspilled.remove(&slot);
         for slots in &mut self.chunk_slots {
             slots.remove(&slot);
         }

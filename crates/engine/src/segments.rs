@@ -136,6 +136,16 @@ impl Segments {
     }
 
     /// The segment with this base offset.
+    #[must_use]
+    pub fn get(&self, base: Offset) -> Option<&Segment> {
+        let place = self
+            .list
+            .binary_search_by_key(&base, |segment| segment.base)
+            .ok()?;
+        self.list.get(place)
+    }
+
+    /// The segment with this base offset.
     pub fn get_mut(&mut self, base: Offset) -> Option<&mut Segment> {
         let place = self
             .list

@@ -114,13 +114,14 @@ impl Reader {
             if !wanted {
                 continue;
             }
-            if let ColdTarget::Offset(offset) = read.target {
-                if run.is_empty() && header.base_offset > offset {
-                    return Err(ReadFailure::Hole {
-                        wanted: offset,
-                        found: header.base_offset,
-                    });
-                }
+            if let ColdTarget::Offset(offset) = read.target
+                && run.is_empty()
+                && header.base_offset > offset
+            {
+                return Err(ReadFailure::Hole {
+                    wanted: offset,
+                    found: header.base_offset,
+                });
             }
             if !run.is_empty() && run.len() + bytes.len() > read.bytes_max {
                 break;

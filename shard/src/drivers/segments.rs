@@ -22,6 +22,14 @@ pub(crate) struct SegmentFiles {
     root: PathBuf,
     open: RefCell<BTreeMap<(TopicPartition, Offset), Rc<OpenSegment>>>,
     clock: Cell<u64>,
+    /// Operations under way for each partition, and whether it was dropped meanwhile.
+    busy: RefCell<BTreeMap<TopicPartition, Busy>>,
+}
+
+#[derive(Default)]
+struct Busy {
+    operations: u32,
+    dropped: bool,
 }
 
 struct OpenSegment {
@@ -37,15 +45,27 @@ impl SegmentFiles {
             root,
             open: RefCell::default(),
             clock: Cell::new(0),
+            busy: RefCell::default(),
         }
     }
 
-    /// Writes one portion.
+    /// Writes one portion. Nothing is written, and nothing fails, for a partition that was dropped
+    /// meanwhile: its folder may belong to another topic of the same name by then.
     pub(crate) async fn spill(&self, spill: Spill) -> io::Result<()> {
+        let partition = spill.partition;
+        self.begin(partition);
+        let result = self.write_portion(spill).await;
+        self.end(partition, result)
+    }
+
+    async fn write_portion(&self, spill: Spill) -> io::Result<()> {
         let path = self.root.join(&*spill.folder);
         if !spill.new_files.is_empty() {
             let (folder, files) = (path.clone(), spill.new_files.clone());
             exec::spawn_blocking(move || make_folder(&folder, &files)).await?;
+            if self.is_dropped(spill.partition) {
+                return Ok(());
+            }
         }
         let key = (spill.partition, spill.segment);
         let files = self.opened(key, &path, spill.at)?;
@@ -68,25 +88,31 @@ impl SegmentFiles {
         Ok(())
     }
 
-    /// Makes the segments of one partition durable, and their names.
+    /// Makes segments of one partition durable, and their names; each is given with the bytes that
+    /// were spilled to it.
     pub(crate) async fn flush(
         &self,
         partition: TopicPartition,
-        folder_name: &str,
-        bases: &[Offset],
+        folder: &str,
+        segments: &[(Offset, u64)],
     ) -> io::Result<()> {
-        let path = self.root.join(folder_name);
-        for &base in bases {
-            let open = self.open.borrow().get(&(partition, base)).cloned();
-            let files = match open {
-                Some(files) => files,
-                None => {
-                    let log = path.join(segment::segment_file(base, SegmentFile::Log));
-                    let length = disk::file_len(&log)?;
-                    self.opened((partition, base), &path, length)?
-                }
-            };
-            flush_all(&files).await?;
+        self.begin(partition);
+        let result = self.flush_segments(partition, folder, segments).await;
+        self.end(partition, result)
+    }
+
+    async fn flush_segments(
+        &self,
+        partition: TopicPartition,
+        folder: &str,
+        segments: &[(Offset, u64)],
+    ) -> io::Result<()> {
+        let path = self.root.join(folder);
+        for &(base, length) in segments {
+            if self.is_dropped(partition) {
+                return Ok(());
+            }
+            flush_all(&*self.opened((partition, base), &path, length)?).await?;
         }
         let root = self.root.clone();
         exec::spawn_blocking(move || {
@@ -96,11 +122,41 @@ impl SegmentFiles {
         .await
     }
 
-    /// Forgets the descriptors of a partition that goes away.
+    /// Forgets a partition that goes away. What is under way for it comes to nothing.
     pub(crate) fn close(&self, partition: TopicPartition) {
+        if let Some(busy) = self.busy.borrow_mut().get_mut(&partition) {
+            busy.dropped = true;
+        }
         self.open
             .borrow_mut()
             .retain(|(other, _), _| *other != partition);
+    }
+
+    fn begin(&self, partition: TopicPartition) {
+        self.busy
+            .borrow_mut()
+            .entry(partition)
+            .or_default()
+            .operations += 1;
+    }
+
+    fn is_dropped(&self, partition: TopicPartition) -> bool {
+        self.busy
+            .borrow()
+            .get(&partition)
+            .is_some_and(|busy| busy.dropped)
+    }
+
+    fn end(&self, partition: TopicPartition, result: io::Result<()>) -> io::Result<()> {
+        let dropped = self.is_dropped(partition);
+        let mut all = self.busy.borrow_mut();
+        if let Some(busy) = all.get_mut(&partition) {
+            busy.operations -= 1;
+            if busy.operations == 0 {
+                all.remove(&partition);
+            }
+        }
+        if dropped { Ok(()) } else { result }
     }
 
     fn opened(

@@ -56,9 +56,9 @@ impl WalFiles {
     pub(crate) fn write(&mut self, file: u64, at: u64, bytes: &Bytes) -> io::Result<()> {
         let open = self.open.get(&file).ok_or(io::ErrorKind::NotFound)?;
         open.write_at(at, &[bytes])?;
-        if !self.unflushed.contains_key(&file) {
-            self.unflushed.insert(file, Rc::clone(open));
-        }
+        self.unflushed
+            .entry(file)
+            .or_insert_with(|| Rc::clone(open));
         Ok(())
     }
 

@@ -294,7 +294,8 @@ impl SimDisk {
         let before = file.cached.len();
         if length < before {
             file.cached.truncate(length);
-            file.dirty.retain(|&sector, _| sector * SECTOR_BYTES < length);
+            file.dirty
+                .retain(|&sector, _| sector * SECTOR_BYTES < length);
         } else {
             file.cached.resize(length, 0);
             file.touch(before, length, next);
@@ -421,7 +422,9 @@ impl SimDisk {
             let path = format!("{path}/{name}");
             if let Some(file) = self.files.get(node) {
                 let (cached, device) = (file.cached.len(), file.device.len());
-                lines.push(format!("{path} #{node}: {cached} bytes, {device} on the device"));
+                lines.push(format!(
+                    "{path} #{node}: {cached} bytes, {device} on the device"
+                ));
             }
             self.describe_folder(*node, &path, lines);
         }
@@ -534,7 +537,11 @@ mod tests {
             disk.cut_power(&mut random);
             let file = disk.file("a/b/c").expect("flushed names");
             assert_eq!(&disk.bytes(file)[..1300], &[7; 1300][..]);
-            assert!(disk.bytes(file)[1300..].iter().all(|&byte| byte == 8 || byte == 0));
+            assert!(
+                disk.bytes(file)[1300..]
+                    .iter()
+                    .all(|&byte| byte == 8 || byte == 0)
+            );
         }
     }
 

@@ -174,7 +174,11 @@ impl SimNode {
                         start: share.wal_start,
                         file_bytes: options.wal_file_bytes,
                         bytes_max: options.wal_bytes,
-                        recyclable: share.wal_recyclable.iter().map(|(number, _)| *number).collect(),
+                        recyclable: share
+                            .wal_recyclable
+                            .iter()
+                            .map(|(number, _)| *number)
+                            .collect(),
                         next_file: share.wal_next_file,
                     },
                     producers: ProducerLimits::default(),
@@ -288,7 +292,11 @@ impl SimNode {
     /// Wakes the cores whose deadlines have come.
     pub fn wake(&mut self, now: Now) {
         for core in &mut self.cores {
-            if core.engine.next_deadline().is_some_and(|at| at <= now.instant) {
+            if core
+                .engine
+                .next_deadline()
+                .is_some_and(|at| at <= now.instant)
+            {
                 core.work = true;
             }
         }
@@ -314,7 +322,10 @@ impl SimNode {
     }
 
     fn post(&mut self, from: u16, to: u16, letter: Letter) {
-        self.letters.entry((from, to)).or_default().push_back(letter);
+        self.letters
+            .entry((from, to))
+            .or_default()
+            .push_back(letter);
     }
 
     fn take_in(&mut self, now: Now, shard: u16, letter: Letter) {
@@ -393,11 +404,11 @@ impl SimNode {
             Effect::FlushSegments {
                 partition,
                 folder,
-                bases,
+                segments,
             } => Work::FlushSegments {
                 partition,
                 folder,
-                bases,
+                segments,
                 flushes: None,
                 folders_flushed: 0,
             },
@@ -480,7 +491,9 @@ impl SimNode {
 
 impl Core {
     fn begin_wal_file(&mut self, disk: &mut SimDisk, begin: &WalBegin) {
-        let recycled = begin.recycle.and_then(|number| self.wal_open.remove(&number));
+        let recycled = begin
+            .recycle
+            .and_then(|number| self.wal_open.remove(&number));
         let node = recycled.unwrap_or_else(|| {
             let path = format!("{}/{:020}.wal", self.wal_folder, begin.file);
             let node = disk.open(&path).expect("the folder was made at the start");

@@ -39,7 +39,7 @@ pub(crate) enum Work {
     FlushSegments {
         partition: TopicPartition,
         folder: Arc<str>,
-        bases: Vec<Offset>,
+        segments: Vec<(Offset, u64)>,
         flushes: Option<Vec<FlushTicket>>,
         folders_flushed: usize,
     },
@@ -133,12 +133,12 @@ impl Work {
             Self::FlushSegments {
                 partition,
                 folder,
-                bases,
+                segments,
                 flushes,
                 folders_flushed,
             } => {
                 let Some(flushes) = flushes else {
-                    *flushes = Some(hands.begin_segment_flush(*partition, folder, bases));
+                    *flushes = Some(hands.begin_segment_flush(*partition, folder, segments));
                     return None;
                 };
                 if let Some(ticket) = flushes.pop() {
@@ -169,9 +169,7 @@ impl Work {
                         hands.disk.end_flush(&ticket);
                     }
                 }
-                flushes
-                    .is_empty()
-                    .then_some(Done::WalFlushed(*position))
+                flushes.is_empty().then_some(Done::WalFlushed(*position))
             }
             Self::ColdRead(read) => {
                 let mut result = cold_read(hands.disk, read);
@@ -319,10 +317,10 @@ impl Hands<'_> {
         &mut self,
         partition: TopicPartition,
         folder: &str,
-        bases: &[Offset],
+        segments: &[(Offset, u64)],
     ) -> Vec<FlushTicket> {
         let mut flushes = Vec::new();
-        for &base in bases {
+        for &(base, _) in segments {
             let nodes = self.open_segment(partition, folder, base);
             for node in nodes.into_iter().flatten() {
                 flushes.push(self.disk.begin_flush(node));
@@ -391,7 +389,9 @@ fn cold_read(disk: &SimDisk, read: &ColdRead) -> Result<Vec<Bytes>, ColdError> {
             segment::segment_file(read.segment, file)
         )
     };
-    let log = disk.file(&path(SegmentFile::Log)).ok_or(ColdError::Damaged)?;
+    let log = disk
+        .file(&path(SegmentFile::Log))
+        .ok_or(ColdError::Damaged)?;
     let index = disk.file(&path(SegmentFile::OffsetIndex));
     let index = index.map_or(&[][..], |node| disk.bytes(node));
     let log = disk.bytes(log);
