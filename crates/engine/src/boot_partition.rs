@@ -23,6 +23,12 @@ use crate::storage::{Storage, StorageError};
 /// Where a batch's head holds its largest timestamp.
 const MAX_TIMESTAMP_AT: u64 = 35;
 
+const SEGMENT_FILES: [SegmentFile; 3] = [
+    SegmentFile::Log,
+    SegmentFile::OffsetIndex,
+    SegmentFile::TimeIndex,
+];
+
 /// What boot brought over, for the start-up report.
 #[derive(Debug, Default)]
 pub(crate) struct Replayed {
@@ -68,6 +74,8 @@ struct Recovering {
     log: Recovered,
     /// Bytes for each segment that wait to be written: where they go, and what.
     unwritten: BTreeMap<Offset, (u64, Vec<u8>)>,
+    /// Segments that were closed by this boot.
+    closed: Vec<Offset>,
 }
 
 impl<S: Storage> Work<'_, S> {
@@ -98,6 +106,7 @@ impl<S: Storage> Work<'_, S> {
                 self.options.producers,
             ),
             unwritten: BTreeMap::new(),
+            closed: Vec::new(),
         };
         match checkpoint {
             Some(checkpoint) => self.restore(&mut state, config, checkpoint, &bases)?,
@@ -142,11 +151,7 @@ impl<S: Storage> Work<'_, S> {
     }
 
     fn remove_segment(&mut self, folder: &str, base: Offset) -> Result<(), BootError> {
-        for file in [
-            SegmentFile::Log,
-            SegmentFile::OffsetIndex,
-            SegmentFile::TimeIndex,
-        ] {
+        for file in SEGMENT_FILES {
             self.storage.remove(&index_path(folder, base, file))?;
         }
         Ok(())
@@ -471,6 +476,7 @@ impl<S: Storage> Work<'_, S> {
         ) {
             if let Some(closing) = segments.active_mut() {
                 closing.close_index();
+                state.closed.push(closing.base);
             }
             segments.roll(header.base_offset, config);
         }
@@ -507,6 +513,16 @@ impl<S: Storage> Work<'_, S> {
         }
         for found in &mut state.segments {
             self.write_index(&state.folder, found)?;
+        }
+        // Also if nothing was written to them here: an earlier boot may have cut them and died
+        // before the cut was durable.
+        for &base in &state.closed {
+            for file in SEGMENT_FILES {
+                let path = index_path(&state.folder, base, file);
+                if self.storage.length(&path)?.is_some() {
+                    self.storage.flush(&path)?;
+                }
+            }
         }
         if changed {
             let epochs: Vec<_> = state

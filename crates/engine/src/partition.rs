@@ -69,6 +69,8 @@ pub(crate) struct PartitionLog {
     pub(crate) spilled: Offset,
     /// The segment that took the last portion, and its bytes since.
     pub(crate) spilled_in: (Offset, u64),
+    /// The segment that took the last portion was completed with it.
+    pub(crate) spilled_complete: bool,
     /// What `spilled_in` becomes with the portion under way, if one is.
     pub(crate) spilling: Option<(Offset, u64)>,
     /// Segments with bytes that no flush has covered.
@@ -255,6 +257,7 @@ impl PartitionLog {
         let complete = rolled && at + bytes as u64 == segment.bytes;
         let ((offset_index, offset_index_at), (time_index, time_index_at)) =
             segment.index_pending.take();
+        self.spilled_complete = complete;
         if complete {
             self.unflushed.retain(|&base| base != segment_base);
         } else if !self.unflushed.contains(&segment_base) {
@@ -276,13 +279,14 @@ impl PartitionLog {
         })
     }
 
-    /// The last index entries of a segment that was rolled when all its batches were in its file.
+    /// Completes a segment that was rolled when all its batches were in its file: with its last
+    /// index entries, if there are any, and a flush.
     fn closing_spill(&mut self, next: Offset) -> Option<Spill> {
         let (base, bytes) = self.spilled_in;
-        let closing = self.segments.get_mut(base).filter(|_| base < next)?;
-        if closing.index_pending.is_empty() {
+        if base >= next || std::mem::replace(&mut self.spilled_complete, true) {
             return None;
         }
+        let closing = self.segments.get_mut(base)?;
         let ((offset_index, offset_index_at), (time_index, time_index_at)) =
             closing.index_pending.take();
         self.unflushed.retain(|&other| other != base);

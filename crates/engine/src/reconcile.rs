@@ -157,6 +157,7 @@ impl Engine {
             spill_requested: log_end,
             spilled: log_end,
             spilled_in,
+            spilled_complete: false,
             spilling: None,
             flushing: false,
             unflushed: Vec::new(),

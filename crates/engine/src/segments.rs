@@ -86,12 +86,6 @@ pub struct IndexPending {
 }
 
 impl IndexPending {
-    /// True if nothing waits.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.offsets.is_empty() && self.times.is_empty()
-    }
-
     /// Takes the entries and where each run goes in its file.
     pub fn take(&mut self) -> ((Bytes, u64), (Bytes, u64)) {
         let offsets_at = self.offsets_done;

@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 
 use klamm_engine::api::{Now, Ticket};
 use klamm_engine::metadata::{Command, Image, Registration};
-use klamm_model::{
-    ClusterId, Durability, Instant, ShardId, TopicId, TopicPartition, WallTime,
-};
+use klamm_model::{ClusterId, Durability, Instant, ShardId, TopicId, TopicPartition, WallTime};
 
 use crate::check::ledger::Ledger;
 use crate::check::{Violation, high_watermark_never_goes_back};
@@ -82,7 +80,9 @@ pub fn run(seed: u64, options: RunOptions) -> Outcome {
     let violation = simulation.live().err();
     simulation.stats.disk = simulation.disk.stats();
     let hash = simulation.disk.hash();
-    simulation.trace.event(format_args!("end {violation:?} disk {hash:016x}"));
+    simulation
+        .trace
+        .event(format_args!("end {violation:?} disk {hash:016x}"));
     if violation.is_some() {
         for line in simulation.disk.describe() {
             simulation.trace.event(format_args!("{line}"));
@@ -224,7 +224,11 @@ impl Simulation {
         self.pass_time();
         let happenings = self.node().happenings();
         let of = |kind: fn(&Happening) -> bool| -> Vec<Happening> {
-            happenings.iter().copied().filter(|what| kind(what)).collect()
+            happenings
+                .iter()
+                .copied()
+                .filter(|what| kind(what))
+                .collect()
         };
         let turns = of(|what| matches!(what, Happening::Turn(_)));
         let letters = of(|what| matches!(what, Happening::Letter(..)));
@@ -316,13 +320,8 @@ impl Simulation {
         let image = self.image(shard);
         let found = self.producers[place].named.resolve(&image);
         let wall = self.now.wall.0;
-        let wish = self.producers[place].wish(
-            &mut self.random,
-            &mut self.ledger,
-            found,
-            wall,
-            !calm,
-        );
+        let wish =
+            self.producers[place].wish(&mut self.random, &mut self.ledger, found, wall, !calm);
         match wish {
             None => {}
             Some(Wish::Id(command)) => {
@@ -330,7 +329,9 @@ impl Simulation {
                 self.producers[place].asked_for_id(call);
             }
             Some(Wish::Append(partition, number, call)) => {
-                self.trace.event(format_args!("producer {place} sends {number} to {partition}"));
+                self.trace.event(format_args!(
+                    "producer {place} sends {number} to {partition}"
+                ));
                 let class = self.class_of(partition.topic);
                 let purpose = Purpose::Append {
                     producer: place,
@@ -357,7 +358,9 @@ impl Simulation {
         let known_end = self.ledger.log(partition).high_watermark;
         let home = partition.home(self.node().shards());
         let id = self.send(Purpose::Reader { reader: place }, shard, home, call);
-        self.trace.event(format_args!("reader {place} asks {question:?} of {partition}"));
+        self.trace.event(format_args!(
+            "reader {place} asks {question:?} of {partition}"
+        ));
         self.readers[place].asked = Some(Asked {
             call: id,
             partition,

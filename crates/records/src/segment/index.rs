@@ -170,6 +170,16 @@ impl IndexBuilder {
         Ok(entries)
     }
 
+    /// Passes over bytes at [`Self::position`] that are no readable batch.
+    ///
+    /// # Panics
+    /// If the segment outgrows 32 bits: the caller rolls before.
+    pub fn skip(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).ok();
+        let position = bytes.and_then(|bytes| self.position.checked_add(bytes));
+        self.position = position.expect("a segment is rolled before 2^32 bytes");
+    }
+
     /// The last entry of the time index, when the segment is closed; `None` if the index already
     /// ends with the largest timestamp.
     pub fn close(&mut self) -> Option<[u8; TIME_ENTRY_BYTES]> {

@@ -42,7 +42,8 @@ fn parse() -> Result<Arguments, String> {
 }
 
 fn number(text: &str) -> Result<u64, String> {
-    text.parse().map_err(|_| format!("expected a number, found {text}"))
+    text.parse()
+        .map_err(|_| format!("expected a number, found {text}"))
 }
 
 fn main() -> ExitCode {
@@ -67,9 +68,9 @@ fn main() -> ExitCode {
         }
         if let Some(violation) = outcome.violation {
             broken += 1;
-            let plant = arguments.plant.map_or_else(String::new, |plant| {
-                format!(" --plant {}", plant.name())
-            });
+            let plant = arguments
+                .plant
+                .map_or_else(String::new, |plant| format!(" --plant {}", plant.name()));
             println!("klamm-sim --seed {seed}{plant} --trace  # {violation}");
         }
     }

@@ -22,7 +22,9 @@ pub fn check(
     for (&base, segment) in &dump.segments {
         let mut rebuilt = rebuild_indexes(&segment.log, Offset(base), interval);
         if Some(base) != last {
-            rebuilt.time_index.extend(rebuilt.builder.close().into_iter().flatten());
+            rebuilt
+                .time_index
+                .extend(rebuilt.builder.close().into_iter().flatten());
         }
         for (name, found, expected) in [
             ("offset", &segment.offset_index, &rebuilt.offset_index),

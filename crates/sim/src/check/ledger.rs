@@ -51,7 +51,10 @@ impl LogLedger {
     /// End of the last known batch.
     #[must_use]
     pub fn end(&self) -> i64 {
-        let known = self.known.last_key_value().map_or(0, |(_, known)| known.end);
+        let known = self
+            .known
+            .last_key_value()
+            .map_or(0, |(_, known)| known.end);
         known.max(self.recovered_end)
     }
 

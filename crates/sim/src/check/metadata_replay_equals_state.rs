@@ -69,10 +69,7 @@ fn data_of(batch: &[u8]) -> Option<&[u8]> {
 ///
 /// # Errors
 /// One differs from the replay.
-pub fn check<'a>(
-    replayed: &Image,
-    held: impl Iterator<Item = &'a Image>,
-) -> Result<(), Violation> {
+pub fn check<'a>(replayed: &Image, held: impl Iterator<Item = &'a Image>) -> Result<(), Violation> {
     for (shard, image) in held.enumerate() {
         ensure!(
             INVARIANT,
@@ -81,7 +78,10 @@ pub fn check<'a>(
             image.version(),
             replayed.version(),
             image.topics().map(|topic| topic.name()).collect::<Vec<_>>(),
-            replayed.topics().map(|topic| topic.name()).collect::<Vec<_>>()
+            replayed
+                .topics()
+                .map(|topic| topic.name())
+                .collect::<Vec<_>>()
         );
     }
     Ok(())

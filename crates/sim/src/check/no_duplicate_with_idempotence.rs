@@ -29,7 +29,9 @@ pub fn check(partition: TopicPartition, stored: &[Stored<'_>]) -> Result<(), Vio
         if id < 0 {
             continue;
         }
-        let next = sequences.entry((id, epoch)).or_insert_with(|| sequence.into());
+        let next = sequences
+            .entry((id, epoch))
+            .or_insert_with(|| sequence.into());
         ensure!(
             INVARIANT,
             *next <= i64::from(sequence),

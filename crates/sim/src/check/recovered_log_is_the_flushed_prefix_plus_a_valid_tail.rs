@@ -28,8 +28,12 @@ pub fn check<'a>(
             base == next,
             "{partition}: a segment begins at {base}, expected {next}"
         );
-        let broken =
-            |at| Violation::new(INVARIANT, format!("{partition}: segment {base} breaks at {at}"));
+        let broken = |at| {
+            Violation::new(
+                INVARIANT,
+                format!("{partition}: segment {base} breaks at {at}"),
+            )
+        };
         for batch in Stored::all(&segment.log).map_err(broken)? {
             ensure!(
                 INVARIANT,

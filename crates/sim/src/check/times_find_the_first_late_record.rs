@@ -32,7 +32,11 @@ pub fn check(
         .next();
     match (first, found) {
         (Some(first), None) => {
-            ensure!(INVARIANT, false, "{partition}: time {at} is at {first}, found nothing");
+            ensure!(
+                INVARIANT,
+                false,
+                "{partition}: time {at} is at {first}, found nothing"
+            );
         }
         (first, Some((offset, time))) => {
             ensure!(

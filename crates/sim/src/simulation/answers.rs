@@ -69,10 +69,11 @@ impl Simulation {
         class: ClassSeen,
         outcome: &AppendOutcome,
     ) -> Result<(), Violation> {
-        self.trace.event(format_args!("batch {number}: {outcome:?}"));
+        self.trace
+            .event(format_args!("batch {number}: {outcome:?}"));
         if let Ok(appended) = outcome {
-            let steady = class.class == Some(Durability::Flushed)
-                && self.class_of(partition.topic) == class;
+            let steady =
+                class.class == Some(Durability::Flushed) && self.class_of(partition.topic) == class;
             let survives = if steady {
                 Survives::PowerCut
             } else {
@@ -102,13 +103,15 @@ impl Simulation {
             "ids {first} to {end} overlap {before:?}"
         );
         self.ledger.producer_ids.insert(first, end);
-        self.trace.event(format_args!("producer {producer} is {first}"));
+        self.trace
+            .event(format_args!("producer {producer} is {first}"));
         self.producers[producer].on_id(Some(first));
         Ok(())
     }
 
     fn administered(&mut self, errand: &Errand, reply: &ControlReply) -> Result<(), Violation> {
-        self.trace.event(format_args!("admin {errand:?}: {reply:?}"));
+        self.trace
+            .event(format_args!("admin {errand:?}: {reply:?}"));
         match (errand, reply) {
             (Errand::Create(name), ControlReply::CreateTopics(answers)) => {
                 for (_, answer) in answers {
@@ -130,7 +133,9 @@ impl Simulation {
                     if let Ok((_, id)) = &answer.outcome {
                         self.deleted.insert(*id, name);
                         self.stats.topics_deleted += 1;
-                        self.ledger.logs.retain(|partition, _| partition.topic != *id);
+                        self.ledger
+                            .logs
+                            .retain(|partition, _| partition.topic != *id);
                     }
                 }
             }

@@ -1,6 +1,6 @@
 //! How lives of the node begin and end, and what is judged between them.
 
-use klamm_model::{TopicPartition};
+use klamm_model::TopicPartition;
 use klamm_records::segment::partition_folder;
 
 use super::{Purpose, RunStats, Simulation};
@@ -11,8 +11,8 @@ use crate::check::{
     metadata_replay_equals_state, no_duplicate_with_idempotence,
     recovered_log_is_the_flushed_prefix_plus_a_valid_tail,
 };
-use crate::world::node::{LifeOptions, SimNode, StartFailed, Started};
 use crate::workload::TOPICS;
+use crate::world::node::{LifeOptions, SimNode, StartFailed, Started};
 
 const STARTS: &str = "a_node_starts_on_whatever_a_crash_left";
 const WAITS: &str = "nobody_waits_for_ever";
@@ -78,7 +78,8 @@ impl Simulation {
                 self.random.below(most) as u64
             });
             cuts = cuts.saturating_sub(1);
-            self.trace.event(format_args!("boot {life:?} {changes_left:?}"));
+            self.trace
+                .event(format_args!("boot {life:?} {changes_left:?}"));
             match SimNode::start(life, self.now, &mut self.disk, changes_left) {
                 Ok((node, started)) => {
                     self.node = Some(node);
@@ -128,7 +129,9 @@ impl Simulation {
         }
         for reader in &mut self.readers {
             reader.shard = self.random.below(shards.into()) as u16;
-            let target = reader.target.and_then(|target| self.ledger.logs.get(&target));
+            let target = reader
+                .target
+                .and_then(|target| self.ledger.logs.get(&target));
             reader.offset = reader.offset.min(target.map_or(0, |log| log.end()));
         }
         Ok(())
@@ -153,7 +156,10 @@ impl Simulation {
         }
         let there = |partition: &TopicPartition| started.log_ends.contains_key(partition);
         self.ledger.logs.retain(|partition, _| there(partition));
-        let metadata = dump.get("__cluster_metadata-0").cloned().unwrap_or_default();
+        let metadata = dump
+            .get("__cluster_metadata-0")
+            .cloned()
+            .unwrap_or_default();
         let image = metadata_replay_equals_state::replay(&metadata)?;
         for topic in image.topics() {
             if let Some(name) = TOPICS.iter().find(|&&name| name == topic.name().as_str()) {
@@ -169,7 +175,10 @@ impl Simulation {
         dump: &Dump,
         power_was_cut: bool,
     ) -> Result<(), Violation> {
-        let metadata = dump.get("__cluster_metadata-0").cloned().unwrap_or_default();
+        let metadata = dump
+            .get("__cluster_metadata-0")
+            .cloned()
+            .unwrap_or_default();
         let image = metadata_replay_equals_state::replay(&metadata)?;
         let none = dump::PartitionDump::default();
         for (&partition, &end) in &started.log_ends {
@@ -188,20 +197,17 @@ impl Simulation {
                 &bytes,
                 end.0,
             )?;
-            let interval = image
-                .topic_by_id(partition.topic)
-                .map_or(4096, |topic| {
-                    let file = klamm_engine::metadata::ConfigMap::new();
-                    topic.config(&file).index_interval_bytes as usize
-                });
+            let interval = image.topic_by_id(partition.topic).map_or(4096, |topic| {
+                let file = klamm_engine::metadata::ConfigMap::new();
+                topic.config(&file).index_interval_bytes as usize
+            });
             indexes_equal_their_rebuild::check(partition, files, interval)?;
             if partition == TopicPartition::METADATA {
                 continue;
             }
             no_duplicate_with_idempotence::check(partition, &stored)?;
             let log = self.ledger.log(partition);
-            let lost =
-                acked_is_never_lost::after_restart(log, partition, &stored, power_was_cut)?;
+            let lost = acked_is_never_lost::after_restart(log, partition, &stored, power_was_cut)?;
             self.stats.lawfully_lost += lost as u64;
             log.known = stored
                 .iter()
@@ -318,7 +324,9 @@ impl Simulation {
             let reading = self.readers.iter().any(|reader| {
                 reader.target.is_some_and(|target| {
                     let engine = node.engine(target.home(shards).0);
-                    let end = engine.cursors(target).map(|cursors| cursors.high_watermark.0);
+                    let end = engine
+                        .cursors(target)
+                        .map(|cursors| cursors.high_watermark.0);
                     end.is_some_and(|end| reader.offset < end)
                 })
             });
@@ -330,13 +338,19 @@ impl Simulation {
         let waiting: Vec<_> = self.producers.iter().filter(|one| !one.is_idle()).collect();
         Err(Violation::new(
             WAITS,
-            format!("after the last fault: producers {waiting:?}, readers {:?}", self.readers),
+            format!(
+                "after the last fault: producers {waiting:?}, readers {:?}",
+                self.readers
+            ),
         ))
     }
 
     fn check_images(&mut self) -> Result<(), Violation> {
         let dump = dump::dump(&self.disk);
-        let metadata = dump.get("__cluster_metadata-0").cloned().unwrap_or_default();
+        let metadata = dump
+            .get("__cluster_metadata-0")
+            .cloned()
+            .unwrap_or_default();
         let node = self.node.as_ref().expect("the node is up");
         if !node.is_settled() {
             return Ok(());

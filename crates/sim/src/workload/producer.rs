@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use klamm_engine::api::{AppendCall, AppendPartition, Call};
 use klamm_engine::api::{AppendError, AppendOutcome};
 use klamm_engine::batch::{BatchBuilder, BatchOptions};
 use klamm_engine::metadata::Command;
 use klamm_engine::replica::{ProducerRefused, TransactionVersion};
-use klamm_engine::api::{AppendCall, AppendPartition, Call};
 use klamm_model::{
     Acks, OffsetDelta, ProducerEpoch, ProducerId, ProducerStamp, Sequence, Timestamp,
     TopicPartition,
@@ -111,7 +111,10 @@ impl Producer {
             let ask = self.id_call.is_none() && fresh;
             return ask.then_some(Wish::Id(Command::AllocateProducerIds { count: 1 }));
         }
-        let again = self.outgoing.iter().position(|outgoing| outgoing.call.is_none());
+        let again = self
+            .outgoing
+            .iter()
+            .position(|outgoing| outgoing.call.is_none());
         if let Some(place) = again {
             let outgoing = &self.outgoing[place];
             return Some(append(random, target, outgoing.number, &outgoing.bytes));
@@ -152,7 +155,8 @@ impl Producer {
         let mut timestamps = Vec::new();
         for _ in 0..records {
             // Mostly rising, now and then far back or ahead.
-            let time = wall + random.below(2_000) as i64 - if random.chance(10) { 9_000 } else { 0 };
+            let time =
+                wall + random.below(2_000) as i64 - if random.chance(10) { 9_000 } else { 0 };
             let mut value = vec![number as u8; random.between(0, 600)];
             value.extend_from_slice(&number.to_be_bytes());
             builder.append(Timestamp(time), None, Some(&value), &[]);
@@ -193,7 +197,10 @@ impl Producer {
     /// # Errors
     /// An answer that no client can explain.
     pub fn on_outcome(&mut self, number: u64, outcome: &AppendOutcome) -> Result<(), String> {
-        let place = self.outgoing.iter().position(|outgoing| outgoing.number == number);
+        let place = self
+            .outgoing
+            .iter()
+            .position(|outgoing| outgoing.number == number);
         let Some(place) = place else { return Ok(()) };
         match outcome {
             Ok(_) => {
