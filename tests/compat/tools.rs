@@ -1,0 +1,258 @@
+//! Apache Kafka's own tools against klamm, and one of them on klamm's files.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::clients::java;
+use crate::flights::one_line;
+use crate::harness::{Broker, Options, RawBatch, Record, skipped, unique};
+use crate::install::{self, run};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A broker, and the tools that shall be run against it.
+struct Bench {
+    jars: PathBuf,
+    broker: Broker,
+}
+
+impl Bench {
+    fn new(test: &str) -> Option<Self> {
+        match install::java() {
+            Ok(jars) => Some(Self {
+                jars,
+                broker: Broker::start(),
+            }),
+            Err(missing) => {
+                skipped(test, &one_line(&missing));
+                None
+            }
+        }
+    }
+
+    /// Runs a tool that talks to the broker; gives what it wrote.
+    fn run(&self, class: &str, arguments: &[&str], input: Option<&str>) -> String {
+        let server = self.broker.address().to_string();
+        let mut command = java(&self.jars);
+        command.arg(format!("org.apache.kafka.tools.{class}"));
+        command
+            .args(["--bootstrap-server", &server])
+            .args(arguments);
+        tool(&mut command, input)
+    }
+}
+
+fn tool(command: &mut Command, input: Option<&str>) -> String {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("input");
+    std::fs::write(&path, input.unwrap_or("")).expect("writes");
+    match run(command, Some(&path), LIMIT) {
+        Ok(output) => {
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert!(
+                !output.stderr.contains("Exception"),
+                "{command:?}: {}",
+                output.stderr
+            );
+            text
+        }
+        Err(reason) => panic!("{reason}"),
+    }
+}
+
+#[test]
+fn kafka_topics_creates_lists_describes_and_deletes() {
+    let test = "kafka_topics_creates_lists_describes_and_deletes";
+    let Some(bench) = Bench::new(test) else {
+        return;
+    };
+    let name = unique("tool");
+    let topics = |arguments: &[&str]| bench.run("TopicCommand", arguments, None);
+    let config = ["--config", "retention.ms=3600000"];
+    let create = ["--create", "--topic", &name, "--partitions", "3"];
+    topics(&[&create[..], &config].concat());
+    assert!(topics(&["--list"]).lines().any(|line| line == name));
+    let described = topics(&["--describe", "--topic", &name]);
+    assert!(described.contains("PartitionCount: 3"), "{described}");
+    assert!(described.contains("retention.ms=3600000"), "{described}");
+    assert_eq!(described.matches("Leader: ").count(), 3, "{described}");
+    topics(&["--delete", "--topic", &name]);
+    assert!(!topics(&["--list"]).contains(&name));
+}
+
+#[test]
+fn console_producer_and_consumer_pass_lines_on() {
+    let Some(bench) = Bench::new("console_producer_and_consumer_pass_lines_on") else {
+        return;
+    };
+    let topic = bench.broker.client().create_topic("console", 1);
+    let lines: String = (0..100)
+        .map(|number| format!("key{number}:value {number}\n"))
+        .collect();
+    let properties = [
+        "--property",
+        "parse.key=true",
+        "--property",
+        "key.separator=:",
+    ];
+    let to = ["--topic", &topic.name];
+    bench.run(
+        "ConsoleProducer",
+        &[&to[..], &properties].concat(),
+        Some(&lines),
+    );
+    let from = [
+        "--partition",
+        "0",
+        "--offset",
+        "earliest",
+        "--max-messages",
+        "100",
+    ];
+    let properties = [
+        "--property",
+        "print.key=true",
+        "--property",
+        "key.separator=:",
+    ];
+    let arguments = [&to[..], &from, &properties].concat();
+    assert_eq!(
+        bench.run("consumer.ConsoleConsumer", &arguments, None),
+        lines
+    );
+    let offsets = bench.run("GetOffsetShell", &to, None);
+    assert_eq!(offsets.trim(), format!("{}:0:100", topic.name));
+    let earliest = bench.run(
+        "GetOffsetShell",
+        &[&to[..], &["--time", "earliest"]].concat(),
+        None,
+    );
+    assert_eq!(earliest.trim(), format!("{}:0:0", topic.name));
+}
+
+#[test]
+fn broker_api_versions_understands_every_key() {
+    let Some(bench) = Bench::new("broker_api_versions_understands_every_key") else {
+        return;
+    };
+    let found = bench.run("BrokerApiVersionsCommand", &[], None);
+    assert!(
+        found.contains(&bench.broker.address().to_string()),
+        "{found}"
+    );
+    for key in [
+        "Produce(0): 0 to 13",
+        "Fetch(1): 4 to 18",
+        "Metadata(3): 0 to 13",
+    ] {
+        assert!(found.contains(key), "{key} is missing in {found}");
+    }
+    assert!(!found.contains("UNKNOWN("), "{found}");
+}
+
+#[test]
+fn producer_perf_test_delivers_all_its_records() {
+    let Some(bench) = Bench::new("producer_perf_test_delivers_all_its_records") else {
+        return;
+    };
+    let topic = bench.broker.client().create_topic("perf", 4);
+    let server = format!("bootstrap.servers={}", bench.broker.address());
+    for (acks, codec) in [("all", "none"), ("1", "zstd")] {
+        let mut command = java(&bench.jars);
+        command.arg("org.apache.kafka.tools.ProducerPerformance");
+        command.args([
+            "--topic",
+            &topic.name,
+            "--num-records",
+            "20000",
+            "--record-size",
+            "100",
+        ]);
+        command.args(["--throughput", "-1", "--producer-props", &server]);
+        command.args([
+            &format!("acks={acks}"),
+            &format!("compression.type={codec}"),
+        ]);
+        let found = tool(&mut command, None);
+        assert!(found.contains("20000 records sent"), "{found}");
+    }
+    let mut client = bench.broker.client();
+    let ends: i64 = (0..4)
+        .map(|part| client.list_offset(&topic, part, -1).offset)
+        .sum();
+    assert_eq!(ends, 40_000);
+}
+
+#[test]
+fn dump_log_reads_klamm_s_files() {
+    let test = "dump_log_reads_klamm_s_files";
+    let jars = match install::java() {
+        Ok(jars) => jars,
+        Err(missing) => return skipped(test, &one_line(&missing)),
+    };
+    let Some(mut broker) = Broker::own(test, Options::new()) else {
+        return;
+    };
+    let mut client = broker.client();
+    let topic = client.create_topic("dumped", 1);
+    for codec in crate::harness::Codec::ALL {
+        let records: Vec<_> = (0..20)
+            .map(|n| Record::new(format!("k{n}"), format!("{codec:?} {n}")))
+            .collect();
+        let batch = RawBatch::compressed(&records, codec).encode();
+        assert_eq!(client.produce(&topic, 0, &batch).error_code, 0);
+    }
+    // The index has an entry for each 4 KiB of log.
+    for _ in 0..10 {
+        let batch = RawBatch::one(&"x".repeat(5000)).encode();
+        assert_eq!(client.produce(&topic, 0, &batch).error_code, 0);
+    }
+    broker.stop();
+    let files = files_of(broker.folder(), &topic.name);
+    let of = |ending: &str| -> Vec<String> {
+        let found = files
+            .iter()
+            .filter(|path| path.extension().is_some_and(|e| e == ending));
+        found.map(|path| path.display().to_string()).collect()
+    };
+    let logs = of("log");
+    assert!(!logs.is_empty(), "no segment among {files:?}");
+    let mut command = java(&jars);
+    command.args(["org.apache.kafka.tools.DumpLogSegments", "--print-data-log"]);
+    let found = tool(
+        command.args(["--deep-iteration", "--files", &logs.join(",")]),
+        None,
+    );
+    assert_eq!(found.matches("isvalid: true").count(), 15, "{found}");
+    assert!(!found.contains("isvalid: false"), "{found}");
+    for codec in crate::harness::Codec::ALL {
+        for number in 0..20 {
+            let payload = format!("payload: {codec:?} {number}\n");
+            assert!(found.contains(&payload), "{payload} is missing in {found}");
+        }
+    }
+    for ending in ["index", "timeindex"] {
+        for file in of(ending) {
+            let mut command = java(&jars);
+            command.args(["org.apache.kafka.tools.DumpLogSegments", "--files", &file]);
+            command.arg("--index-sanity-check");
+            let found = tool(&mut command, None);
+            assert!(found.contains("passed sanity check"), "{file}: {found}");
+        }
+    }
+}
+
+/// All files below `folder` in folders that are named after the topic.
+fn files_of(folder: &Path, topic: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).expect("a folder").flatten();
+    let mut found = Vec::new();
+    for path in entries.map(|entry| entry.path()) {
+        if path.is_dir() {
+            found.extend(files_of(&path, topic));
+        } else if path.to_string_lossy().contains(topic) {
+            found.push(path);
+        }
+    }
+    found
+}
