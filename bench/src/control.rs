@@ -10,8 +10,8 @@ use std::{
 
 use bytes::BytesMut;
 use klamm_wire::{
-    ApiKey, FrameLimits, Message, MessageView, api_versions, create_topics, encode_request,
-    list_offsets, metadata, parse_response_header,
+    ApiKey, FrameLimits, Message, MessageView, api_versions, create_topics, delete_topics,
+    encode_request, list_offsets, metadata, parse_response_header,
 };
 
 use crate::problem::Problem;
@@ -203,6 +203,30 @@ impl Control {
                 _ => std::thread::sleep(POLL_DISTANCE),
             }
         }
+    }
+
+    /// Deletes the topic; the broker may take its time to free the disk.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    pub fn delete_topic(&mut self, topic: &Topic) -> Result<(), Problem> {
+        let named = delete_topics::DeleteTopicState {
+            name: Some(topic.name.as_str().into()),
+            ..Default::default()
+        };
+        let request = delete_topics::Request {
+            topics: vec![named],
+            topic_names: vec![],
+            timeout_ms: 30_000,
+        };
+        let (body, version) = self.exchange(&request)?;
+        let answer = delete_topics::ResponseView::parse_prefix(&body, version)?.0;
+        for topic in answer.responses() {
+            refused("DeleteTopics", topic.error_code(), || {
+                String::from("the topic")
+            })?;
+        }
+        Ok(())
     }
 
     /// The topic, once it is known and all its partitions have leaders.

@@ -13,8 +13,8 @@ use bytes::{Bytes, BytesMut};
 use klamm_model::{LeaderEpoch, Offset};
 use klamm_records::batch::{batches, stamp, verify};
 use klamm_wire::{
-    ApiKey, Message, MessageView, RequestHeader, api_versions, create_topics, encode_response,
-    fetch, list_offsets, metadata, produce,
+    ApiKey, Message, MessageView, RequestHeader, api_versions, create_topics, delete_topics,
+    encode_response, fetch, list_offsets, metadata, produce,
 };
 
 const TOPIC_ID: [u8; 16] = [7; 16];
@@ -88,6 +88,12 @@ impl Logs {
                     self.0.entry(partition).or_default();
                 }
                 Box::new(create_topics::Response::default())
+            }
+            ApiKey::DeleteTopics => {
+                let request = delete_topics::RequestView::parse(body, version).expect("legal");
+                assert_eq!(request.topics().len(), 1);
+                self.0.clear();
+                Box::new(delete_topics::Response::default())
             }
             ApiKey::Metadata => Box::new(self.metadata(body, version)),
             ApiKey::ListOffsets => Box::new(self.list_offsets(body, version)),
@@ -228,6 +234,7 @@ fn versions() -> api_versions::Response<'static> {
         (ApiKey::ListOffsets, 10),
         (ApiKey::Metadata, 13),
         (ApiKey::CreateTopics, 7),
+        (ApiKey::DeleteTopics, 6),
     ];
     let api_keys = rows
         .into_iter()

@@ -78,6 +78,9 @@ pub(crate) fn perform(
         let (driven, verified) = produce(&mut control, &topic, workload, &shape, steering, tell)?;
         (driven, Some(verified), version)
     };
+    if workload.delete_topic {
+        control.delete_topic(&topic)?;
+    }
     if let Some(path) = &load.histogram {
         write_percentiles(driven.progress.latencies(), path)?;
     }

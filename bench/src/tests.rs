@@ -45,7 +45,7 @@ fn what_is_produced_is_counted_and_read_back() {
 
 #[test]
 fn requests_of_one_record_are_one_batch_each() {
-    let words = "requests --partitions 2 --connections 3 --depth 2 --codec lz4";
+    let words = "requests --partitions 2 --connections 3 --depth 2 --codec lz4 --delete-topic true";
     let (report, _) = run(words, Sin::None, &bytes(20_000)).expect("a clean run");
     assert_eq!(report.measured.requests, report.measured.records);
 }

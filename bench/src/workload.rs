@@ -101,6 +101,9 @@ pub struct WrittenWorkload {
     /// After producing, fetch everything and check checksums, order and count.
     #[arg(long)]
     pub read_back: Option<bool>,
+    /// Delete the topic at the end: what is produced in minutes fills a disk.
+    #[arg(long)]
+    pub delete_topic: Option<bool>,
 }
 
 /// A scenario file: a mode, words for people, and the options.
@@ -145,6 +148,7 @@ pub struct Workload {
     pub warm_up_seconds: f64,
     pub seconds: f64,
     pub read_back: bool,
+    pub delete_topic: bool,
 }
 
 macro_rules! over {
@@ -160,7 +164,7 @@ impl WrittenWorkload {
         over!(self, below; topic, partitions, connections, depth, acks, record_bytes, batch_bytes,
             partitions_per_request, codec, variants, arrivals, rate, fetch_bytes, partition_bytes,
             min_bytes, max_wait_ms, fill_bytes, follow, check_crc, warm_up_seconds, seconds,
-            read_back)
+            read_back, delete_topic)
     }
 
     /// Fills in defaults and checks the whole.
@@ -203,6 +207,7 @@ impl WrittenWorkload {
             warm_up_seconds: self.warm_up_seconds.unwrap_or(5.0),
             seconds: self.seconds.unwrap_or(10.0),
             read_back: self.read_back.unwrap_or(false),
+            delete_topic: self.delete_topic.unwrap_or(false),
         };
         workload
             .contradiction()

@@ -1,0 +1,119 @@
+//! Command line: what to compare, with which binaries, on which cores.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Compares klamm with Apache Kafka by the processor time that the same work takes.
+#[derive(Debug, Parser)]
+#[command(name = "klamm-perf", version, about)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The judge's tasks.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run scenarios against both brokers by turns and keep the evidence.
+    Compare(Compare),
+    /// Let Maven copy Apache Kafka's jars, as perf/pom.xml names them, into a folder.
+    FetchKafka {
+        /// The folder.
+        into: PathBuf,
+    },
+}
+
+/// Options of a comparison.
+#[derive(Args, Clone, Debug)]
+pub struct Compare {
+    /// Scenario files, for example bench/scenarios/*.toml.
+    #[arg(required = true)]
+    pub scenarios: Vec<PathBuf>,
+    /// The klamm binary.
+    #[arg(long, default_value = "target/release/klamm")]
+    pub klamm: PathBuf,
+    /// The load generator.
+    #[arg(long, default_value = "target/release/klamm-bench")]
+    pub bench: PathBuf,
+    /// Folder of Apache Kafka's jars; the `libs` of KAFKA_HOME if absent.
+    #[arg(long)]
+    pub kafka_libs: Option<PathBuf>,
+    /// Measure klamm alone, without a ratio.
+    #[arg(long)]
+    pub klamm_only: bool,
+    /// More settings of klamm.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub klamm_set: Vec<String>,
+    /// More settings of Kafka.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub kafka_set: Vec<String>,
+    /// Kafka's heap, in MiB; smallest and largest.
+    #[arg(long, default_value_t = 1024)]
+    pub kafka_heap_mib: u64,
+    /// More options of Kafka's Java machine.
+    #[arg(long, default_value = "-XX:+UseG1GC")]
+    pub kafka_jvm: String,
+    /// Page cache of each broker, in MiB: its group may use this beside its own memory.
+    #[arg(long, default_value_t = 2560)]
+    pub cache_mib: u64,
+    /// Pairs of windows a scenario.
+    #[arg(long, default_value_t = 7)]
+    pub pairs: usize,
+    /// Length of a measured window, in seconds.
+    #[arg(long, default_value_t = 20.0)]
+    pub seconds: f64,
+    /// Load before each measured window, in seconds.
+    #[arg(long, default_value_t = 2.0)]
+    pub settle_seconds: f64,
+    /// Longest warm-up of a broker for a scenario, in seconds.
+    #[arg(long, default_value_t = 120.0)]
+    pub warm_up_seconds_max: f64,
+    /// Least warm-up of a broker for a scenario, in seconds.
+    #[arg(long, default_value_t = 60.0)]
+    pub warm_up_seconds_min: f64,
+    /// Count system calls and allocations for so many seconds after the windows; 0 leaves it out.
+    #[arg(long, default_value_t = 3)]
+    pub count_seconds: u64,
+    /// Core of the brokers.
+    #[arg(long, default_value_t = 0)]
+    pub broker_core: usize,
+    /// Core of the load generator.
+    #[arg(long, default_value_t = 1)]
+    pub client_core: usize,
+    /// Folder for the brokers' data; removed at the end.
+    #[arg(long, default_value = "target/perf-data")]
+    pub data: PathBuf,
+    /// Folder for evidence; each comparison makes a folder of its own in it.
+    #[arg(long, default_value = "perf/runs")]
+    pub evidence: PathBuf,
+    /// Name of this machine in the evidence.
+    #[arg(long, default_value = "unnamed")]
+    pub machine: String,
+    /// What a reader must know, such as what else ran on the machine.
+    #[arg(long, default_value = "")]
+    pub note: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn comparison_needs_a_scenario() {
+        assert!(Arguments::try_parse_from(["klamm-perf", "compare"]).is_err());
+        let line = ["klamm-perf", "compare", "a.toml", "--pairs", "3"];
+        let Command::Compare(compare) = Arguments::try_parse_from(line).expect("valid").command
+        else {
+            panic!("a comparison");
+        };
+        assert_eq!((compare.pairs, compare.client_core), (3, 1));
+    }
+}
