@@ -13,6 +13,10 @@ use crate::{
     writer::{Gather, Writer},
 };
 
+/// Longest client id that is served, in bytes. Kafka takes 32,767; but the name is repeated in logs
+/// and quotas, and nobody needs more than this.
+pub const CLIENT_ID_BYTES_MAX: usize = 4096;
+
 /// Header of a request, borrowed from its frame.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct RequestHeader<'a> {
@@ -36,6 +40,11 @@ pub enum HeaderError {
     },
     /// The client id contains a control character; it would reach logs and metrics.
     ControlCharacter,
+    /// The client id is longer than [`CLIENT_ID_BYTES_MAX`].
+    ClientIdTooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
     /// The bytes break the encoding.
     Malformed(DecodeError),
 }
@@ -45,6 +54,10 @@ impl fmt::Display for HeaderError {
         match self {
             Self::UnknownKey { key } => write!(f, "no api with key {key}"),
             Self::ControlCharacter => write!(f, "client id contains a control character"),
+            Self::ClientIdTooLong { length } => write!(
+                f,
+                "expected a client id of at most {CLIENT_ID_BYTES_MAX} bytes, found {length}"
+            ),
             Self::Malformed(fault) => write!(f, "request header: {fault}"),
         }
     }
@@ -70,6 +83,12 @@ impl<'a> RequestHeader<'a> {
         let client_id = fixed.opt_string(true);
         if let Some(fault) = malformed(&fixed) {
             return Err(fault);
+        }
+        if let Some(length) = client_id
+            .map(str::len)
+            .filter(|&length| length > CLIENT_ID_BYTES_MAX)
+        {
+            return Err(HeaderError::ClientIdTooLong { length });
         }
         if client_id.is_some_and(|id| id.chars().any(char::is_control)) {
             return Err(HeaderError::ControlCharacter);

@@ -61,7 +61,7 @@ pub use array::{Array, ArrayIter, Element};
 pub use error::{DecodeError, EncodeError};
 pub use frame::{ForeignProtocol, FrameError, FrameLimits};
 pub use header::{
-    HeaderError, RequestHeader, encode_request, encode_response, gather_response,
+    CLIENT_ID_BYTES_MAX, HeaderError, RequestHeader, encode_request, encode_response, gather_response,
     parse_response_header,
 };
 pub use message::{Direction, Message, MessageView, Request, Schema, VersionRange};

@@ -185,6 +185,18 @@ fn a9_client_ids_are_checked() {
         Err(HeaderError::Malformed(DecodeError::Utf8 { .. }))
     ));
     assert_eq!(header(&[0, 1, 7]), Err(HeaderError::ControlCharacter));
+    let of_length = |length: u16| {
+        let mut client_id = length.to_be_bytes().to_vec();
+        client_id.resize(2 + usize::from(length), b'x');
+        header(&client_id).map(|name| name.map(|name| name.len()))
+    };
+    assert_eq!(of_length(4096), Ok(Some(4096)));
+    for length in [4097, 32_767] {
+        let too_long = HeaderError::ClientIdTooLong {
+            length: usize::from(length),
+        };
+        assert_eq!(of_length(length), Err(too_long));
+    }
 }
 
 #[test]
