@@ -181,7 +181,7 @@ fn client_id_of_32_kib_closes() {
     let mut broker = Broker::start();
     let long = vec![b'x'; 32 * 1024 - 1];
     let frame = request_bytes_of(3, 1, 1, Some(&long), &[0xff; 4]);
-    check_closed(&broker, &frame, "client id");
+    check_closed(&broker, &frame, "client id of at most");
     broker.is_healthy();
 }
 

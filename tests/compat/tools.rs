@@ -91,9 +91,9 @@ fn console_producer_and_consumer_pass_lines_on() {
         .map(|number| format!("key{number}:value {number}\n"))
         .collect();
     let properties = [
-        "--property",
+        "--reader-property",
         "parse.key=true",
-        "--property",
+        "--reader-property",
         "key.separator=:",
     ];
     let to = ["--topic", &topic.name];
@@ -111,9 +111,9 @@ fn console_producer_and_consumer_pass_lines_on() {
         "100",
     ];
     let properties = [
-        "--property",
+        "--formatter-property",
         "print.key=true",
-        "--property",
+        "--formatter-property",
         "key.separator=:",
     ];
     let arguments = [&to[..], &from, &properties].concat();
