@@ -3,6 +3,7 @@
 
 mod dice;
 mod fields;
+mod fuzzed;
 mod gathering;
 mod golden;
 mod hostile;
