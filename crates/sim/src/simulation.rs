@@ -2,6 +2,7 @@
 //! the checks. Owns everything of the run.
 
 mod answers;
+mod damage;
 mod lives;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,17 @@ pub struct RunOptions {
     pub keep_lines: bool,
     /// A fault to plant.
     pub plant: Option<Plant>,
+    /// Something to damage at the end.
+    pub damage: Option<Damage>,
+}
+
+/// What is damaged at the end of a run, after everything was flushed: one bit of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// Batches in a segment.
+    Segment,
+    /// An entry of a write-ahead log that a later entry calls flushed.
+    Wal,
 }
 
 /// How a run went.
@@ -69,6 +81,12 @@ pub struct RunStats {
     pub checkpoints: u64,
     /// Topics deleted.
     pub topics_deleted: u64,
+    /// Runs at whose end something was damaged.
+    pub damaged: u64,
+    /// Damage that a start told of.
+    pub damage_told: u64,
+    /// Reads that were refused because of damage.
+    pub damage_refused: u64,
     /// What the disk went through.
     pub disk: DiskStats,
 }
@@ -77,7 +95,11 @@ pub struct RunStats {
 #[must_use]
 pub fn run(seed: u64, options: RunOptions) -> Outcome {
     let mut simulation = Simulation::new(seed, options);
-    let violation = simulation.live().err();
+    let lived = match options.damage {
+        None => simulation.live(),
+        Some(damage) => simulation.live_and_rot(damage),
+    };
+    let violation = lived.err();
     simulation.stats.disk = simulation.disk.stats();
     let hash = simulation.disk.hash();
     simulation

@@ -57,6 +57,7 @@ fn main() -> ExitCode {
     let options = RunOptions {
         keep_lines: arguments.trace,
         plant: arguments.plant,
+        damage: None,
     };
     let mut total = RunStats::default();
     let mut broken = 0_u64;

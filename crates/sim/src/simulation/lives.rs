@@ -23,7 +23,7 @@ const PATIENCE_STEPS: usize = 60_000;
 
 /// How a life ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
+pub(super) enum End {
     PowerCut,
     Kill,
     /// Cleanly; and then perhaps a power cut.
@@ -64,7 +64,7 @@ impl Simulation {
     }
 
     /// Starts the node, perhaps after some attempts during which the power goes.
-    fn begin(&mut self, clean: bool, power_was_cut: bool) -> Result<(), Violation> {
+    pub(super) fn begin(&mut self, clean: bool, power_was_cut: bool) -> Result<(), Violation> {
         let mut cuts = if self.random.chance(25) {
             self.random.between(1, 3)
         } else {
@@ -123,6 +123,12 @@ impl Simulation {
         let dump = dump::dump(&self.disk);
         self.check_topics(started, &dump)?;
         self.check_logs(started, &dump, power_was_cut)?;
+        self.move_clients();
+        Ok(())
+    }
+
+    /// Clients connect anew, to any core.
+    pub(super) fn move_clients(&mut self) {
         let shards = self.node().shards();
         for producer in &mut self.producers {
             producer.shard = self.random.below(shards.into()) as u16;
@@ -134,7 +140,6 @@ impl Simulation {
                 .and_then(|target| self.ledger.logs.get(&target));
             reader.offset = reader.offset.min(target.map_or(0, |log| log.end()));
         }
-        Ok(())
     }
 
     /// Topics that were acknowledged are there, deleted ones are not.
@@ -226,7 +231,7 @@ impl Simulation {
         Ok(())
     }
 
-    fn end(&mut self, end: End) -> Result<(), Violation> {
+    pub(super) fn end(&mut self, end: End) -> Result<(), Violation> {
         self.trace.event(format_args!("{end:?}"));
         if let End::Stop { .. } = end {
             self.wait_until("everything is quiet", Self::is_quiet)?;
@@ -270,7 +275,7 @@ impl Simulation {
     }
 
     /// No call is under way, and nothing is to be done.
-    fn is_quiet(&mut self) -> bool {
+    pub(super) fn is_quiet(&mut self) -> bool {
         let watches = self.calls.values().all(|purpose| match purpose {
             Purpose::Reader { reader } => self.readers[*reader].asked.is_none(),
             _ => false,
@@ -278,7 +283,7 @@ impl Simulation {
         watches && self.registered && self.node().happenings().is_empty()
     }
 
-    fn wait_until(
+    pub(super) fn wait_until(
         &mut self,
         what: &str,
         mut reached: impl FnMut(&mut Self) -> bool,
@@ -296,7 +301,7 @@ impl Simulation {
     }
 
     /// Lets something happen without new business of the clients.
-    fn quiet_step(&mut self) -> Result<(), Violation> {
+    pub(super) fn quiet_step(&mut self) -> Result<(), Violation> {
         let clients = std::mem::replace(&mut self.weights.clients, 0);
         if !self.registered && self.admin_call.is_none() {
             self.weights.clients = clients;
@@ -312,7 +317,7 @@ impl Simulation {
     }
 
     /// No more faults: everything that was sent is answered, and readers come to the end.
-    fn heal(&mut self) -> Result<(), Violation> {
+    pub(super) fn heal(&mut self) -> Result<(), Violation> {
         for _ in 0..PATIENCE_STEPS {
             let shards = self.node().shards();
             let node = self.node.as_ref().expect("the node is up");
@@ -376,6 +381,9 @@ impl RunStats {
         self.cold_reads += other.cold_reads;
         self.checkpoints += other.checkpoints;
         self.topics_deleted += other.topics_deleted;
+        self.damaged += other.damaged;
+        self.damage_told += other.damage_told;
+        self.damage_refused += other.damage_refused;
         self.disk.power_cuts += other.disk.power_cuts;
         self.disk.sectors_lost += other.disk.sectors_lost;
         self.disk.sectors_garbled += other.disk.sectors_garbled;

@@ -483,7 +483,11 @@ impl File {
         if cached == device && self.dirty.is_empty() {
             return;
         }
-        let length = random.between(cached.min(device), cached.max(device));
+        let length = match random.below(3) {
+            0 => cached,
+            1 => device,
+            _ => random.between(cached.min(device), cached.max(device)),
+        };
         let mut survived = self.device.clone();
         survived.resize(length, 0);
         for (&sector, writes) in &self.dirty {

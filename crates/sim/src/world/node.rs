@@ -420,6 +420,9 @@ impl SimNode {
             },
             Effect::ColdRead(read) => Work::ColdRead(read),
             Effect::DropFolder { partition, folder } => {
+                // What is under way for it comes to nothing.
+                self.works
+                    .retain(|(of, work)| *of != shard || work.partition() != Some(partition));
                 self.dropped += 1;
                 Work::DropFolder {
                     partition,

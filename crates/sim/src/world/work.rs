@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use klamm_engine::effects::{ColdError, ColdRead, ColdTarget, SmallFile, Spill};
-use klamm_model::{Offset, TopicPartition};
+use klamm_model::{BatchHeader, Offset, TopicPartition};
 use klamm_records::batch;
 use klamm_records::segment::{self, OFFSET_ENTRY_BYTES, SegmentFile};
 use klamm_records::wal::WalPosition;
@@ -101,6 +101,15 @@ impl Work {
     pub(crate) fn path(&self) -> Option<&str> {
         match self {
             Self::Save { path, .. } => Some(path),
+            _ => None,
+        }
+    }
+
+    /// The partition whose segments this work writes, if any.
+    pub(crate) fn partition(&self) -> Option<TopicPartition> {
+        match self {
+            Self::Spill { spill, .. } => Some(spill.partition),
+            Self::FlushSegments { partition, .. } => Some(*partition),
             _ => None,
         }
     }
@@ -402,14 +411,16 @@ fn cold_read(disk: &SimDisk, read: &ColdRead) -> Result<Vec<Bytes>, ColdError> {
     let mut at = start.map_or(0, |entry| entry.position as usize);
     let length = read.length as usize;
     let mut run = BytesMut::new();
+    let mut next = None;
     while at < length {
-        let rest = log.get(at..log.len().min(length)).unwrap_or_default();
-        let size = batch::size_of(rest).map_err(|_| ColdError::Damaged)?;
-        if at + size > length {
+        let Some((size, header)) = batch_at(&log[..log.len().min(length)], at) else {
+            // What was found before the damage is good.
+            if run.is_empty() {
+                return Err(ColdError::Damaged);
+            }
             break;
-        }
-        let bytes = rest.get(..size).ok_or(ColdError::Damaged)?;
-        let header = batch::verify(bytes).map_err(|_| ColdError::Damaged)?;
+        };
+        let bytes = &log[at..at + size];
         at += size;
         if header.base_offset >= read.end_offset {
             break;
@@ -426,7 +437,10 @@ fn cold_read(disk: &SimDisk, read: &ColdRead) -> Result<Vec<Bytes>, ColdError> {
                 return Err(ColdError::Damaged);
             }
         }
-        if !run.is_empty() && run.len() + bytes.len() > read.bytes_max {
+        let follows = next.is_none_or(|next| next == header.base_offset);
+        next = Some(header.end_offset());
+        let fits = run.is_empty() || run.len() + bytes.len() <= read.bytes_max;
+        if !(follows && fits) {
             break;
         }
         run.extend_from_slice(bytes);
@@ -439,6 +453,14 @@ fn cold_read(disk: &SimDisk, read: &ColdRead) -> Result<Vec<Bytes>, ColdError> {
     } else {
         vec![run.freeze()]
     })
+}
+
+/// The batch at a place of a segment, if it is whole and right.
+fn batch_at(log: &[u8], at: usize) -> Option<(usize, BatchHeader)> {
+    let rest = log.get(at..)?;
+    let size = batch::size_of(rest).ok()?;
+    let header = batch::verify(rest.get(..size)?).ok()?;
+    Some((size, header))
 }
 
 /// Plants a hole into what a cold read found.

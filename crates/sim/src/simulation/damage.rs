@@ -1,0 +1,255 @@
+//! A bit that flips where everything had been flushed (L3): it is found, never served, never cut
+//! away in silence, and costs nothing but the batches that it hit.
+
+use klamm_engine::api::{Call, ReadCall, ReadError, ReadOutcome, ReadPartition, Reply, Ticket};
+use klamm_engine::boot::Finding;
+use klamm_model::{IsolationLevel, Offset, ShardId, TopicPartition};
+use klamm_records::wal::{FILE_HEAD_BYTES, FileHead, WalPosition, read_entry_head};
+
+use super::lives::End;
+use super::{Damage, Simulation};
+use crate::check::ledger::Stored;
+use crate::check::{Violation, dump, ensure, reads_return_exactly_what_was_appended};
+use crate::world::node::{LifeOptions, SimNode, Started};
+
+const INVARIANT: &str = "damage_is_found_named_and_never_served";
+
+/// Where a bit was flipped.
+#[derive(Clone, Copy, Debug)]
+struct Hit {
+    partition: TopicPartition,
+    /// Offsets that may be refused.
+    from: i64,
+    to: i64,
+}
+
+impl Simulation {
+    /// A run with damage at its end.
+    pub(super) fn live_and_rot(&mut self, damage: Damage) -> Result<(), Violation> {
+        self.begin(false, false)?;
+        let steps = self.random.between(300, 2500);
+        for _ in 0..steps {
+            self.step(false)?;
+        }
+        let end = match damage {
+            Damage::Segment => End::Stop { power_cut: true },
+            Damage::Wal => End::Kill,
+        };
+        self.end(end)?;
+        let hit = match damage {
+            Damage::Segment => self.flip_in_segment(),
+            Damage::Wal => self.flip_in_wal(),
+        };
+        let Some(hit) = hit else { return Ok(()) };
+        self.stats.damaged += 1;
+        self.trace.event(format_args!("{hit:?}"));
+        let life = LifeOptions::draw(&mut self.random, None);
+        let started = SimNode::start(life, self.now, &mut self.disk, None);
+        let (node, started) =
+            started.map_err(|failed| Violation::new(INVARIANT, format!("{failed:?}")))?;
+        self.node = Some(node);
+        self.move_clients();
+        let there = |partition: &TopicPartition| started.log_ends.contains_key(partition);
+        self.ledger.logs.retain(|partition, _| there(partition));
+        self.told(damage, hit, &started)?;
+        self.wait_until("everything is quiet", Self::is_quiet)?;
+        for (partition, end) in started.log_ends {
+            if partition != TopicPartition::METADATA {
+                self.read_all(partition, end.0, hit)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Flips a bit of a batch in a segment.
+    fn flip_in_segment(&mut self) -> Option<Hit> {
+        let partitions: Vec<TopicPartition> = self.ledger.logs.keys().copied().collect();
+        let all = dump::dump(&self.disk);
+        let mut candidates = Vec::new();
+        for (folder, files) in &all {
+            for (&base, segment) in &files.segments {
+                let first = Stored::all(&segment.log).ok()?.first().map(Stored::number);
+                let sent = first.and_then(|number| self.ledger.sent.get(&number));
+                let known = sent.filter(|sent| partitions.contains(&sent.partition));
+                if let Some(sent) = known {
+                    candidates.push((folder.clone(), base, sent.partition));
+                }
+            }
+        }
+        let (folder, base, partition) = self.random.pick(&candidates)?.clone();
+        let segments = &all[&folder].segments;
+        let end = segments.range(base + 1..).next().map(|(&next, _)| next);
+        let node = self.disk.file(&format!("{folder}/{base:020}.log"))?;
+        let stored = Stored::all(self.disk.bytes(node)).ok()?;
+        let starts = stored.iter().scan(0, |at, batch| {
+            let start = *at;
+            *at += batch.bytes.len();
+            Some((start, batch.bytes.len()))
+        });
+        let starts: Vec<(usize, usize)> = starts.collect();
+        let &(start, size) = self.random.pick(&starts)?;
+        // Kafka's checksum begins behind base offset and leader epoch: magic, checksum, the rest.
+        let at = start + self.random.between(16, size - 1);
+        self.disk.flip(node, at, self.random.below(8) as u8);
+        Some(Hit {
+            partition,
+            from: base,
+            to: end.unwrap_or(i64::MAX),
+        })
+    }
+
+    /// Flips a bit of an entry of a write-ahead log that is known to have been flushed.
+    fn flip_in_wal(&mut self) -> Option<Hit> {
+        let mut candidates = Vec::new();
+        for folder in self.disk.list("klamm").unwrap_or_default() {
+            let path = format!("klamm/{folder}");
+            for name in self.disk.list(&path).unwrap_or_default() {
+                let path = format!("{path}/{name}");
+                let Some(node) = self.disk.file(&path) else {
+                    continue;
+                };
+                let bytes = self.disk.bytes(node);
+                let Ok(head) = FileHead::decode(bytes) else {
+                    continue;
+                };
+                let area = &bytes[FILE_HEAD_BYTES..];
+                let mut entries = Vec::new();
+                let mut at = 0;
+                while let Some(rest) = area.get(at..) {
+                    let place = head.start.plus(at);
+                    let Ok(entry) = read_entry_head(rest, place, head.incarnation) else {
+                        break;
+                    };
+                    entries.push((at, entry));
+                    at += entry.entry_bytes();
+                }
+                let flushed = entries.iter().map(|(_, entry)| entry.stamp.flushed).max();
+                let flushed = flushed.unwrap_or(WalPosition::ZERO);
+                let flushed = entries.iter().filter(|(_, entry)| entry.end() <= flushed);
+                candidates.extend(flushed.map(|&(at, entry)| (node, at, entry)));
+            }
+        }
+        candidates.retain(|(_, _, entry)| self.ledger.logs.contains_key(&entry.partition));
+        let (node, at, entry) = *self.random.pick(&candidates)?;
+        let byte = FILE_HEAD_BYTES + at + self.random.below(entry.entry_bytes());
+        self.disk.flip(node, byte, self.random.below(8) as u8);
+        let base = entry.base_offset.0;
+        let log = self.ledger.logs.get(&entry.partition)?;
+        Some(Hit {
+            partition: entry.partition,
+            from: base,
+            to: log.known.get(&base).map_or(base + 4, |known| known.end),
+        })
+    }
+
+    /// Every log ends where it did, or what is missing was told.
+    fn told(&mut self, damage: Damage, hit: Hit, started: &Started) -> Result<(), Violation> {
+        let told = started
+            .findings
+            .iter()
+            .filter(|finding| !matches!(finding, Finding::TornTail { .. }))
+            .count();
+        self.stats.damage_told += u64::from(told > 0);
+        for (partition, log) in &mut self.ledger.logs {
+            // A last batch that is lost takes its offsets with it: they are given out anew.
+            log.high_watermark = 0;
+            let end = started.log_ends.get(partition).map_or(0, |end| end.0);
+            let shorter = end < log.end();
+            let may = damage == Damage::Wal && *partition == hit.partition && told > 0;
+            ensure!(
+                INVARIANT,
+                !shorter || may,
+                "{partition} ended at {}, and ends at {end} since a bit flipped at {hit:?}; told: {:?}",
+                log.end(),
+                started.findings
+            );
+        }
+        Ok(())
+    }
+
+    /// Reads a whole log: what was hit is refused, everything else is there.
+    fn read_all(&mut self, partition: TopicPartition, end: i64, hit: Hit) -> Result<(), Violation> {
+        let mut at = 0;
+        while at < end {
+            let outcome = self.read_now(partition, at)?;
+            match outcome.error {
+                None => {
+                    let bytes = outcome.records.concat();
+                    let high_watermark =
+                        outcome.positions.map_or(0, |found| found.high_watermark.0);
+                    let next = reads_return_exactly_what_was_appended::check(
+                        &mut self.ledger,
+                        partition,
+                        at,
+                        high_watermark,
+                        &bytes,
+                    )?;
+                    ensure!(
+                        INVARIANT,
+                        next > at,
+                        "{partition}: nothing is read at {at} of {end}"
+                    );
+                    at = next;
+                }
+                Some(ReadError::Storage) => {
+                    self.stats.damage_refused += 1;
+                    ensure!(
+                        INVARIANT,
+                        partition == hit.partition && hit.from <= at && at < hit.to,
+                        "{partition}: reading {at} is refused, but {hit:?} was hit"
+                    );
+                    at += 1;
+                }
+                Some(error) => {
+                    ensure!(
+                        INVARIANT,
+                        false,
+                        "{partition}: reading {at} gives {error:?}"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_now(&mut self, partition: TopicPartition, at: i64) -> Result<ReadOutcome, Violation> {
+        let call = self.next_call;
+        self.next_call += 1;
+        let ticket = Ticket {
+            shard: ShardId(0),
+            call,
+        };
+        let part = ReadPartition {
+            partition,
+            offset: Offset(at),
+            leader_epoch: None,
+            last_epoch: None,
+            bytes_max: 2000,
+        };
+        let read = Call::Read(ReadCall {
+            isolation: IsolationLevel::ReadUncommitted,
+            bytes_max: 2000,
+            whole_first: true,
+            partitions: vec![part],
+        });
+        let now = self.now;
+        let home = partition.home(self.node().shards());
+        self.node().call(now, ticket, home, read);
+        loop {
+            if let Some((_, reply)) = self.node().take_replies().pop() {
+                let Reply::Read(mut outcomes) = reply else {
+                    let what = format!("a read is answered by {reply:?}");
+                    return Err(Violation::new(INVARIANT, what));
+                };
+                return Ok(outcomes.remove(0));
+            }
+            let happenings = self.node().happenings();
+            let Some(&what) = happenings.first() else {
+                let what = format!("{partition}: reading {at} is never answered");
+                return Err(Violation::new(INVARIANT, what));
+            };
+            let node = self.node.as_mut().expect("the node is up");
+            node.happen(now, &mut self.disk, what);
+        }
+    }
+}

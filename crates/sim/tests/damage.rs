@@ -1,0 +1,35 @@
+//! Bits that flip after they were flushed (L3): found, named, never served, never cut in silence.
+
+use klamm_sim::simulation::{Damage, RunOptions, RunStats, run};
+
+fn run_seeds(damage: Damage) -> RunStats {
+    let options = RunOptions {
+        damage: Some(damage),
+        ..RunOptions::default()
+    };
+    let mut total = RunStats::default();
+    let mut broken = Vec::new();
+    for seed in 0..150 {
+        let outcome = run(seed, options);
+        total.add(&outcome.stats);
+        if let Some(violation) = outcome.violation {
+            broken.push(format!("seed {seed}, {damage:?}: {violation}"));
+        }
+    }
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+    total
+}
+
+#[test]
+fn a_damaged_segment_is_refused_where_it_is_damaged_and_nowhere_else() {
+    let total = run_seeds(Damage::Segment);
+    assert!(total.damaged > 60, "{total:?}");
+    assert!(total.damage_refused > 60, "{total:?}");
+}
+
+#[test]
+fn damage_in_a_write_ahead_log_is_told_and_costs_one_batch() {
+    let total = run_seeds(Damage::Wal);
+    assert!(total.damaged > 60, "{total:?}");
+    assert!(total.damage_told > 15, "{total:?}");
+}

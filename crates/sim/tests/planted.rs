@@ -1,0 +1,71 @@
+//! Faults that are planted must be found, each within some number of worlds: the measure of the
+//! simulation itself.
+
+use klamm_sim::faults::Plant;
+use klamm_sim::simulation::{RunOptions, run};
+
+/// Within 100 worlds with this fault, one of these invariants breaks.
+fn is_found(plant: Plant, invariants: &[&str]) {
+    let options = RunOptions {
+        plant: Some(plant),
+        ..RunOptions::default()
+    };
+    let mut violations = (0..100).filter_map(|seed| run(seed, options).violation);
+    let found = violations.any(|violation| invariants.contains(&violation.invariant));
+    assert!(found, "{} was not found", plant.name());
+}
+
+const LOST: &str = "acked_is_never_lost";
+const READS: &str = "reads_return_exactly_what_was_appended";
+const RECOVERED: &str = "recovered_log_is_the_flushed_prefix_plus_a_valid_tail";
+
+#[test]
+fn a_skipped_flush_is_found() {
+    is_found(Plant::FlushSkipped, &[LOST]);
+}
+
+#[test]
+fn an_acknowledgement_before_its_flush_is_found() {
+    is_found(Plant::FlushReportedEarly, &[LOST]);
+}
+
+#[test]
+fn a_torn_tail_that_is_taken_for_whole_is_found() {
+    is_found(Plant::TornTailAccepted, &[READS, RECOVERED]);
+}
+
+#[test]
+fn a_wrong_segment_boundary_is_found() {
+    is_found(Plant::SegmentBoundaryMoved, &[RECOVERED]);
+}
+
+#[test]
+fn an_index_that_is_off_by_one_is_found() {
+    is_found(Plant::IndexOffByOne, &["indexes_equal_their_rebuild"]);
+}
+
+#[test]
+fn a_spill_that_is_reported_before_it_is_done_is_found() {
+    is_found(Plant::SpillReportedEarly, &[READS, RECOVERED]);
+}
+
+#[test]
+fn a_missing_flush_of_a_folder_is_found() {
+    is_found(
+        Plant::FolderFlushSkipped,
+        &[RECOVERED, "a_node_starts_on_whatever_a_crash_left"],
+    );
+}
+
+#[test]
+fn a_checkpoint_that_is_reported_before_it_is_saved_is_found() {
+    is_found(
+        Plant::CheckpointReportedEarly,
+        &[LOST, "a_clean_stop_leaves_nothing_to_replay"],
+    );
+}
+
+#[test]
+fn a_batch_that_is_left_out_of_a_read_is_found() {
+    is_found(Plant::ColdReadSkipsBatch, &[READS]);
+}
