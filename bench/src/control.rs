@@ -92,7 +92,7 @@ impl Control {
         };
         let body = control.exchange_in(&request, 3)?;
         let answer = api_versions::ResponseView::parse_prefix(&body, 3)?.0;
-        refused("ApiVersions", answer.error_code(), || String::new())?;
+        refused("ApiVersions", answer.error_code(), String::new)?;
         for row in answer.api_keys() {
             control
                 .versions

@@ -188,10 +188,10 @@ impl Load for Consumers {
             let run = partition.records().unwrap_or(&[]);
             step(run, &mut offsets[place], self.check_crc, &mut counted)
                 .map_err(|text| Problem::Verification(format!("partition {index}: {text}")))?;
-            if let Some(end) = &self.window.end {
-                if offsets[place] >= end[place] {
-                    offsets[place] = self.window.start[place];
-                }
+            if let Some(end) = &self.window.end
+                && offsets[place] >= end[place]
+            {
+                offsets[place] = self.window.start[place];
             }
         }
         Ok(counted)

@@ -51,7 +51,7 @@ impl Pool {
         version: i16,
         now: Timestamp,
     ) -> Result<Self, Problem> {
-        let mut random = Random::new(0x6b6c_616d_6d);
+        let mut random = Random::new(0x006b_6c61_6d6d);
         let partitions: Vec<i32> = (0..topic.partitions).collect();
         let mut templates = Vec::new();
         let mut pooled = 0;

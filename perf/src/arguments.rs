@@ -17,7 +17,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run scenarios against both brokers by turns and keep the evidence.
-    Compare(Compare),
+    Compare(Box<Compare>),
     /// Let Maven copy Apache Kafka's jars, as perf/pom.xml names them, into a folder.
     FetchKafka {
         /// The folder.

@@ -82,10 +82,10 @@ fn per_request(
 ) -> Result<Option<f64>, Problem> {
     let mut load = Load::start(compare, scenario, broker)?;
     loop {
-        if let Line::Interval(totals) = load.next()? {
-            if totals.elapsed_ns as f64 / 1e9 >= compare.settle_seconds {
-                break;
-            }
+        if let Line::Interval(totals) = load.next()?
+            && totals.elapsed_ns as f64 / 1e9 >= compare.settle_seconds
+        {
+            break;
         }
     }
     load.measure()?;

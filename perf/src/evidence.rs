@@ -198,6 +198,10 @@ fn rate(row: &Row, kind: Kind) -> String {
     }
 }
 
+fn none() -> String {
+    "-".to_owned()
+}
+
 /// A row of the table.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "memory sizes fit a double")]
@@ -205,13 +209,13 @@ pub fn line(row: &Row) -> String {
     let both = |figure: &dyn Fn(&Window) -> f64, digits: usize| {
         let of = |kind| {
             row.median_of(kind, figure)
-                .map_or("-".to_owned(), |value| format!("{value:.digits$}"))
+                .map_or_else(none, |value| format!("{value:.digits$}"))
         };
         format!("{} / {}", of(Kind::Kafka), of(Kind::Klamm))
     };
     let cost = |kind| {
         row.median_of(kind, |window| window.cost)
-            .map_or("-".to_owned(), |cost| format!("{cost:.3}"))
+            .map_or_else(none, |cost| format!("{cost:.3}"))
     };
     let ratio = match (&row.ratio, &row.refused) {
         (None, _) => "-".to_owned(),
@@ -238,7 +242,7 @@ pub fn line(row: &Row) -> String {
             let mut found = row.counts.iter();
             found
                 .find(|count| count.broker == kind && count.counted == counted)
-                .map_or("-".to_owned(), |count| format!("{:.2}", count.per_request))
+                .map_or_else(none, |count| format!("{:.2}", count.per_request))
         };
         format!("{} / {}", of(Kind::Kafka), of(Kind::Klamm))
     };
