@@ -114,6 +114,8 @@ pub struct Row {
     pub file: String,
     /// Its head.
     pub scenario: Scenario,
+    /// The whole workload, as the generator understood it.
+    pub workload: serde_json::Value,
     /// What cost is counted by.
     pub unit: Unit,
     /// Seconds of warm-up and whether the cost was stable at its end, by broker.
@@ -226,6 +228,7 @@ fn measure(compare: &Compare, file: &Path, brokers: &[Broker]) -> Result<Row, Pr
     let mut row = Row {
         file: name.display().to_string(),
         scenario,
+        workload: serde_json::Value::Null,
         unit,
         warm_up: Vec::new(),
         windows: Vec::new(),
@@ -282,7 +285,7 @@ fn warm_up(
     let mut span: Option<(Totals, u64)> = None;
     let mut last_cost: Option<f64> = None;
     loop {
-        let Line::Interval(totals) = load.next()? else {
+        let Line::Interval(totals) = load.line()? else {
             continue;
         };
         let cpu_ns = broker.cpu_ns()?;
@@ -347,7 +350,7 @@ fn window(
     let mut begun: Option<Snapshot> = None;
     let mut ordered = false;
     let (begun, ended) = loop {
-        match (load.next()?, begun.take()) {
+        match (load.line()?, begun.take()) {
             (Line::Interval(totals), None) => {
                 let settled = totals.elapsed_ns as f64 / 1e9 >= compare.settle_seconds;
                 if settled && !ordered {
@@ -436,6 +439,7 @@ mod tests {
         let mut row = Row {
             file: String::new(),
             scenario,
+            workload: serde_json::Value::Null,
             unit: Unit::Gibibyte,
             warm_up: Vec::new(),
             windows: windows.collect(),

@@ -82,7 +82,7 @@ fn per_request(
 ) -> Result<Option<f64>, Problem> {
     let mut load = Load::start(compare, scenario, broker)?;
     loop {
-        if let Line::Interval(totals) = load.next()?
+        if let Line::Interval(totals) = load.line()?
             && totals.elapsed_ns as f64 / 1e9 >= compare.settle_seconds
         {
             break;
@@ -90,7 +90,7 @@ fn per_request(
     }
     load.measure()?;
     let begun = loop {
-        if let Line::Measure(totals) = load.next()? {
+        if let Line::Measure(totals) = load.line()? {
             break totals;
         }
     };
@@ -108,7 +108,7 @@ fn per_request(
         .output();
     load.stop()?;
     let ended = loop {
-        if let Line::Measured(totals) = load.next()? {
+        if let Line::Measured(totals) = load.line()? {
             break totals;
         }
     };

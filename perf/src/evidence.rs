@@ -50,6 +50,19 @@ fn said(program: &str, words: &[&str]) -> String {
     text.unwrap_or_default().trim().to_owned()
 }
 
+/// The word with absolute paths cut to their last part: where things lie on one machine is nobody
+/// else's business.
+fn shown(word: &str) -> String {
+    let cut = |part: &str| match part
+        .strip_prefix('/')
+        .and_then(|path| path.rsplit('/').next())
+    {
+        Some(last) => format!("…/{last}"),
+        None => part.to_owned(),
+    };
+    word.split('=').map(cut).collect::<Vec<_>>().join("=")
+}
+
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -99,7 +112,7 @@ impl Evidence {
             date,
             commit,
             dirty: !said("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty(),
-            command: std::env::args().collect(),
+            command: std::env::args().map(|word| shown(&word)).collect(),
             note: compare.note.clone(),
             durability: "written: acknowledged from the page cache, on both",
             machine: Machine::gather(&compare.machine),
@@ -116,10 +129,10 @@ impl Evidence {
     /// # Errors
     /// The files cannot be written.
     pub fn write(&self) -> Result<(), Problem> {
-        let raw = serde_json::to_string_pretty(self).expect("plain data becomes JSON");
+        let raw = serde_json::to_string(self).expect("plain data becomes JSON");
         for (name, text) in [("raw.json", raw), ("README.md", self.markdown())] {
             let path = self.folder.join(name);
-            fs::write(&path, text).map_err(|error| Problem::at(path.display(), error))?;
+            fs::write(&path, text + "\n").map_err(|error| Problem::at(path.display(), error))?;
         }
         Ok(())
     }
@@ -268,4 +281,16 @@ pub fn line(row: &Row) -> String {
         counts(Counted::Syscalls),
         counts(Counted::Allocations),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn absolute_paths_are_cut_and_relative_ones_stay() {
+        assert_eq!(shown("/home/me/target/release/klamm"), "…/klamm");
+        assert_eq!(shown("log.dirs=/tmp/data"), "log.dirs=…/data");
+        assert_eq!(shown("bench/scenarios/w2.toml"), "bench/scenarios/w2.toml");
+    }
 }

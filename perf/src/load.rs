@@ -105,7 +105,7 @@ impl Load {
     ///
     /// # Errors
     /// The generator ended before its result: its run is void, and it has said why.
-    pub fn next(&mut self) -> Result<Line, Problem> {
+    pub fn line(&mut self) -> Result<Line, Problem> {
         let text = self.lines.next().and_then(Result::ok).ok_or_else(|| {
             Problem::at("klamm-bench", "ended without a result; its words are above")
         })?;
@@ -139,7 +139,7 @@ impl Load {
     /// The run is void.
     pub fn result(mut self) -> Result<serde_json::Value, Problem> {
         loop {
-            if let Line::Result(value) = self.next()? {
+            if let Line::Result(value) = self.line()? {
                 return Ok(value);
             }
         }
