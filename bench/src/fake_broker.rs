@@ -164,7 +164,7 @@ impl Logs {
             let log = self.0.get_mut(&partition.index()).expect("created");
             let base_offset = log.end;
             log.appends += 1;
-            if sin != Sin::LosesBatches || log.appends % 3 != 0 {
+            if sin != Sin::LosesBatches || !log.appends.is_multiple_of(3) {
                 let mut batch = run.to_vec();
                 stamp(&mut batch, Offset(base_offset), LeaderEpoch(0));
                 log.batches.push(batch.into());
