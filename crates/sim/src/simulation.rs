@@ -246,11 +246,7 @@ impl Simulation {
         self.pass_time();
         let happenings = self.node().happenings();
         let of = |kind: fn(&Happening) -> bool| -> Vec<Happening> {
-            happenings
-                .iter()
-                .copied()
-                .filter(|what| kind(what))
-                .collect()
+            happenings.iter().copied().filter(kind).collect()
         };
         let turns = of(|what| matches!(what, Happening::Turn(_)));
         let letters = of(|what| matches!(what, Happening::Letter(..)));

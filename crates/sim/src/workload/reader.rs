@@ -90,7 +90,7 @@ impl Reader {
         }
         let isolation = IsolationLevel::ReadUncommitted;
         let dice = if calm { 0 } else { random.below(100) };
-        if dice >= 70 && dice < 80 {
+        if (70..80).contains(&dice) {
             self.offset = if random.chance(50) {
                 0
             } else {

@@ -162,11 +162,10 @@ fn forgive_torn_batches(file: &mut [u8]) {
         let Ok(entry) = found else { continue };
         let start = at + ENTRY_HEAD_BYTES;
         let end = start + entry.payload_bytes as usize;
-        if let Some(batch) = area.get_mut(start..end) {
-            if batch::read(batch).is_ok() {
-                let checksum = batch::checksum_of(batch);
-                batch[CHECKSUM..CHECKSUM + 4].copy_from_slice(&checksum.to_be_bytes());
-            }
+        let batch = area.get_mut(start..end);
+        if let Some(batch) = batch.filter(|batch| batch::read(batch).is_ok()) {
+            let checksum = batch::checksum_of(batch);
+            batch[CHECKSUM..CHECKSUM + 4].copy_from_slice(&checksum.to_be_bytes());
         }
     }
 }

@@ -173,10 +173,10 @@ impl Work {
                     .then_some(Done::Saved(*file))
             }
             Self::FlushWal { position, flushes } => {
-                if let Some(ticket) = flushes.pop() {
-                    if hands.plant != Some(Plant::FlushSkipped) {
-                        hands.disk.end_flush(&ticket);
-                    }
+                let ticket = flushes.pop();
+                let real = hands.plant != Some(Plant::FlushSkipped);
+                if let Some(ticket) = ticket.filter(|_| real) {
+                    hands.disk.end_flush(&ticket);
                 }
                 flushes.is_empty().then_some(Done::WalFlushed(*position))
             }
@@ -432,10 +432,9 @@ fn cold_read(disk: &SimDisk, read: &ColdRead) -> Result<Vec<Bytes>, ColdError> {
         if !wanted {
             continue;
         }
-        if let ColdTarget::Offset(offset) = read.target {
-            if run.is_empty() && header.base_offset > offset {
-                return Err(ColdError::Damaged);
-            }
+        let hole = matches!(read.target, ColdTarget::Offset(offset) if header.base_offset > offset);
+        if hole && run.is_empty() {
+            return Err(ColdError::Damaged);
         }
         let follows = next.is_none_or(|next| next == header.base_offset);
         next = Some(header.end_offset());
