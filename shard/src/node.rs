@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -85,6 +86,7 @@ pub struct Node {
 
 /// One core's share of what boot found, taken once.
 struct Share {
+    pressed: Arc<[AtomicBool]>,
     boot: ShardBoot,
     quorum: Option<(QuorumBoot, RecoveredPartition)>,
     errands: Mailbox<Errand>,
@@ -130,12 +132,16 @@ where
     plan.spin = options.spin;
     let mesh = Mesh::new(usize::from(options.shards), LETTERS_MAX);
     let mut quorum = Some((booted.quorum, booted.quorum_log));
+    let pressed: Arc<[AtomicBool]> = (0..options.shards)
+        .map(|_| AtomicBool::new(false))
+        .collect();
     let mut errands = Vec::new();
     let mut shares = Vec::new();
     for boot in booted.shards {
         let (sender, receiver) = mailbox(ERRANDS_MAX);
         errands.push(sender);
         shares.push(Some(Share {
+            pressed: Arc::clone(&pressed),
             boot,
             quorum: quorum.take(),
             errands: receiver,
@@ -237,6 +243,7 @@ async fn run_core<F, Fut>(
         probe: Probe::default(),
         arrivals: RefCell::new(VecDeque::new()),
         arrived: exec::Notify::new(),
+        pressed: share.pressed,
         stop: Cell::new(false),
         stopped: exec::Notify::new(),
         handed: RefCell::new(vec![0; usize::from(options.shards)]),

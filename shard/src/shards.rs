@@ -5,6 +5,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use klamm_engine::api::{
     AppendCall, AppendOutcome, AppendPartition, Call, Now, OffsetOutcome, OffsetQuestion,
@@ -39,6 +42,8 @@ pub(crate) struct Core {
     pub(crate) arrived: exec::Notify,
     /// Connections that live on each core, as far as this one has handed them out.
     pub(crate) handed: RefCell<Vec<u64>>,
+    /// Which cores have more in their write-ahead logs than a restart may have to read.
+    pub(crate) pressed: Arc<[AtomicBool]>,
     /// The front of this core shall end.
     pub(crate) stop: Cell<bool>,
     pub(crate) stopped: exec::Notify,
@@ -96,6 +101,21 @@ impl Shards {
     #[must_use]
     pub fn now(&self) -> Now {
         Core::now()
+    }
+
+    /// Waits while some core's segments are too far behind its write-ahead log: producers are held
+    /// back at the socket, everyone else goes on.
+    pub async fn admit(&self) {
+        /// How long a core is given to write segments before it is looked at again.
+        const PAUSE: Duration = Duration::from_millis(1);
+        while self
+            .core
+            .pressed
+            .iter()
+            .any(|core| core.load(Ordering::Relaxed))
+        {
+            exec::sleep(PAUSE).await;
+        }
     }
 
     /// Begins to append one batch to each partition. The batches have their place in the logs, in

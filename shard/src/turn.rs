@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use klamm_engine::effects::{ColdError, ColdRead, Effect, SmallFile, Spill};
@@ -120,6 +121,10 @@ impl Turns {
         }
         self.flush_if_wanted();
         self.arm();
+        let pressed = self.core.engine.borrow().is_pressed();
+        if let Some(mine) = self.core.pressed.get(usize::from(self.core.id.0)) {
+            mine.store(pressed, Ordering::Relaxed);
+        }
         self.core.endpoint.flush();
     }
 

@@ -15,7 +15,7 @@ use klamm_os::exec::{self, Notify};
 use klamm_os::net::{Socket, Stream};
 use klamm_shard::Shards;
 use klamm_wire::frame::SIZE_PREFIX;
-use klamm_wire::{FrameLimits, RequestHeader};
+use klamm_wire::{ApiKey, FrameLimits, RequestHeader};
 
 use super::answers::Answer;
 use super::buffers::make_room;
@@ -310,6 +310,9 @@ async fn begin_frames(
         if context.front.is_stopping() || connection.is_closed() {
             return Ok(());
         }
+        if is_produce(&frame) {
+            context.shards.admit().await;
+        }
         context.front.count(|counters| counters.requests += 1);
         let bytes = frame.len();
         connection.note_client(&frame);
@@ -318,6 +321,11 @@ async fn begin_frames(
         connection.push(answer, bytes);
     }
     Ok(())
+}
+
+/// A frame begins with its API's key.
+fn is_produce(frame: &Bytes) -> bool {
+    frame.starts_with(&ApiKey::Produce.number().to_be_bytes())
 }
 
 impl Connection {
