@@ -13,6 +13,7 @@ pub use builder::{
     BatchBuilder, BatchOptions, BuildError, RecompressError, RecordHeader, recompress,
 };
 pub use fuzz::fuzz_batch;
+pub(crate) use fuzz::mend_batch;
 pub use header::{BatchError, Batches, batches, checksum_of, read, size_of, verify};
 pub use record::RecordFault;
 pub use records::{Record, Records, RecordsError, records};

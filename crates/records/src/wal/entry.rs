@@ -25,20 +25,20 @@ pub const ENTRY_HEAD_BYTES: usize = 80;
 /// Entries begin at multiples of this.
 pub const ENTRY_ALIGN_BYTES: usize = 8;
 
-const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 1;
 
-const CHECKSUM: usize = 0;
-const KIND: usize = 4;
-const VERSION_AT: usize = 5;
-const PAYLOAD_BYTES: usize = 8;
-const PAYLOAD_CHECKSUM: usize = 12;
-const POSITION: usize = 16;
-const INCARNATION: usize = 24;
+pub(super) const CHECKSUM: usize = 0;
+pub(super) const KIND: usize = 4;
+pub(super) const VERSION_AT: usize = 5;
+pub(super) const PAYLOAD_BYTES: usize = 8;
+pub(super) const PAYLOAD_CHECKSUM: usize = 12;
+pub(super) const POSITION: usize = 16;
+pub(super) const INCARNATION: usize = 24;
 const FLUSHED: usize = 32;
 const TOPIC: usize = 40;
 const PARTITION: usize = 56;
-const LEADER_EPOCH: usize = 60;
-const BASE_OFFSET: usize = 64;
+pub(super) const LEADER_EPOCH: usize = 60;
+pub(super) const BASE_OFFSET: usize = 64;
 
 const _: () = assert!(ENTRY_HEAD_BYTES.is_multiple_of(ENTRY_ALIGN_BYTES));
 
@@ -60,7 +60,7 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
-    const fn number(self) -> u8 {
+    pub(super) const fn number(self) -> u8 {
         match self {
             Self::Batch => 1,
             Self::FlushMark => 2,
