@@ -20,6 +20,7 @@ use klamm_os::mesh::Mesh;
 use klamm_records::wal::Incarnation;
 
 use crate::calls::Calls;
+use crate::drivers::files::Folders;
 use crate::drivers::wal::WalFiles;
 use crate::letters::Letter;
 use crate::probe::Probe;
@@ -86,6 +87,7 @@ pub struct Node {
 
 /// One core's share of what boot found, taken once.
 struct Share {
+    folders: Folders,
     pressed: Arc<[AtomicBool]>,
     boot: ShardBoot,
     quorum: Option<(QuorumBoot, RecoveredPartition)>,
@@ -135,12 +137,14 @@ where
     let pressed: Arc<[AtomicBool]> = (0..options.shards)
         .map(|_| AtomicBool::new(false))
         .collect();
+    let folders = Folders::new(options.folder.clone());
     let mut errands = Vec::new();
     let mut shares = Vec::new();
     for boot in booted.shards {
         let (sender, receiver) = mailbox(ERRANDS_MAX);
         errands.push(sender);
         shares.push(Some(Share {
+            folders: folders.clone(),
             pressed: Arc::clone(&pressed),
             boot,
             quorum: quorum.take(),
@@ -251,7 +255,7 @@ async fn run_core<F, Fut>(
     let shards = Shards {
         core: Rc::clone(&core),
     };
-    let turns = Turns::new(Rc::clone(&core), options.folder.clone(), files);
+    let turns = Turns::new(Rc::clone(&core), share.folders, files);
     exec::spawn_local(turns.run()).detach();
     exec::spawn_local(run_errands(shards.clone(), share.errands)).detach();
     core.work.notify();

@@ -5,7 +5,6 @@
 //! ```
 
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,9 +12,12 @@ use std::time::Duration;
 use klamm_engine::effects::{ColdError, ColdRead, Effect, SmallFile, Spill};
 use klamm_engine::engine::FlushWanted;
 use klamm_model::Instant;
-use klamm_os::{clock, exec};
+use klamm_os::{clock, disk, exec};
 
-use crate::drivers::{files, reader::Reader, segments::SegmentFiles, wal::WalFiles};
+use crate::drivers::files::{self, Folders};
+use crate::drivers::reader::Reader;
+use crate::drivers::segments::SegmentFiles;
+use crate::drivers::wal::WalFiles;
 use crate::letters::Letter;
 use crate::probe::Probe;
 use crate::shards::{Core, Shards};
@@ -29,7 +31,7 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 /// One core at work: its engine's hands.
 pub(crate) struct Turns {
     core: Rc<Core>,
-    root: PathBuf,
+    folders: Folders,
     wal: RefCell<WalFiles>,
     segments: SegmentFiles,
     reader: Reader,
@@ -37,21 +39,19 @@ pub(crate) struct Turns {
     /// The deadline that a timer is set for.
     armed: Cell<Option<Instant>>,
     housekeeping: Cell<bool>,
-    dropped_folders: Cell<u64>,
 }
 
 impl Turns {
-    pub(crate) fn new(core: Rc<Core>, root: PathBuf, wal: WalFiles) -> Rc<Self> {
+    pub(crate) fn new(core: Rc<Core>, folders: Folders, wal: WalFiles) -> Rc<Self> {
         Rc::new(Self {
-            segments: SegmentFiles::new(root.clone()),
-            reader: Reader::new(root.clone()),
+            segments: SegmentFiles::new(folders.clone()),
+            reader: Reader::new(folders.root().to_owned()),
             core,
-            root,
+            folders,
             wal: RefCell::new(wal),
             flushing: Cell::new(false),
             armed: Cell::new(None),
             housekeeping: Cell::new(false),
-            dropped_folders: Cell::new(0),
         })
     }
 
@@ -191,7 +191,7 @@ impl Turns {
                 exec::spawn_local(async move {
                     must(
                         "replace a file",
-                        files::save(&turns.root, &path, bytes).await,
+                        files::save(turns.folders.root(), &path, bytes).await,
                     );
                     turns.saved(file);
                 })
@@ -201,15 +201,14 @@ impl Turns {
             Effect::DropFolder { partition, folder } => {
                 self.segments.close(partition);
                 self.reader.close(partition);
-                let number = self.dropped_folders.get() + 1;
-                self.dropped_folders.set(number);
-                let stamp = clock::monotonic_ns().wrapping_add(number);
-                let deletion = must(
-                    "move a dropped partition's folder",
-                    files::drop_folder(&self.root, &folder, stamp),
-                );
+                let topic = partition.topic;
+                let dropped = self.folders.drop(&folder, topic);
+                let Some(aside) = must("move a dropped partition's folder", dropped) else {
+                    return false;
+                };
                 exec::spawn_local(async move {
-                    if let Err(error) = deletion.await {
+                    let deleted = exec::spawn_blocking(move || disk::remove_dir_all(&aside)).await;
+                    if let Err(error) = deleted {
                         tracing::warn!(%folder, %error, "could not delete a dropped partition's folder; it is tried again at the next start");
                     }
                 })

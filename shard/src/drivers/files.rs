@@ -1,37 +1,137 @@
 //! The small files and folders: checkpoints, quorum state, dropped partitions. Rare, and never on
 //! the shard's own thread.
 
-use std::future::Future;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use klamm_os::disk;
-use klamm_os::exec;
+use klamm_model::TopicId;
+use klamm_os::{clock, disk};
+use klamm_records::segment;
 
 /// Replaces a small file durably.
 pub(crate) async fn save(root: &Path, path: &str, bytes: Bytes) -> io::Result<()> {
     disk::write_atomically_later(root.join(path), bytes.to_vec()).await
 }
 
-/// Moves a dropped partition's folder out of the way, at once, so that a topic of the same name can
-/// have it; the rest is deleted later.
-pub(crate) fn drop_folder(
-    root: &Path,
-    name: &str,
-    number: u64,
-) -> io::Result<impl Future<Output = io::Result<()>> + use<>> {
-    let from = root.join(name);
-    let to = root.join(format!("{name}.{number:016x}-delete"));
-    let moved = match disk::rename(&from, &to) {
-        Ok(()) => true,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-        Err(error) => return Err(error),
-    };
-    Ok(async move {
-        if moved {
-            exec::spawn_blocking(move || disk::remove_dir_all(&to)).await?;
+/// The partitions' folders of a node. Two topics may have had the same name, and the cores that hold
+/// their partitions do not hear of it at the same moment; a folder is therefore made, entered and
+/// dropped under one lock, and only by the topic that it names. Rare, and never per batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Folders {
+    root: PathBuf,
+    /// Folders that were put aside; numbers their names.
+    aside: Arc<Mutex<u64>>,
+}
+
+impl Folders {
+    pub(crate) fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            aside: Arc::default(),
+        }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Makes a partition's folder with its small files; one of an earlier topic is put aside.
+    /// Blocks.
+    pub(crate) fn make(
+        &self,
+        name: &str,
+        topic: TopicId,
+        files: &[(&'static str, Bytes)],
+    ) -> io::Result<()> {
+        let mut aside = self.lock();
+        let path = self.root.join(name);
+        if owner(&path)?.is_some_and(|found| found != topic) {
+            self.put_aside(name, &mut aside)?;
+        }
+        disk::create_dir_all(&path)?;
+        for (file, content) in files {
+            disk::write_atomically(path.join(file), content)?;
         }
         Ok(())
-    })
+    }
+
+    /// Runs `enter`, unless the folder belongs to a later topic: then this one is gone.
+    pub(crate) fn enter<T>(
+        &self,
+        name: &str,
+        topic: TopicId,
+        enter: impl FnOnce(&Path) -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        let _aside = self.lock();
+        let path = self.root.join(name);
+        if owner(&path)?.is_some_and(|found| found != topic) {
+            return Ok(None);
+        }
+        enter(&path).map(Some)
+    }
+
+    /// Moves a dropped partition's folder out of the way, if it is still this topic's. Gives what
+    /// is then to be deleted.
+    pub(crate) fn drop(&self, name: &str, topic: TopicId) -> io::Result<Option<PathBuf>> {
+        let mut aside = self.lock();
+        if owner(&self.root.join(name))? != Some(topic) {
+            return Ok(None);
+        }
+        self.put_aside(name, &mut aside).map(Some)
+    }
+
+    fn put_aside(&self, name: &str, aside: &mut u64) -> io::Result<PathBuf> {
+        *aside += 1;
+        let stamp = clock::wall_ms().unsigned_abs();
+        let to = self.root.join(format!("{name}.{stamp:x}-{aside}-delete"));
+        disk::rename(self.root.join(name), &to)?;
+        Ok(to)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, u64> {
+        self.aside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The topic that a folder says it belongs to.
+fn owner(path: &Path) -> io::Result<Option<TopicId>> {
+    match disk::read_to_string(path.join(segment::PARTITION_METADATA_FILE), 4096) {
+        Ok(text) => Ok(segment::parse_partition_metadata(&text).ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(topic: TopicId) -> Vec<(&'static str, Bytes)> {
+        let metadata = segment::format_partition_metadata(topic);
+        vec![(segment::PARTITION_METADATA_FILE, metadata.into())]
+    }
+
+    #[test]
+    fn a_later_topic_of_the_same_name_keeps_its_folder_when_the_earlier_one_is_dropped() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folders = Folders::new(root.path().to_owned());
+        let (earlier, later) = (TopicId([1; 16]), TopicId([2; 16]));
+        folders.make("a-0", earlier, &files(earlier)).expect("made");
+        std::fs::write(root.path().join("a-0/old"), b"old").expect("written");
+
+        folders
+            .make("a-0", later, &files(later))
+            .expect("made anew");
+        assert!(!root.path().join("a-0/old").exists(), "put aside");
+        assert_eq!(folders.drop("a-0", earlier).expect("no error"), None);
+        let enter = |topic| folders.enter("a-0", topic, |_| Ok(())).expect("no error");
+        assert_eq!((enter(earlier), enter(later)), (None, Some(())));
+        let gone = folders
+            .drop("a-0", later)
+            .expect("no error")
+            .expect("its own");
+        assert!(gone.exists() && !root.path().join("a-0").exists());
+    }
 }

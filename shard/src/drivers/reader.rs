@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
 use klamm_engine::effects::{ColdRead, ColdTarget};
-use klamm_model::{Offset, TopicPartition};
+use klamm_model::{BatchHeader, Offset, TopicPartition};
 use klamm_os::disk::ReadFile;
 use klamm_records::batch::{self, BatchError};
 use klamm_records::segment::{self, SegmentFile};
@@ -100,10 +100,15 @@ impl Reader {
             buffer_at: 0,
         };
         let mut run = BytesMut::new();
-        while let Some(bytes) = walk.next(read.bytes_max).await? {
-            let position = walk.position - bytes.len() as u64;
-            let header =
-                batch::verify(&bytes).map_err(|error| ReadFailure::Batch { position, error })?;
+        let mut next = None;
+        loop {
+            // What was found before damage is served; the damage waits for the next read.
+            let found = match walk.next_verified(read.bytes_max).await {
+                Ok(found) => found,
+                Err(_) if !run.is_empty() => break,
+                Err(failure) => return Err(failure),
+            };
+            let Some((bytes, header)) = found else { break };
             if header.base_offset >= read.end_offset {
                 break;
             }
@@ -114,18 +119,20 @@ impl Reader {
             if !wanted {
                 continue;
             }
-            if let ColdTarget::Offset(offset) = read.target
-                && run.is_empty()
-                && header.base_offset > offset
-            {
-                return Err(ReadFailure::Hole {
-                    wanted: offset,
-                    found: header.base_offset,
-                });
+            match (next, read.target) {
+                (Some(next), _) if header.base_offset > next => break,
+                (None, ColdTarget::Offset(offset)) if header.base_offset > offset => {
+                    return Err(ReadFailure::Hole {
+                        wanted: offset,
+                        found: header.base_offset,
+                    });
+                }
+                _ => {}
             }
             if !run.is_empty() && run.len() + bytes.len() > read.bytes_max {
                 break;
             }
+            next = Some(header.end_offset());
             run.extend_from_slice(&bytes);
             if run.len() >= read.bytes_max {
                 break;
@@ -209,6 +216,21 @@ struct Walk {
 }
 
 impl Walk {
+    /// The next whole batch with its head, checked against its checksum; `None` at the end.
+    async fn next_verified(
+        &mut self,
+        ahead: usize,
+    ) -> Result<Option<(Bytes, BatchHeader)>, ReadFailure> {
+        let Some(bytes) = self.next(ahead).await? else {
+            return Ok(None);
+        };
+        let position = self.position - bytes.len() as u64;
+        match batch::verify(&bytes) {
+            Ok(header) => Ok(Some((bytes, header))),
+            Err(error) => Err(ReadFailure::Batch { position, error }),
+        }
+    }
+
     /// The next whole batch; `None` at the segment's end.
     async fn next(&mut self, ahead: usize) -> Result<Option<Bytes>, ReadFailure> {
         if self.position >= self.length {

@@ -4,22 +4,23 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use bytes::Bytes;
 use klamm_engine::effects::Spill;
 use klamm_model::{Offset, TopicPartition};
 use klamm_os::disk::{self, AppendFile, BlockFile, Caching};
 use klamm_os::exec;
 use klamm_records::segment::{self, SegmentFile};
 
+use super::files::Folders;
+
 /// Segments with open descriptors; beyond that the one longest unused is closed.
 const OPEN_SEGMENTS_MAX: usize = 256;
 
 /// The segment files of one core that are written to.
 pub(crate) struct SegmentFiles {
-    root: PathBuf,
+    folders: Folders,
     open: RefCell<BTreeMap<(TopicPartition, Offset), Rc<OpenSegment>>>,
     clock: Cell<u64>,
     /// Operations under way for each partition, and whether it was dropped meanwhile.
@@ -40,9 +41,9 @@ struct OpenSegment {
 }
 
 impl SegmentFiles {
-    pub(crate) fn new(root: PathBuf) -> Self {
+    pub(crate) fn new(folders: Folders) -> Self {
         Self {
-            root,
+            folders,
             open: RefCell::default(),
             clock: Cell::new(0),
             busy: RefCell::default(),
@@ -59,16 +60,19 @@ impl SegmentFiles {
     }
 
     async fn write_portion(&self, spill: Spill) -> io::Result<()> {
-        let path = self.root.join(&*spill.folder);
+        let topic = spill.partition.topic;
         if !spill.new_files.is_empty() {
-            let (folder, files) = (path.clone(), spill.new_files.clone());
-            exec::spawn_blocking(move || make_folder(&folder, &files)).await?;
+            let folders = self.folders.clone();
+            let (name, files) = (Arc::clone(&spill.folder), spill.new_files.clone());
+            exec::spawn_blocking(move || folders.make(&name, topic, &files)).await?;
             if self.is_dropped(spill.partition) {
                 return Ok(());
             }
         }
         let key = (spill.partition, spill.segment);
-        let files = self.opened(key, &path, spill.at)?;
+        let Some(files) = self.opened(key, &spill.folder, spill.at)? else {
+            return Ok(());
+        };
         if !spill.offset_index.is_empty() {
             files
                 .offset_index
@@ -107,14 +111,17 @@ impl SegmentFiles {
         folder: &str,
         segments: &[(Offset, u64)],
     ) -> io::Result<()> {
-        let path = self.root.join(folder);
         for &(base, length) in segments {
             if self.is_dropped(partition) {
                 return Ok(());
             }
-            flush_all(&*self.opened((partition, base), &path, length)?).await?;
+            let Some(files) = self.opened((partition, base), folder, length)? else {
+                return Ok(());
+            };
+            flush_all(&files).await?;
         }
-        let root = self.root.clone();
+        let root = self.folders.root().to_owned();
+        let path = root.join(folder);
         exec::spawn_blocking(move || {
             disk::sync_dir(&path)?;
             disk::sync_dir(&root)
@@ -162,14 +169,14 @@ impl SegmentFiles {
     fn opened(
         &self,
         key: (TopicPartition, Offset),
-        path: &Path,
+        folder: &str,
         length: u64,
-    ) -> io::Result<Rc<OpenSegment>> {
+    ) -> io::Result<Option<Rc<OpenSegment>>> {
         self.clock.set(self.clock.get() + 1);
         let mut open = self.open.borrow_mut();
         if let Some(files) = open.get(&key) {
             files.used.set(self.clock.get());
-            return Ok(Rc::clone(files));
+            return Ok(Some(Rc::clone(files)));
         }
         if open.len() >= OPEN_SEGMENTS_MAX {
             let idle = open
@@ -181,26 +188,21 @@ impl SegmentFiles {
                 open.remove(&key);
             }
         }
-        let base = key.1;
-        let files = Rc::new(OpenSegment {
-            log: BlockFile::open(
-                path.join(segment::segment_file(base, SegmentFile::Log)),
-                length,
-                0,
-                Caching::Direct,
-            )?,
-            offset_index: AppendFile::open(
-                path.join(segment::segment_file(base, SegmentFile::OffsetIndex)),
-                0,
-            )?,
-            time_index: AppendFile::open(
-                path.join(segment::segment_file(base, SegmentFile::TimeIndex)),
-                0,
-            )?,
-            used: Cell::new(self.clock.get()),
-        });
+        let (partition, base) = key;
+        let files = self.folders.enter(folder, partition.topic, |path| {
+            let at = |file| path.join(segment::segment_file(base, file));
+            Ok(OpenSegment {
+                log: BlockFile::open(at(SegmentFile::Log), length, 0, Caching::Direct)?,
+                offset_index: AppendFile::open(at(SegmentFile::OffsetIndex), 0)?,
+                time_index: AppendFile::open(at(SegmentFile::TimeIndex), 0)?,
+                used: Cell::new(self.clock.get()),
+            })
+        })?;
+        let Some(files) = files.map(Rc::new) else {
+            return Ok(None);
+        };
         open.insert(key, Rc::clone(&files));
-        Ok(files)
+        Ok(Some(files))
     }
 }
 
@@ -213,12 +215,4 @@ async fn flush_all(files: &OpenSegment) -> io::Result<()> {
     log.await?;
     offsets.await?;
     times.await
-}
-
-fn make_folder(path: &Path, files: &[(&'static str, Bytes)]) -> io::Result<()> {
-    disk::create_dir_all(path)?;
-    for (name, content) in files {
-        disk::write_atomically(path.join(name), content)?;
-    }
-    Ok(())
 }
