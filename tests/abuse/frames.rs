@@ -374,6 +374,19 @@ fn what_came_before_a_bad_frame_is_answered_first() {
 }
 
 #[test]
+fn peer_that_asks_and_stops_writing_is_answered_and_closed() {
+    let broker = Broker::start();
+    for round in 0..1000 {
+        let mut client = broker.client();
+        client.send(&request_bytes(18, 0, round, &[]));
+        client.stream().shutdown(std::net::Shutdown::Write).expect("a live socket");
+        let (answers, _) = client.until_closed(crate::SOON);
+        assert_eq!(answers.len(), 1, "round {round}");
+        assert_eq!(answers[0][..4], round.to_be_bytes());
+    }
+}
+
+#[test]
 fn frames_in_pieces_of_one_byte_are_served() {
     let broker = Broker::start();
     let mut client = broker.client();
@@ -478,6 +491,7 @@ fn noise_behind_a_valid_header_is_answered_or_closes() {
             for _ in 0..5 {
                 let length = random.below(60) as usize;
                 let body = random.bytes(length);
+                eprintln!("key {key} version {version}: {body:02x?}");
                 let mut client = broker.client();
                 client.send(&request_bytes(key, version, 1, &body));
                 client

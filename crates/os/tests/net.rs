@@ -181,6 +181,26 @@ fn data_and_end_that_came_before_the_stream_are_seen() {
 }
 
 #[test]
+fn end_that_comes_together_with_the_last_bytes_is_seen() {
+    run_one(|| async {
+        let (client, server) = pair().await;
+        let reader = exec::spawn_local(async move {
+            let first = read_bytes(&server, 1).await;
+            let mut queue = VecDeque::from([first.freeze()]);
+            server.write_gathered(&mut queue).await.unwrap();
+            read_bytes(&server, 100).await
+        });
+        let one = |text: &'static str| VecDeque::from([Bytes::from_static(text.as_bytes())]);
+        client.write_gathered(&mut one("?")).await.unwrap();
+        // The reader has answered and waits, with a poll that is armed.
+        read_bytes(&client, 1).await;
+        client.write_gathered(&mut one("last")).await.unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(reader.await, "last");
+    });
+}
+
+#[test]
 fn close_from_another_task_ends_the_waiting_reader_and_writer() {
     run_one(|| async {
         let (client, server) = pair().await;

@@ -32,6 +32,8 @@ const WRITABLE: u8 = 2;
 
 const READ_EVENTS: u32 =
     (libc::POLLIN | libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR | libc::POLLPRI) as u32;
+/// Events after which reads never block again: the peer sends no more.
+const END_EVENTS: u32 = (libc::POLLRDHUP | libc::POLLHUP) as u32;
 const WRITE_EVENTS: u32 = (libc::POLLOUT | libc::POLLHUP | libc::POLLERR) as u32;
 const WATCHED_EVENTS: u32 = (libc::POLLIN | libc::POLLOUT | libc::POLLRDHUP) as u32;
 
@@ -360,6 +362,9 @@ impl<K: Any> Pending<K> {
 /// caller whose attempt would have blocked.
 pub(crate) struct Readiness {
     ready: Cell<u8>,
+    /// An end event came. It may come together with the last bytes and never again, so a read
+    /// that empties the socket does not make it unreadable then.
+    ended: Cell<bool>,
     /// Number of the armed poll, or [`NOBODY`].
     slot: Cell<u64>,
     closed: Cell<bool>,
@@ -375,6 +380,9 @@ impl Readiness {
         if events & READ_EVENTS != 0 {
             ready |= READABLE;
             wake(&self.reader);
+        }
+        if events & END_EVENTS != 0 {
+            self.ended.set(true);
         }
         if events & WRITE_EVENTS != 0 {
             ready |= WRITABLE;
@@ -404,6 +412,7 @@ impl Watch {
     pub(crate) fn new(ring: Rc<Ring>, fd: RawFd) -> Self {
         let readiness = Rc::new(Readiness {
             ready: Cell::new(READABLE | WRITABLE),
+            ended: Cell::new(false),
             slot: Cell::new(NOBODY),
             closed: Cell::new(false),
             reader: RefCell::default(),
@@ -462,8 +471,11 @@ impl Watch {
         poll_fn(|cx| self.poll_ready(cx, WRITABLE, &self.readiness.writer)).await;
     }
 
-    /// A read found nothing: the next wait is for a new event.
+    /// A read found nothing: the next wait is for a new event, unless there will be none.
     pub(crate) fn not_readable(&self) {
+        if self.readiness.ended.get() {
+            return;
+        }
         self.readiness
             .ready
             .set(self.readiness.ready.get() & !READABLE);

@@ -68,7 +68,8 @@ impl Stream {
         });
         match read {
             None => self.watch.not_readable(),
-            // A short read emptied the socket; what comes after it, the end too, is a new event.
+            // A short read emptied the socket; what comes after it is a new event, apart from an
+            // end that came with these bytes, which the watch remembers.
             Some(read) if read > 0 && read < space.len() => self.watch.not_readable(),
             Some(_) => {}
         }
