@@ -174,6 +174,9 @@ impl Row {
             .fold(0.0, f64::max);
         if self.ratios.len() < PAIRS_MIN {
             self.refused = Some(format!("fewer than {PAIRS_MIN} pairs"));
+        } else if let Some((kind, ..)) = self.warm_up.iter().find(|(_, _, stable)| !stable) {
+            // A machine that still compiles its code looks dearer than it is.
+            self.refused = Some(format!("{kind:?} was not warm"));
         } else if !ratio.is_decided() {
             self.refused = Some("the interval crosses one".to_owned());
         } else if steal > STEAL_MAX {
@@ -468,6 +471,15 @@ mod tests {
         assert!(row.refused.expect("stolen").contains("stole"));
         let row = judged(&[(4.0, 1.0), (4.1, 1.0)], 0.0);
         assert!(row.refused.expect("few").contains("pairs"));
+    }
+
+    #[test]
+    fn ratio_against_a_cold_broker_is_refused() {
+        let mut row = judged(&[(4.0, 1.0), (4.1, 1.0), (4.0, 1.0)], 0.0);
+        assert_eq!(row.refused, None);
+        row.warm_up = vec![(Kind::Klamm, 10.0, true), (Kind::Kafka, 36.0, false)];
+        row.judge();
+        assert_eq!(row.refused.as_deref(), Some("Kafka was not warm"));
     }
 
     #[test]
