@@ -379,7 +379,10 @@ fn peer_that_asks_and_stops_writing_is_answered_and_closed() {
     for round in 0..1000 {
         let mut client = broker.client();
         client.send(&request_bytes(18, 0, round, &[]));
-        client.stream().shutdown(std::net::Shutdown::Write).expect("a live socket");
+        client
+            .stream()
+            .shutdown(std::net::Shutdown::Write)
+            .expect("a live socket");
         let (answers, _) = client.until_closed(crate::SOON);
         assert_eq!(answers.len(), 1, "round {round}");
         assert_eq!(answers[0][..4], round.to_be_bytes());

@@ -61,8 +61,8 @@ pub use array::{Array, ArrayIter, Element};
 pub use error::{DecodeError, EncodeError};
 pub use frame::{ForeignProtocol, FrameError, FrameLimits};
 pub use header::{
-    CLIENT_ID_BYTES_MAX, HeaderError, RequestHeader, encode_request, encode_response, gather_response,
-    parse_response_header,
+    CLIENT_ID_BYTES_MAX, HeaderError, RequestHeader, encode_request, encode_response,
+    gather_response, parse_response_header,
 };
 pub use message::{Direction, Message, MessageView, Request, Schema, VersionRange};
 pub use reader::{Reader, Tags};
