@@ -166,7 +166,7 @@ impl Producer<'_> {
         let codec = Codec::ALL[self.random.below(5) as usize];
         let mut batch = RawBatch::compressed(&records, codec);
         if let Some((id, epoch)) = self.identity {
-            batch = batch.from_producer(id, epoch, first as i32);
+            batch = batch.of_producer(id, epoch, first as i32);
         }
         let acks = if self.random.below(2) == 0 { -1 } else { 1 };
         Sent {

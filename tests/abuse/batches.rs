@@ -67,7 +67,7 @@ fn transactional_batch_without_a_transactional_id_is_refused() {
     let mut client = broker.client();
     let topic = client.create_topic("transactional", 1);
     let (id, epoch) = client.init_producer_id();
-    let mut batch = RawBatch::one("x").from_producer(id, epoch, 0);
+    let mut batch = RawBatch::one("x").of_producer(id, epoch, 0);
     batch.attributes |= 1 << 4;
     check(
         &mut client,
@@ -347,9 +347,7 @@ fn producer_without_a_sequence_is_invalid() {
     let topic = client.create_topic("sequence", 1);
     let (id, epoch) = client.init_producer_id();
     for sequence in [-1, -2, i32::MIN] {
-        let batch = RawBatch::one("x")
-            .from_producer(id, epoch, sequence)
-            .encode();
+        let batch = RawBatch::one("x").of_producer(id, epoch, sequence).encode();
         check(
             &mut client,
             &topic,
@@ -628,11 +626,8 @@ fn gap_in_a_sequence_and_an_old_producer_epoch_are_refused() {
     let mut client = broker.client();
     let topic = client.create_topic("gap", 1);
     let (id, epoch) = client.init_producer_id();
-    let batch = |epoch: i16, sequence: i32| {
-        RawBatch::one("x")
-            .from_producer(id, epoch, sequence)
-            .encode()
-    };
+    let batch =
+        |epoch: i16, sequence: i32| RawBatch::one("x").of_producer(id, epoch, sequence).encode();
     check(&mut client, &topic, &batch(epoch + 1, 0), 0, "the first");
     check(&mut client, &topic, &batch(epoch + 1, 1), 0, "the second");
     check(&mut client, &topic, &batch(epoch + 1, 3), 45, "a gap");
@@ -665,7 +660,7 @@ fn repeated_batch_gets_the_first_one_s_offset_and_a_part_of_it_does_not() {
     let batch = |count: usize, sequence: i32| {
         let records = vec![Record::new("k", "v"); count];
         RawBatch::of(&records)
-            .from_producer(id, epoch, sequence)
+            .of_producer(id, epoch, sequence)
             .encode()
     };
     assert_eq!(client.produce(&topic, 0, &batch(3, 0)).base_offset, 0);

@@ -272,7 +272,7 @@ fn partition_listed_twice_is_refused_and_others_are_answered() {
         ..Default::default()
     };
     let asked = list_offsets::ListOffsetsTopic {
-        name: topic.name.clone().into(),
+        name: topic.name.into(),
         partitions: vec![part(0), part(1), part(0)],
     };
     let request = list_offsets::Request {

@@ -1,7 +1,7 @@
 //! The foreign clients: how each is called to write lines `key TAB value` from its standard input
 //! into a topic, and to write a topic's records to its standard output.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::install::{self, Installed};
@@ -170,7 +170,7 @@ fn program_reads(program: &Path, broker: &str, topic: &str) -> Command {
 impl Foreign {
     pub(crate) fn writer(
         &self,
-        installed: &PathBuf,
+        installed: &Path,
         broker: &str,
         topic: &str,
         codec: &str,
@@ -178,7 +178,7 @@ impl Foreign {
         (self.write)(installed, broker, topic, codec)
     }
 
-    pub(crate) fn reader(&self, installed: &PathBuf, broker: &str, topic: &str) -> Command {
+    pub(crate) fn reader(&self, installed: &Path, broker: &str, topic: &str) -> Command {
         (self.read)(installed, broker, topic)
     }
 }

@@ -202,7 +202,7 @@ fn repeated_batch_of_an_idempotent_producer_gets_the_first_one_s_offset() {
     let batch = |sequence: i32, text: &str| {
         let records = [Record::new("k", text), Record::new("k", text)];
         RawBatch::of(&records)
-            .from_producer(id, epoch, sequence)
+            .of_producer(id, epoch, sequence)
             .encode()
     };
     for number in 0..5 {
@@ -256,11 +256,7 @@ fn duplicates_are_known_after_a_crash() {
     let mut client = broker.client();
     let topic = client.create_topic("known", 1);
     let (id, epoch) = client.init_producer_id();
-    let batch = |sequence| {
-        RawBatch::one("x")
-            .from_producer(id, epoch, sequence)
-            .encode()
-    };
+    let batch = |sequence| RawBatch::one("x").of_producer(id, epoch, sequence).encode();
     assert_eq!(client.produce(&topic, 0, &batch(0)).base_offset, 0);
     assert_eq!(client.produce(&topic, 0, &batch(1)).base_offset, 1);
     for end in End::BOTH {

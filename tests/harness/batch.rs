@@ -172,7 +172,7 @@ impl RawBatch {
     }
 
     #[must_use]
-    pub(crate) fn from_producer(mut self, id: i64, epoch: i16, sequence: i32) -> Self {
+    pub(crate) fn of_producer(mut self, id: i64, epoch: i16, sequence: i32) -> Self {
         (self.producer_id, self.producer_epoch, self.base_sequence) = (id, epoch, sequence);
         self
     }
