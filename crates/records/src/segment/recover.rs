@@ -2,10 +2,16 @@
 
 use std::fmt;
 
+use klamm_model::limits::BATCH_HEADER_BYTES;
 use klamm_model::{BatchHeader, Offset};
 
 use super::index::{IndexBuilder, relative_offset};
-use crate::batch::{self, BatchError};
+use crate::batch::{self, BatchError, layout};
+use crate::checksum::{crc32c, crc32c_extend};
+use crate::fields::{i32_at, u32_at};
+
+/// Bytes in which the end of a damaged batch is sought by its checksum; batches are far smaller.
+const CHECKSUM_SEARCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What is wrong at a place of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,16 +139,21 @@ fn read_at(bytes: &[u8], segment_base: Offset, least: Offset) -> Result<BatchHea
     }
 }
 
-/// Where the next valid batch stands behind a bad one: where the bad one's length says, if that
-/// is right, otherwise the first place at which a whole batch verifies.
+/// Where the next valid batch stands behind a bad one, or the end of the bytes: where the bad one's
+/// length says, or where its checksum says, and only if neither is right the first place at which a
+/// whole batch verifies. For records may quote batches, which nothing tells from ours.
 fn next_batch(bytes: &[u8], segment_base: Offset, least: Offset) -> Option<usize> {
     let valid = |at: usize| {
-        bytes
-            .get(at..)
-            .filter(|rest| !rest.is_empty())
-            .is_some_and(|rest| read_at(rest, segment_base, least).is_ok())
+        at == bytes.len()
+            || bytes
+                .get(at..)
+                .is_some_and(|rest| read_at(rest, segment_base, least).is_ok())
     };
-    if let Some(size) = batch::size_of(bytes).ok().filter(|&size| valid(size)) {
+    if let Some(size) = bytes.get(..BATCH_HEADER_BYTES).and_then(|head| {
+        size_by_length(head)
+            .filter(|&size| valid(size))
+            .or_else(|| size_by_checksum(bytes, valid))
+    }) {
         return Some(size);
     }
     // A checksum over a false length costs its bytes, so false starts are paid for from a budget
@@ -157,6 +168,30 @@ fn next_batch(bytes: &[u8], segment_base: Offset, least: Offset) -> Option<usize
             return Some(at);
         }
         budget = budget.checked_sub(size)?;
+    }
+    None
+}
+
+/// What the length field says, whatever the magic is.
+fn size_by_length(head: &[u8]) -> Option<usize> {
+    usize::try_from(i32_at(head, layout::LENGTH))
+        .ok()
+        .map(|length| length + layout::LENGTH_COUNTS_FROM)
+        .filter(|&size| size >= BATCH_HEADER_BYTES)
+}
+
+/// The size at which the checksum is right: it covers neither length nor magic, so it finds the end
+/// of a batch that lost only these.
+fn size_by_checksum(bytes: &[u8], valid: impl Fn(usize) -> bool) -> Option<usize> {
+    let stored = u32_at(bytes, layout::CHECKSUM);
+    let mut checksum = crc32c(&bytes[layout::CHECKSUM_COVERS_FROM..BATCH_HEADER_BYTES]);
+    let last = bytes.len().min(CHECKSUM_SEARCH_BYTES_MAX);
+    for size in BATCH_HEADER_BYTES..=last {
+        if checksum == stored && valid(size) {
+            return Some(size);
+        }
+        let next = bytes.get(size..=size).unwrap_or_default();
+        checksum = crc32c_extend(checksum, next);
     }
     None
 }

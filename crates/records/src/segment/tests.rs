@@ -6,7 +6,7 @@ use klamm_model::{
 };
 
 use super::*;
-use crate::batch::{BatchOptions, batches};
+use crate::batch::{BatchBuilder, BatchOptions, batches};
 use crate::testdata::{NOW, Random, batch_of};
 use crate::wal::WalPosition;
 
@@ -480,6 +480,62 @@ fn a_rightly_checksummed_checkpoint_with_false_counts_is_refused() {
         Checkpoint::decode(&huge),
         Err(CheckpointError::Field("count"))
     );
+}
+
+/// A segment of ten batches at offsets 0 to 9, the second of which holds `value`; and where that
+/// one begins.
+fn segment_with(value: &[u8]) -> (Vec<u8>, usize) {
+    let batch = |offset: i64, value: &[u8]| {
+        let mut builder = BatchBuilder::new(BatchOptions {
+            base_offset: Offset(offset),
+            ..BatchOptions::default()
+        });
+        builder.append(Timestamp(NOW), None, Some(value), &[]);
+        builder.build().expect("a small batch")
+    };
+    let mut segment = batch(0, b"first");
+    let at = segment.len();
+    segment.extend(batch(1, value));
+    segment.extend((2..10).flat_map(|offset| batch(offset, &[b'x'; 200])));
+    (segment, at)
+}
+
+#[test]
+fn what_a_record_quotes_is_neither_served_nor_costs_what_follows() {
+    // A value with a batch of another log in it, and one with heads that claim too much.
+    let (quoted, _) = segment_with(b"quoted");
+    let quoted = quoted[quoted.len() - 200..].to_vec();
+    let (other, other_at) = segment_with(b"another log's");
+    let mut false_heads = Vec::new();
+    for _ in 0..8 {
+        let mut head = [0; 61];
+        head[8..12].copy_from_slice(&1500_i32.to_be_bytes());
+        head[16] = 2;
+        false_heads.extend_from_slice(&head);
+    }
+    for value in [&quoted[..], &other[other_at..], &false_heads] {
+        let (clean, at) = segment_with(value);
+        // Every bit of what says where the batch ends, and one of its records.
+        for bit in (8 * 8..12 * 8).chain(16 * 8..17 * 8).chain([70 * 8]) {
+            let mut segment = clean.clone();
+            segment[at + bit / 8] ^= 1 << (bit % 8);
+            let (mut offsets, mut damages, mut from) = (Vec::new(), 0, 0);
+            while let SegmentEnd::Damage { to, .. } = recover(
+                &segment[from..],
+                from,
+                Offset::ZERO,
+                Offset::ZERO,
+                segment.len(),
+                |_, header| offsets.push(header.base_offset),
+            ) {
+                damages += 1;
+                from = to;
+                offsets.clear();
+            }
+            let expected: Vec<Offset> = (2..10).map(Offset).collect();
+            assert_eq!((damages, offsets), (1, expected), "bit {bit}");
+        }
+    }
 }
 
 #[test]
