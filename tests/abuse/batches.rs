@@ -554,6 +554,30 @@ fn record_without_key_is_invalid_where_the_topic_is_compacted() {
     broker.is_healthy();
 }
 
+/// A26: which records are at fault is told since KIP-467, so that clients can send the others.
+#[test]
+fn records_at_fault_are_told_one_by_one() {
+    let broker = Broker::start();
+    let mut client = broker.client();
+    let topic = client.create_topic_with("told", 1, &[("cleanup.policy", "compact")]);
+    let mut records = vec![Record::new("k", "v"); 6];
+    for bad in [1, 4] {
+        records[bad].key = None;
+    }
+    let batch = RawBatch::of(&records).encode();
+    let reply = client.call(&production(&topic, -1, &[(0, &batch)]), 9);
+    let view = reply.view();
+    let answer = view.responses().iter().next().expect("one topic");
+    let part = answer
+        .partition_responses()
+        .iter()
+        .next()
+        .expect("one partition");
+    assert_eq!(part.error_code(), 87);
+    let told = part.record_errors().iter().map(|error| error.batch_index());
+    assert!(told.eq([1, 4]));
+}
+
 /// A27
 #[test]
 fn time_too_far_away_is_refused() {
