@@ -18,7 +18,7 @@ use klamm_shard::api::replica::ProducerLimits;
 use klamm_shard::api::segment::{DirectoryId, META_PROPERTIES_FILE, MetaProperties};
 use klamm_shard::node::{self, Node, NodeOptions};
 
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, SocketLimits};
 use crate::features;
 use crate::http::AdminServer;
 use crate::net::{
@@ -30,6 +30,9 @@ use crate::startup_report::{OpenListener, StartFacts, StartProblem};
 /// How long connections may take to end when the process stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
+/// Open files that are kept for anything but connections.
+const FILES_RESERVED: u64 = 2048;
+
 /// Runs a broker until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -38,12 +41,13 @@ pub fn run(config: Config) -> Result<(), Vec<StartProblem>> {
     run_node(config).map_err(|problem| vec![problem])
 }
 
-fn run_node(config: Config) -> Result<(), StartProblem> {
+fn run_node(mut config: Config) -> Result<(), StartProblem> {
     let began = Instant::now();
     signals::block().map_err(|error| other("block signals", &error))?;
     alloc::keep_memory();
-    if let Err(error) = signals::raise_open_files() {
-        tracing::warn!(%error, "cannot raise the limit of open files");
+    match signals::raise_open_files() {
+        Ok(files) => bound_connections(&mut config.sockets, files),
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
     }
     probe::check()?;
     let lock = lock_folder(&config.data_dir)?;
@@ -79,7 +83,27 @@ fn run_node(config: Config) -> Result<(), StartProblem> {
     }
     let ended = life.node.join();
     drop(lock);
+    tracing::info!("stopped");
     ended.map_err(|error| other("end every shard well", &error))
+}
+
+/// Says what a small limit of open files means, and keeps connections below it.
+fn bound_connections(sockets: &mut SocketLimits, files: u64) {
+    sockets.connections_max = connections_within(sockets.connections_max, files);
+    if files < 2 * FILES_RESERVED {
+        tracing::warn!(
+            files,
+            connections = sockets.connections_max,
+            "the limit of open files is small: raise it (ulimit -n, or LimitNOFILE of the service)"
+        );
+    }
+}
+
+/// Connections that may be open under this limit of files, so that they alone cannot use up what
+/// segments, write-ahead files and the broker itself need.
+fn connections_within(configured: u32, files: u64) -> u32 {
+    let left = files - FILES_RESERVED.min(files / 2);
+    configured.min(u32::try_from(left).unwrap_or(u32::MAX))
 }
 
 fn other(attempt: impl Into<String>, reason: &dyn std::fmt::Display) -> StartProblem {
@@ -421,4 +445,16 @@ fn wait_for_end() {
 /// When this process began, for the metrics.
 pub(crate) fn started_ms() -> i64 {
     clock::wall_ms() - i64::try_from(clock::monotonic().as_millis()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_alone_cannot_use_up_the_open_files() {
+        assert_eq!(connections_within(u32::MAX, 64), 32);
+        assert_eq!(connections_within(u32::MAX, 20_000), 20_000 - 2048);
+        assert_eq!(connections_within(100, 20_000), 100);
+    }
 }

@@ -32,7 +32,8 @@ enum TopicCommand {
     List(ListArguments),
     /// Show partitions, leaders, replicas, offsets and configuration.
     Describe(DescribeArguments),
-    /// Add partitions or change configuration.
+    /// Add partitions or change configuration, on a broker that serves it: this version's does not.
+    #[command(hide = true)]
     Alter(AlterArguments),
     /// Delete topics and their records.
     Delete(DeleteArguments),

@@ -137,6 +137,9 @@ impl Engine {
                     let mut validated = validated;
                     batch::stamp_validated(bytes, &mut validated, config.timestamp_type, now.wall);
                 });
+                self.stats.batches_appended += 1;
+                self.stats.records_appended += u64::from(header.record_count.unsigned_abs());
+                self.stats.bytes_appended += produced.records.len() as u64;
                 let appended = Appended {
                     base_offset: placed.base_offset,
                     log_append_time,
@@ -263,9 +266,6 @@ impl Engine {
         if before < due && log.unspilled_bytes >= due {
             self.spill_due.push(slot);
         }
-        self.stats.batches_appended += 1;
-        self.stats.records_appended += u64::from(header.record_count.unsigned_abs());
-        self.stats.bytes_appended += records.len() as u64;
     }
 
     /// Seals, rolls the file and opens a chunk as far as an entry of `length` bytes needs it.

@@ -47,7 +47,7 @@ pub struct EngineOptions {
 /// Counters of one core since its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EngineStats {
-    /// Batches that were appended.
+    /// Batches that clients appended.
     pub batches_appended: u64,
     /// Records in them.
     pub records_appended: u64,
@@ -404,7 +404,8 @@ impl Engine {
             parked_reads: (self.watches.len() + self.cold.len()) as u64,
             ..EngineGauges::default()
         };
-        for log in self.partitions.iter().flatten() {
+        let logs = self.partitions.iter().flatten();
+        for log in logs.filter(|log| log.partition != TopicPartition::METADATA) {
             gauges.partitions += 1;
             gauges.segments += log.segments.len() as u64;
             gauges.log_bytes += log.segments.bytes();

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use klamm_engine::effects::Spill;
 use klamm_model::{Offset, TopicPartition};
@@ -17,6 +18,9 @@ use super::files::Folders;
 
 /// Segments with open descriptors; beyond that the one longest unused is closed.
 const OPEN_SEGMENTS_MAX: usize = 256;
+
+/// How long to wait before a segment is opened again, when no descriptor was left.
+const RETRY_OPEN: Duration = Duration::from_millis(50);
 
 /// The segment files of one core that are written to.
 pub(crate) struct SegmentFiles {
@@ -70,7 +74,7 @@ impl SegmentFiles {
             }
         }
         let key = (spill.partition, spill.segment);
-        let Some(files) = self.opened(key, &spill.folder, spill.at)? else {
+        let Some(files) = self.open_patiently(key, &spill.folder, spill.at).await? else {
             return Ok(());
         };
         if !spill.offset_index.is_empty() {
@@ -115,7 +119,10 @@ impl SegmentFiles {
             if self.is_dropped(partition) {
                 return Ok(());
             }
-            let Some(files) = self.opened((partition, base), folder, length)? else {
+            let Some(files) = self
+                .open_patiently((partition, base), folder, length)
+                .await?
+            else {
                 return Ok(());
             };
             flush_all(&files).await?;
@@ -166,6 +173,31 @@ impl SegmentFiles {
         if dropped { Ok(()) } else { result }
     }
 
+    /// Opens a segment, and waits while the process or the system has no descriptor left: that
+    /// passes, and nothing was written yet.
+    async fn open_patiently(
+        &self,
+        key: (TopicPartition, Offset),
+        folder: &str,
+        length: u64,
+    ) -> io::Result<Option<Rc<OpenSegment>>> {
+        let mut told = false;
+        loop {
+            match self.opened(key, folder, length) {
+                Err(error) if is_out_of_files(&error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, folder, "cannot open a segment yet; raise the limit of open files");
+                    }
+                    self.open
+                        .borrow_mut()
+                        .retain(|_, files| Rc::strong_count(files) > 1);
+                    exec::sleep(RETRY_OPEN).await;
+                }
+                opened => return opened,
+            }
+        }
+    }
+
     fn opened(
         &self,
         key: (TopicPartition, Offset),
@@ -204,6 +236,13 @@ impl SegmentFiles {
         open.insert(key, Rc::clone(&files));
         Ok(Some(files))
     }
+}
+
+/// EMFILE or ENFILE: too many open files, of the process or of the system.
+fn is_out_of_files(error: &io::Error) -> bool {
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
 async fn flush_all(files: &OpenSegment) -> io::Result<()> {
