@@ -102,7 +102,7 @@ fn bound_connections(sockets: &mut SocketLimits, files: u64) {
 /// Connections that may be open under this limit of files, so that they alone cannot use up what
 /// segments, write-ahead files and the broker itself need.
 fn connections_within(configured: u32, files: u64) -> u32 {
-    let left = files - FILES_RESERVED.min(files / 2);
+    let left = files - FILES_RESERVED.min(files / 4 * 3);
     configured.min(u32::try_from(left).unwrap_or(u32::MAX))
 }
 
@@ -453,7 +453,7 @@ mod tests {
 
     #[test]
     fn connections_alone_cannot_use_up_the_open_files() {
-        assert_eq!(connections_within(u32::MAX, 64), 32);
+        assert_eq!(connections_within(u32::MAX, 64), 16);
         assert_eq!(connections_within(u32::MAX, 20_000), 20_000 - 2048);
         assert_eq!(connections_within(100, 20_000), 100);
     }

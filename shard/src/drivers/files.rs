@@ -10,9 +10,11 @@ use klamm_model::TopicId;
 use klamm_os::{clock, disk};
 use klamm_records::segment;
 
+use super::patiently;
+
 /// Replaces a small file durably.
 pub(crate) async fn save(root: &Path, path: &str, bytes: Bytes) -> io::Result<()> {
-    disk::write_atomically_later(root.join(path), bytes.to_vec()).await
+    patiently(|| disk::write_atomically_later(root.join(path), bytes.to_vec())).await
 }
 
 /// The partitions' folders of a node. Two topics may have had the same name, and the cores that hold

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use klamm_engine::effects::Spill;
 use klamm_model::{Offset, TopicPartition};
@@ -15,12 +14,10 @@ use klamm_os::exec;
 use klamm_records::segment::{self, SegmentFile};
 
 use super::files::Folders;
+use super::patiently;
 
 /// Segments with open descriptors; beyond that the one longest unused is closed.
 const OPEN_SEGMENTS_MAX: usize = 256;
-
-/// How long to wait before a segment is opened again, when no descriptor was left.
-const RETRY_OPEN: Duration = Duration::from_millis(50);
 
 /// The segment files of one core that are written to.
 pub(crate) struct SegmentFiles {
@@ -66,9 +63,12 @@ impl SegmentFiles {
     async fn write_portion(&self, spill: Spill) -> io::Result<()> {
         let topic = spill.partition.topic;
         if !spill.new_files.is_empty() {
-            let folders = self.folders.clone();
-            let (name, files) = (Arc::clone(&spill.folder), spill.new_files.clone());
-            exec::spawn_blocking(move || folders.make(&name, topic, &files)).await?;
+            patiently(|| {
+                let folders = self.folders.clone();
+                let (name, files) = (Arc::clone(&spill.folder), spill.new_files.clone());
+                exec::spawn_blocking(move || folders.make(&name, topic, &files))
+            })
+            .await?;
             if self.is_dropped(spill.partition) {
                 return Ok(());
             }
@@ -129,9 +129,12 @@ impl SegmentFiles {
         }
         let root = self.folders.root().to_owned();
         let path = root.join(folder);
-        exec::spawn_blocking(move || {
-            disk::sync_dir(&path)?;
-            disk::sync_dir(&root)
+        patiently(|| {
+            let (path, root) = (path.clone(), root.clone());
+            exec::spawn_blocking(move || {
+                disk::sync_dir(&path)?;
+                disk::sync_dir(&root)
+            })
         })
         .await
     }
@@ -173,29 +176,23 @@ impl SegmentFiles {
         if dropped { Ok(()) } else { result }
     }
 
-    /// Opens a segment, and waits while the process or the system has no descriptor left: that
-    /// passes, and nothing was written yet.
+    /// Opens a segment, waiting for descriptors if need be; those of idle segments are given up.
     async fn open_patiently(
         &self,
         key: (TopicPartition, Offset),
         folder: &str,
         length: u64,
     ) -> io::Result<Option<Rc<OpenSegment>>> {
-        let mut told = false;
-        loop {
-            match self.opened(key, folder, length) {
-                Err(error) if is_out_of_files(&error) => {
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(%error, folder, "cannot open a segment yet; raise the limit of open files");
-                    }
-                    self.open
-                        .borrow_mut()
-                        .retain(|_, files| Rc::strong_count(files) > 1);
-                    exec::sleep(RETRY_OPEN).await;
-                }
-                opened => return opened,
+        patiently(|| {
+            let opened = self.opened(key, folder, length);
+            if opened.is_err() {
+                self.open
+                    .borrow_mut()
+                    .retain(|_, files| Rc::strong_count(files) > 1);
             }
-        }
+            std::future::ready(opened)
+        })
+        .await
     }
 
     fn opened(
@@ -236,13 +233,6 @@ impl SegmentFiles {
         open.insert(key, Rc::clone(&files));
         Ok(Some(files))
     }
-}
-
-/// EMFILE or ENFILE: too many open files, of the process or of the system.
-fn is_out_of_files(error: &io::Error) -> bool {
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
-    matches!(error.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
 async fn flush_all(files: &OpenSegment) -> io::Result<()> {
