@@ -135,7 +135,8 @@ pub enum Finding {
         /// The copy of the file.
         quarantined: String,
     },
-    /// A checkpoint cannot be read; the partitions' newest segments were read instead.
+    /// A checkpoint cannot be read; what it vouched for was read from segments and write-ahead logs
+    /// instead.
     BadCheckpoint {
         /// The file.
         path: String,
@@ -190,7 +191,7 @@ impl fmt::Display for Finding {
             Self::BadCheckpoint { path, fault } => {
                 write!(
                     formatter,
-                    "{path} cannot be used ({fault}); newest segments were read instead"
+                    "{path} cannot be used ({fault}); segments and write-ahead logs were read instead"
                 )
             }
             Self::SegmentDamage {
@@ -265,12 +266,18 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
     storage.flush_folder("")?;
     let mut findings = Vec::new();
     let known = read_checkpoints(storage, &mut findings)?;
-    let mut wal = boot_wal::read_all(storage, &known.covered, options, &mut findings)?;
+    let mut wal = boot_wal::read_all(
+        storage,
+        &known.covered,
+        known.incomplete,
+        options,
+        &mut findings,
+    )?;
     let mut replayed = Replayed::default();
 
     let metadata = TopicPartition::METADATA;
     let name = TopicName::new("__cluster_metadata").expect("a legal name");
-    let batches = wal.batches.remove(&metadata).unwrap_or_default();
+    let logged = wal.logged.remove(&metadata).unwrap_or_default();
     let checkpoint = known.partitions.get(&metadata);
     let mut work = boot_partition::Work {
         storage,
@@ -280,7 +287,7 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
         trust_files: known.incomplete,
     };
     let config = options.scale.bounded(klamm_model::TopicConfig::default());
-    let quorum_log = work.recover(metadata, &name, &config, checkpoint, &batches)?;
+    let quorum_log = work.recover(metadata, &name, &config, checkpoint, &logged)?;
     let entries = read_entries(storage, &quorum_log)?;
     let hard_state = match storage.read(QUORUM_STATE_PATH)? {
         Some(bytes) => {
@@ -299,9 +306,9 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
         trust_files: known.incomplete,
     };
     for (partition, topic, config) in partitions_of(&image, options) {
-        let batches = wal.batches.remove(&partition).unwrap_or_default();
+        let logged = wal.logged.remove(&partition).unwrap_or_default();
         let checkpoint = known.partitions.get(&partition);
-        let found = work.recover(partition, &topic, &config, checkpoint, &batches)?;
+        let found = work.recover(partition, &topic, &config, checkpoint, &logged)?;
         shards[usize::from(partition.home(options.shards).0)]
             .partitions
             .insert(partition, found);

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
 use klamm_model::{
     BatchHeader, Offset, Timestamp, TopicConfig, TopicId, TopicName, TopicPartition,
 };
@@ -15,6 +14,7 @@ use klamm_records::segment::{
 use klamm_replica::{EpochStart, LeaderEpochCache, LogGeneration, Producers, Recovered};
 
 use crate::boot::{BootError, BootOptions, Finding, RecoveredPartition};
+use crate::boot_wal::{Logged, LoggedBatch};
 use crate::partition::RecoveryPoint;
 use crate::producers;
 use crate::segments::{IndexPending, Segment, Segments};
@@ -42,8 +42,9 @@ pub(crate) struct Work<'a, S> {
     pub(crate) options: &'a BootOptions,
     pub(crate) findings: &'a mut Vec<Finding>,
     pub(crate) replayed: &'a mut Replayed,
-    /// Files that no checkpoint speaks of are read. Otherwise they are void: whatever they hold
-    /// stands in the write-ahead log.
+    /// A checkpoint could not be read: what no other speaks of may be durable all the same, and
+    /// the write-ahead files that held it used again. Otherwise it is void: it stands in the
+    /// write-ahead log.
     pub(crate) trust_files: bool,
 }
 
@@ -52,7 +53,7 @@ pub(crate) fn log_path(folder: &str, base: Offset) -> String {
     format!("{folder}/{}", segment::segment_file(base, SegmentFile::Log))
 }
 
-fn index_path(folder: &str, base: Offset, file: SegmentFile) -> String {
+pub(crate) fn index_path(folder: &str, base: Offset, file: SegmentFile) -> String {
     format!("{folder}/{}", segment::segment_file(base, file))
 }
 
@@ -67,15 +68,15 @@ pub(crate) fn owner<S: Storage>(
 }
 
 /// A partition while it is being recovered.
-struct Recovering {
-    folder: String,
-    folder_made: bool,
-    segments: VecDeque<Segment>,
-    log: Recovered,
+pub(crate) struct Recovering {
+    pub(crate) folder: String,
+    pub(crate) folder_made: bool,
+    pub(crate) segments: VecDeque<Segment>,
+    pub(crate) log: Recovered,
     /// Bytes for each segment that wait to be written: where they go, and what.
-    unwritten: BTreeMap<Offset, (u64, Vec<u8>)>,
+    pub(crate) unwritten: BTreeMap<Offset, (u64, Vec<u8>)>,
     /// Segments that were closed by this boot.
-    closed: Vec<Offset>,
+    pub(crate) closed: Vec<Offset>,
 }
 
 impl<S: Storage> Work<'_, S> {
@@ -85,7 +86,7 @@ impl<S: Storage> Work<'_, S> {
         topic: &TopicName,
         config: &TopicConfig,
         checkpoint: Option<&PartitionCheckpoint>,
-        batches: &[Bytes],
+        logged: &Logged,
     ) -> Result<RecoveredPartition, BootError> {
         let folder = segment::partition_folder(topic, partition.index);
         let is_foreign = partition != TopicPartition::METADATA
@@ -108,12 +109,14 @@ impl<S: Storage> Work<'_, S> {
             unwritten: BTreeMap::new(),
             closed: Vec::new(),
         };
-        match checkpoint {
-            Some(checkpoint) => self.restore(&mut state, config, checkpoint, &bases)?,
-            None => self.scan(partition, &mut state, config, &bases)?,
+        if let Some(checkpoint) = checkpoint {
+            self.restore(&mut state, config, checkpoint, &bases)?;
         }
-        for bytes in batches {
-            self.replay(partition, &mut state, config, bytes);
+        if self.trust_files {
+            self.adopt(partition, &mut state, config, checkpoint, &bases, logged)?;
+        }
+        for logged in &logged.batches {
+            self.replay(partition, &mut state, config, logged);
         }
         self.write(partition, &mut state)?;
         check_consistent(partition, &state.log)?;
@@ -169,7 +172,7 @@ impl<S: Storage> Work<'_, S> {
         Ok(bases)
     }
 
-    /// Starts from a checkpoint: what lies behind it in the files is void.
+    /// Starts from a checkpoint: what lies behind it in the files is void, unless files are trusted.
     fn restore(
         &mut self,
         state: &mut Recovering,
@@ -184,74 +187,25 @@ impl<S: Storage> Work<'_, S> {
         let snapshot = producers::from_checkpoint(&checkpoint.producers, end);
         state.log.producers = Producers::restore(&snapshot, self.options.producers)
             .map_err(|error| partition_error(checkpoint.partition, &error))?;
-        for &base in bases {
-            if base > checkpoint.segment_base {
-                self.remove_segment(&state.folder, base)?;
-            } else if base < checkpoint.segment_base {
-                let closed =
-                    self.closed_segment(checkpoint.partition, &state.folder, base, config)?;
-                state.segments.push_back(closed);
-            }
+        for &base in bases.iter().filter(|&&base| base < checkpoint.segment_base) {
+            let closed = self.closed_segment(checkpoint.partition, &state.folder, base, config)?;
+            state.segments.push_back(closed);
         }
-        let durable = checkpoint.segment_bytes;
+        if self.trust_files {
+            return Ok(());
+        }
+        for &base in bases.iter().filter(|&&base| base > checkpoint.segment_base) {
+            self.remove_segment(&state.folder, base)?;
+        }
         let active = self.open_active(
             checkpoint.partition,
             &state.folder,
             checkpoint.segment_base,
-            durable,
+            checkpoint.segment_bytes,
             end,
             config,
         )?;
         state.segments.push_back(active);
-        Ok(())
-    }
-
-    /// Without a checkpoint: reads every segment, and takes the batches that are whole.
-    fn scan(
-        &mut self,
-        partition: TopicPartition,
-        state: &mut Recovering,
-        config: &TopicConfig,
-        bases: &[Offset],
-    ) -> Result<(), BootError> {
-        for &base in bases {
-            let path = log_path(&state.folder, base);
-            let bytes = self.storage.read(&path)?.unwrap_or_default();
-            let least = state.log.log_end.max(base);
-            if state.segments.is_empty() {
-                state.log.log_start = base;
-                state.log.log_end = base;
-                state.log.producers = Producers::new(base, self.options.producers);
-            }
-            let mut headers = Vec::new();
-            let end =
-                segment::recover(&bytes, 0, base, least, 0, |_, header| headers.push(*header));
-            let whole = match end {
-                SegmentEnd::Whole { bytes } => bytes,
-                SegmentEnd::Torn { at, fault }
-                | SegmentEnd::Damage {
-                    from: at, fault, ..
-                } => {
-                    let fault = fault.to_string();
-                    self.findings.push(Finding::SegmentDamage {
-                        partition,
-                        path: path.clone(),
-                        fault,
-                    });
-                    at
-                }
-            };
-            for header in &headers {
-                if let Err(error) = state.log.replay(self.options.now.wall, header) {
-                    return Err(partition_error(partition, &error));
-                }
-            }
-            self.storage.truncate(&path, whole as u64)?;
-            let end = state.log.log_end;
-            let active =
-                self.open_active(partition, &state.folder, base, whole as u64, end, config)?;
-            state.segments.push_back(active);
-        }
         Ok(())
     }
 
@@ -286,7 +240,7 @@ impl<S: Storage> Work<'_, S> {
     }
 
     /// The segment that is written to, cut to `durable` bytes, with indexes that fit.
-    fn open_active(
+    pub(crate) fn open_active(
         &mut self,
         partition: TopicPartition,
         folder: &str,
@@ -452,12 +406,13 @@ impl<S: Storage> Work<'_, S> {
         partition: TopicPartition,
         state: &mut Recovering,
         config: &TopicConfig,
-        bytes: &Bytes,
+        LoggedBatch { bytes, is_vouched }: &LoggedBatch,
     ) {
         let Ok(header) = batch::read(bytes) else {
             return;
         };
-        if header.end_offset() <= state.log.log_end {
+        let end = state.log.log_end;
+        if header.end_offset() <= end || !(*is_vouched || header.base_offset == end) {
             return;
         }
         if let Err(error) = state.log.replay(self.options.now.wall, &header) {
@@ -639,7 +594,10 @@ fn check_consistent(partition: TopicPartition, log: &Recovered) -> Result<(), Bo
     }
 }
 
-fn partition_error(partition: TopicPartition, fault: &dyn std::fmt::Display) -> BootError {
+pub(crate) fn partition_error(
+    partition: TopicPartition,
+    fault: &dyn std::fmt::Display,
+) -> BootError {
     BootError::Partition {
         partition,
         fault: fault.to_string(),

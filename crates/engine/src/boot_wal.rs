@@ -26,8 +26,22 @@ pub(crate) struct FoundWal {
 #[derive(Debug, Default)]
 pub(crate) struct FoundWals {
     pub(crate) found: BTreeMap<ShardId, FoundWal>,
-    /// Batches by partition, in the order in which they were appended.
-    pub(crate) batches: BTreeMap<TopicPartition, Vec<Bytes>>,
+    pub(crate) logged: BTreeMap<TopicPartition, Logged>,
+}
+
+/// What the write-ahead logs hold of one partition, in the order in which it was appended.
+#[derive(Debug, Default)]
+pub(crate) struct Logged {
+    pub(crate) batches: Vec<LoggedBatch>,
+}
+
+/// A batch of a write-ahead log.
+#[derive(Debug)]
+pub(crate) struct LoggedBatch {
+    pub(crate) bytes: Bytes,
+    /// Nothing is missing before it, or somebody says that it was durable. Otherwise it counts
+    /// only where it follows on what there is.
+    pub(crate) is_vouched: bool,
 }
 
 struct File {
@@ -36,10 +50,12 @@ struct File {
     length: u64,
 }
 
-/// Reads everything behind the checkpoints.
+/// Reads everything behind the checkpoints. If one of them could not be read, `is_incomplete`,
+/// files that it made void may have been used again.
 pub(crate) fn read_all<S: Storage>(
     storage: &mut S,
     covered: &BTreeMap<ShardId, WalPosition>,
+    is_incomplete: bool,
     options: &BootOptions,
     findings: &mut Vec<Finding>,
 ) -> Result<FoundWals, BootError> {
@@ -67,9 +83,10 @@ pub(crate) fn read_all<S: Storage>(
             storage,
             folder,
             shard,
+            is_incomplete,
             findings,
         }
-        .read(from, options.wal_file_bytes, &mut all.batches)?;
+        .read(from, options.wal_file_bytes, &mut all.logged)?;
         all.found.insert(shard, found);
     }
     Ok(all)
@@ -79,6 +96,7 @@ struct Reading<'a, S> {
     storage: &'a mut S,
     folder: String,
     shard: ShardId,
+    is_incomplete: bool,
     findings: &'a mut Vec<Finding>,
 }
 
@@ -87,7 +105,7 @@ impl<S: Storage> Reading<'_, S> {
         &mut self,
         from: WalPosition,
         file_bytes: u64,
-        batches: &mut BTreeMap<TopicPartition, Vec<Bytes>>,
+        logged: &mut BTreeMap<TopicPartition, Logged>,
     ) -> Result<FoundWal, BootError> {
         let mut files = self.files()?;
         let next_file = files.last().map_or(0, |file| file.head.number + 1);
@@ -99,31 +117,14 @@ impl<S: Storage> Reading<'_, S> {
         // Only the newest life counts: what older ones wrote is in segments, or was cut.
         let life = files.last().map(|file| file.head.incarnation);
         files.retain(|file| Some(file.head.incarnation) == life);
-        let starts: Vec<WalPosition> = files.iter().map(|file| file.head.start).collect();
         let mut end = from;
-        let mut first = true;
-        for (place, file) in files.iter().enumerate() {
-            let next = starts.get(place + 1).copied();
-            if next.is_some_and(|next| next <= from) {
-                continue;
+        if self.is_incomplete {
+            // Where a number is missing, a file became void by a checkpoint and was used again.
+            for run in files.chunk_by(|file, next| file.head.number + 1 == next.head.number) {
+                end = self.read_run(run, from, end, logged)?;
             }
-            if std::mem::take(&mut first) && file.head.start > from {
-                if self.claims(&files[place..])? <= from {
-                    // The head of the first file never reached the device, and nobody says that
-                    // what stood in it was durable.
-                    break;
-                }
-                self.report_missing(from, file);
-            }
-            let ended = self.read_file(file, next, from, &files[place + 1..], batches)?;
-            end = end.max(ended.position());
-            if stops_early(ended, next) {
-                self.findings.push(Finding::TornTail {
-                    shard: self.shard,
-                    position: end,
-                });
-                break;
-            }
+        } else {
+            end = self.read_run(&files, from, end, logged)?;
         }
         // Entries stand at multiples of eight; what follows must, too.
         let end = WalPosition(end.0.next_multiple_of(8));
@@ -132,6 +133,54 @@ impl<S: Storage> Reading<'_, S> {
             next_file,
             recyclable,
         })
+    }
+
+    /// Reads files that follow on each other; what is before `end` was read. Gives the new end.
+    fn read_run(
+        &mut self,
+        files: &[File],
+        from: WalPosition,
+        mut end: WalPosition,
+        logged: &mut BTreeMap<TopicPartition, Logged>,
+    ) -> Result<WalPosition, BootError> {
+        let starts: Vec<WalPosition> = files.iter().map(|file| file.head.start).collect();
+        let mut is_vouched = true;
+        let mut first = true;
+        for (place, file) in files.iter().enumerate() {
+            let next = starts.get(place + 1).copied();
+            if next.is_some_and(|next| next <= from) {
+                continue;
+            }
+            if std::mem::take(&mut first) && file.head.start > end {
+                is_vouched = self.claims(&files[place..])? > end;
+                match (is_vouched, self.is_incomplete) {
+                    // The head of the first file never reached the device, and nobody says that
+                    // what stood in it was durable.
+                    (false, false) => break,
+                    (true, false) => self.report_missing(from, file),
+                    (_, true) => {}
+                }
+            }
+            let mut batches = Vec::new();
+            let ended = self.read_file(file, next, from, &files[place + 1..], &mut batches)?;
+            for (partition, bytes) in batches {
+                let logged = logged.entry(partition).or_default();
+                logged.batches.push(LoggedBatch { bytes, is_vouched });
+            }
+            end = end.max(ended.position());
+            let has_later = next.is_some();
+            if stops_early(ended, next) && self.is_incomplete && has_later {
+                // Perhaps this file was void, and being used again when the power went.
+                is_vouched = false;
+            } else if stops_early(ended, next) {
+                self.findings.push(Finding::TornTail {
+                    shard: self.shard,
+                    position: end,
+                });
+                break;
+            }
+        }
+        Ok(end)
     }
 
     fn files(&mut self) -> Result<Vec<File>, BootError> {
@@ -167,7 +216,7 @@ impl<S: Storage> Reading<'_, S> {
         next: Option<WalPosition>,
         from: WalPosition,
         later: &[File],
-        batches: &mut BTreeMap<TopicPartition, Vec<Bytes>>,
+        batches: &mut Vec<(TopicPartition, Bytes)>,
     ) -> Result<ScanEnd, BootError> {
         let start = file.head.start.max(from);
         let skip = FILE_HEAD_BYTES as u64 + start.since(file.head.start);
@@ -192,7 +241,7 @@ impl<S: Storage> Reading<'_, S> {
                     let at = entry.head.stamp.position.since(start) as usize;
                     let payload = at + klamm_records::wal::ENTRY_HEAD_BYTES;
                     let bytes = area.slice(payload..payload + entry.payload.len());
-                    batches.entry(entry.head.partition).or_default().push(bytes);
+                    batches.push((entry.head.partition, bytes));
                 }
                 ScanItem::Entry(_) => {}
                 ScanItem::Damage(damage) => damaged.push(damage),

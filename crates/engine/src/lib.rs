@@ -17,6 +17,7 @@
 pub mod api;
 mod append;
 pub mod boot;
+mod boot_adopt;
 mod boot_partition;
 mod boot_wal;
 mod checkpoint;

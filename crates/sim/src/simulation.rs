@@ -34,13 +34,36 @@ pub struct RunOptions {
     pub damage: Option<Damage>,
 }
 
-/// What is damaged at the end of a run, after everything was flushed: one bit of it.
+/// What is damaged at the end of a run: one bit of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
     /// Batches in a segment.
     Segment,
     /// An entry of a write-ahead log that a later entry calls flushed.
     Wal,
+    /// A checkpoint. Costs nothing but time: segments and write-ahead logs say the same.
+    Checkpoint,
+}
+
+impl Damage {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Segment, Self::Wal, Self::Checkpoint];
+
+    /// Its name on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Segment => "segment",
+            Self::Wal => "wal",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+
+    /// The damage with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|damage| damage.name() == name)
+    }
 }
 
 /// How a run went.
@@ -97,6 +120,7 @@ pub fn run(seed: u64, options: RunOptions) -> Outcome {
     let mut simulation = Simulation::new(seed, options);
     let lived = match options.damage {
         None => simulation.live(),
+        Some(Damage::Checkpoint) => simulation.live_and_forget(),
         Some(damage) => simulation.live_and_rot(damage),
     };
     let violation = lived.err();

@@ -2,6 +2,8 @@
 
 use klamm_sim::simulation::{Damage, RunOptions, RunStats, run};
 
+const SEEDS: u64 = 150;
+
 fn run_seeds(damage: Damage) -> RunStats {
     let options = RunOptions {
         damage: Some(damage),
@@ -9,7 +11,7 @@ fn run_seeds(damage: Damage) -> RunStats {
     };
     let mut total = RunStats::default();
     let mut broken = Vec::new();
-    for seed in 0..150 {
+    for seed in 0..SEEDS {
         let outcome = run(seed, options);
         total.add(&outcome.stats);
         if let Some(violation) = outcome.violation {
@@ -32,4 +34,11 @@ fn damage_in_a_write_ahead_log_is_told_and_costs_one_batch() {
     let total = run_seeds(Damage::Wal);
     assert!(total.damaged > 60, "{total:?}");
     assert!(total.damage_told > 15, "{total:?}");
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_read_costs_no_record() {
+    let total = run_seeds(Damage::Checkpoint);
+    assert!(total.damaged > 120, "{total:?}");
+    assert_eq!(total.damage_told, total.damaged, "{total:?}");
 }

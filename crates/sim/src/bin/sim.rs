@@ -1,19 +1,20 @@
-//! `klamm-sim --seed N [--seeds M] [--trace] [--plant FAULT]`: runs worlds, and prints one line for
+//! `klamm-sim --seed N [--seeds M] [--trace] [--plant FAULT] [--damage segment|wal|checkpoint]`: runs worlds, and prints one line for
 //! each that broke an invariant, with the command that runs it again.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 
 use klamm_sim::faults::Plant;
-use klamm_sim::simulation::{RunOptions, RunStats, run};
+use klamm_sim::simulation::{Damage, RunOptions, RunStats, run};
 
-const USAGE: &str = "usage: klamm-sim [--seed N] [--seeds M] [--trace] [--plant FAULT]";
+const USAGE: &str = "usage: klamm-sim [--seed N] [--seeds M] [--trace] [--plant FAULT] [--damage segment|wal|checkpoint]";
 
 struct Arguments {
     seed: u64,
     seeds: u64,
     trace: bool,
     plant: Option<Plant>,
+    damage: Option<Damage>,
 }
 
 fn parse() -> Result<Arguments, String> {
@@ -22,6 +23,7 @@ fn parse() -> Result<Arguments, String> {
         seeds: 1,
         trace: false,
         plant: None,
+        damage: None,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -34,6 +36,11 @@ fn parse() -> Result<Arguments, String> {
                 let name = value()?;
                 let known = Plant::named(&name);
                 arguments.plant = Some(known.ok_or_else(|| format!("no fault {name}"))?);
+            }
+            "--damage" => {
+                let name = value()?;
+                let known = Damage::named(&name);
+                arguments.damage = Some(known.ok_or_else(|| format!("no damage {name}"))?);
             }
             _ => return Err(format!("unknown argument {word}")),
         }
@@ -57,7 +64,7 @@ fn main() -> ExitCode {
     let options = RunOptions {
         keep_lines: arguments.trace,
         plant: arguments.plant,
-        damage: None,
+        damage: arguments.damage,
     };
     let mut total = RunStats::default();
     let mut broken = 0_u64;
@@ -72,7 +79,10 @@ fn main() -> ExitCode {
             let plant = arguments
                 .plant
                 .map_or_else(String::new, |plant| format!(" --plant {}", plant.name()));
-            println!("klamm-sim --seed {seed}{plant} --trace  # {violation}");
+            let damage = arguments
+                .damage
+                .map_or_else(String::new, |damage| format!(" --damage {}", damage.name()));
+            println!("klamm-sim --seed {seed}{plant}{damage} --trace  # {violation}");
         }
     }
     println!("{} seeds, {broken} broken: {total:?}", arguments.seeds);

@@ -101,7 +101,7 @@ impl Simulation {
         }
     }
 
-    fn begun(
+    pub(super) fn begun(
         &mut self,
         started: &Started,
         clean: bool,
