@@ -222,7 +222,8 @@ impl Engine {
         finish(batch_bytes);
         batch::stamp(batch_bytes, placed.base_offset, placed.leader_epoch);
         let (partition, epoch, base) = (log.partition, placed.leader_epoch, placed.base_offset);
-        let head = EntryHead::batch(stamp, partition, epoch, base, records.len());
+        let head =
+            EntryHead::batch(stamp, partition, epoch, base, records.len()).ending(placed.end);
         write_entry_head(entry_head, &head);
 
         let mut header = *header;

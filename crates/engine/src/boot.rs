@@ -152,6 +152,13 @@ pub enum Finding {
         /// What is wrong.
         fault: String,
     },
+    /// Bytes of write-ahead logs were lost of which nothing tells whose they were: any of these
+    /// partitions, of which nothing stands behind them, may have held them at its end, and gives
+    /// their offsets to other records.
+    EndsInDoubt {
+        /// The partitions.
+        partitions: Vec<TopicPartition>,
+    },
     /// A batch in the write-ahead log does not follow what stands before it in its partition.
     Refused {
         /// Whose batch.
@@ -203,6 +210,15 @@ impl fmt::Display for Finding {
                     formatter,
                     "segment {path} of partition {partition} is damaged: {fault}"
                 )
+            }
+            Self::EndsInDoubt { partitions } => {
+                formatter.write_str(
+                    "nothing tells which partitions the damaged bytes belonged to; perhaps the last records of:",
+                )?;
+                for partition in partitions {
+                    write!(formatter, " {partition}")?;
+                }
+                Ok(())
             }
             Self::Refused { partition, fault } => {
                 write!(
@@ -305,13 +321,22 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
         replayed: &mut replayed,
         trust_files: known.incomplete,
     };
+    let mut in_doubt = Vec::new();
     for (partition, topic, config) in partitions_of(&image, options) {
         let logged = wal.logged.remove(&partition).unwrap_or_default();
         let checkpoint = known.partitions.get(&partition);
         let found = work.recover(partition, &topic, &config, checkpoint, &logged)?;
+        if wal.is_in_doubt && !logged.is_end_known {
+            in_doubt.push(partition);
+        }
         shards[usize::from(partition.home(options.shards).0)]
             .partitions
             .insert(partition, found);
+    }
+    if !in_doubt.is_empty() {
+        findings.push(Finding::EndsInDoubt {
+            partitions: in_doubt,
+        });
     }
     save_base(storage, &wal.found, &shards, &quorum_log)?;
     clean_up(storage, &known, &image)?;

@@ -118,6 +118,10 @@ impl<S: Storage> Work<'_, S> {
         for logged in &logged.batches {
             self.replay(partition, &mut state, config, logged);
         }
+        // The quorum's log has no holes: its offsets are Raft's indexes.
+        if partition != TopicPartition::METADATA {
+            lose_until(&mut state, config, logged.lost_end);
+        }
         self.write(partition, &mut state)?;
         check_consistent(partition, &state.log)?;
         let active = state.segments.back();
@@ -577,6 +581,23 @@ fn take_into_index(
     if time != Timestamp::NONE && found.max_timestamp.is_none_or(|(max, _)| time > max) {
         found.max_timestamp = Some((time, header.last_offset()));
     }
+}
+
+/// Records up to `end` are known to be lost: the log goes on behind them, in a segment of its own,
+/// whose name keeps their offsets from being given out again.
+fn lose_until(state: &mut Recovering, config: &TopicConfig, end: Offset) {
+    if end <= state.log.log_end {
+        return;
+    }
+    state.log.lose_until(end);
+    let mut segments = Segments::new(std::mem::take(&mut state.segments));
+    if let Some(closing) = segments.active_mut() {
+        closing.close_index();
+        state.closed.push(closing.base);
+    }
+    segments.roll(end, config);
+    state.unwritten.insert(end, (0, Vec::new()));
+    state.segments = segments.into_list();
 }
 
 fn check_consistent(partition: TopicPartition, log: &Recovered) -> Result<(), BootError> {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use klamm_model::{ShardId, TopicPartition};
+use klamm_model::{Offset, ShardId, TopicPartition};
 use klamm_records::wal::{
     Damage, EntryKind, FILE_HEAD_BYTES, FileHead, Scan, ScanBounds, ScanEnd, ScanItem, WalPosition,
     flushed_claim,
@@ -27,12 +27,18 @@ pub(crate) struct FoundWal {
 pub(crate) struct FoundWals {
     pub(crate) found: BTreeMap<ShardId, FoundWal>,
     pub(crate) logged: BTreeMap<TopicPartition, Logged>,
+    /// Bytes are damaged of which nothing tells whose they were.
+    pub(crate) is_in_doubt: bool,
 }
 
 /// What the write-ahead logs hold of one partition, in the order in which it was appended.
 #[derive(Debug, Default)]
 pub(crate) struct Logged {
     pub(crate) batches: Vec<LoggedBatch>,
+    /// Offset after the last record that is known to be lost.
+    pub(crate) lost_end: Offset,
+    /// Nothing that cannot be told whose it was lies behind the last of the batches.
+    pub(crate) is_end_known: bool,
 }
 
 /// A batch of a write-ahead log.
@@ -42,6 +48,53 @@ pub(crate) struct LoggedBatch {
     /// Nothing is missing before it, or somebody says that it was durable. Otherwise it counts
     /// only where it follows on what there is.
     pub(crate) is_vouched: bool,
+}
+
+/// What stands at a place of a write-ahead file.
+enum FoundEntry {
+    Batch(TopicPartition, Bytes),
+    /// A damaged batch, whose whole head tells the offset after it.
+    Lost(TopicPartition, Offset),
+    /// Damage of which nothing tells what it hit.
+    Doubt,
+}
+
+impl FoundEntry {
+    fn lost(damage: &Damage) -> Self {
+        match damage.head {
+            Some(head) if head.kind == EntryKind::Batch && head.end_offset > head.base_offset => {
+                Self::Lost(head.partition, head.end_offset)
+            }
+            // A mark holds no record.
+            Some(head) if !matches!(head.kind, EntryKind::Batch | EntryKind::Unknown(_)) => {
+                Self::Lost(head.partition, Offset::ZERO)
+            }
+            _ => Self::Doubt,
+        }
+    }
+}
+
+impl FoundWals {
+    fn take_in(&mut self, found: FoundEntry, is_vouched: bool) {
+        match found {
+            FoundEntry::Batch(partition, bytes) => {
+                let logged = self.logged.entry(partition).or_default();
+                logged.batches.push(LoggedBatch { bytes, is_vouched });
+                logged.is_end_known = true;
+            }
+            FoundEntry::Lost(partition, end) => {
+                let logged = self.logged.entry(partition).or_default();
+                logged.lost_end = logged.lost_end.max(end);
+                logged.is_end_known = true;
+            }
+            FoundEntry::Doubt => {
+                self.is_in_doubt = true;
+                for logged in self.logged.values_mut() {
+                    logged.is_end_known = false;
+                }
+            }
+        }
+    }
 }
 
 struct File {
@@ -86,7 +139,7 @@ pub(crate) fn read_all<S: Storage>(
             is_incomplete,
             findings,
         }
-        .read(from, options.wal_file_bytes, &mut all.logged)?;
+        .read(from, options.wal_file_bytes, &mut all)?;
         all.found.insert(shard, found);
     }
     Ok(all)
@@ -105,7 +158,7 @@ impl<S: Storage> Reading<'_, S> {
         &mut self,
         from: WalPosition,
         file_bytes: u64,
-        logged: &mut BTreeMap<TopicPartition, Logged>,
+        all: &mut FoundWals,
     ) -> Result<FoundWal, BootError> {
         let mut files = self.files()?;
         let next_file = files.last().map_or(0, |file| file.head.number + 1);
@@ -121,10 +174,10 @@ impl<S: Storage> Reading<'_, S> {
         if self.is_incomplete {
             // Where a number is missing, a file became void by a checkpoint and was used again.
             for run in files.chunk_by(|file, next| file.head.number + 1 == next.head.number) {
-                end = self.read_run(run, from, end, logged)?;
+                end = self.read_run(run, from, end, all)?;
             }
         } else {
-            end = self.read_run(&files, from, end, logged)?;
+            end = self.read_run(&files, from, end, all)?;
         }
         // Entries stand at multiples of eight; what follows must, too.
         let end = WalPosition(end.0.next_multiple_of(8));
@@ -141,7 +194,7 @@ impl<S: Storage> Reading<'_, S> {
         files: &[File],
         from: WalPosition,
         mut end: WalPosition,
-        logged: &mut BTreeMap<TopicPartition, Logged>,
+        all: &mut FoundWals,
     ) -> Result<WalPosition, BootError> {
         let starts: Vec<WalPosition> = files.iter().map(|file| file.head.start).collect();
         let mut is_vouched = true;
@@ -161,11 +214,10 @@ impl<S: Storage> Reading<'_, S> {
                     (_, true) => {}
                 }
             }
-            let mut batches = Vec::new();
-            let ended = self.read_file(file, next, from, &files[place + 1..], &mut batches)?;
-            for (partition, bytes) in batches {
-                let logged = logged.entry(partition).or_default();
-                logged.batches.push(LoggedBatch { bytes, is_vouched });
+            let mut found = Vec::new();
+            let ended = self.read_file(file, next, from, &files[place + 1..], &mut found)?;
+            for found in found {
+                all.take_in(found, is_vouched);
             }
             end = end.max(ended.position());
             let has_later = next.is_some();
@@ -216,7 +268,7 @@ impl<S: Storage> Reading<'_, S> {
         next: Option<WalPosition>,
         from: WalPosition,
         later: &[File],
-        batches: &mut Vec<(TopicPartition, Bytes)>,
+        found: &mut Vec<FoundEntry>,
     ) -> Result<ScanEnd, BootError> {
         let start = file.head.start.max(from);
         let skip = FILE_HEAD_BYTES as u64 + start.since(file.head.start);
@@ -241,10 +293,13 @@ impl<S: Storage> Reading<'_, S> {
                     let at = entry.head.stamp.position.since(start) as usize;
                     let payload = at + klamm_records::wal::ENTRY_HEAD_BYTES;
                     let bytes = area.slice(payload..payload + entry.payload.len());
-                    batches.push((entry.head.partition, bytes));
+                    found.push(FoundEntry::Batch(entry.head.partition, bytes));
                 }
                 ScanItem::Entry(_) => {}
-                ScanItem::Damage(damage) => damaged.push(damage),
+                ScanItem::Damage(damage) => {
+                    found.push(FoundEntry::lost(&damage));
+                    damaged.push(damage);
+                }
             }
         }
         if !damaged.is_empty() {

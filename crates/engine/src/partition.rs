@@ -100,6 +100,8 @@ pub(crate) struct PartitionLog {
 pub(crate) enum ReadPlace {
     /// Nothing to read yet.
     Nothing,
+    /// The records are lost.
+    Lost,
     /// The batches are in memory.
     Tail,
     /// The batches are in the segment with this base offset; they end at the second.
@@ -165,7 +167,7 @@ impl PartitionLog {
                 length: self.spilled_bytes(segment),
                 end: end.min(self.spilled),
             },
-            _ => ReadPlace::Nothing,
+            _ => ReadPlace::Lost,
         }
     }
 
@@ -199,7 +201,7 @@ impl PartitionLog {
         let end = self.leader.readable_end(isolation);
         match self.place_of(offset, end) {
             ReadPlace::Nothing => 0,
-            ReadPlace::Segment { .. } => usize::MAX / 4,
+            ReadPlace::Segment { .. } | ReadPlace::Lost => usize::MAX / 4,
             ReadPlace::Tail => {
                 let first = self
                     .tail

@@ -103,6 +103,7 @@ impl Engine {
                 let end = log.leader.readable_end(call.isolation);
                 match log.place_of(part.offset, end) {
                     ReadPlace::Nothing => {}
+                    ReadPlace::Lost => outcome.error = Some(ReadError::Storage),
                     ReadPlace::Tail => {
                         let got = log.read_tail(
                             part.offset,

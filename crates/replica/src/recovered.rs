@@ -161,6 +161,13 @@ impl Recovered {
         Ok(())
     }
 
+    /// The records before `end` that were not replayed are lost for good: their offsets are given
+    /// to no other.
+    pub fn lose_until(&mut self, end: Offset) {
+        self.log_end = self.log_end.max(end);
+        self.producers.skip_to(self.log_end);
+    }
+
     pub(crate) fn check(&mut self) -> Result<(), InconsistentLog> {
         let (log_start, log_end) = (self.log_start, self.log_end);
         if log_start.0 < 0 || log_start > log_end {

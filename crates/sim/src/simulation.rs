@@ -108,6 +108,8 @@ pub struct RunStats {
     pub damaged: u64,
     /// Damage that a start told of.
     pub damage_told: u64,
+    /// Logs that ended earlier after damage, and said that they might.
+    pub ends_in_doubt: u64,
     /// Reads that were refused because of damage.
     pub damage_refused: u64,
     /// What the disk went through.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  0 head checksum u32      16 position u64      40 topic id 16 B       64 base offset i64
-//!  4 kind u8                24 incarnation u64   56 partition i32       72 reserved 8 B, zero
+//!  4 kind u8                24 incarnation u64   56 partition i32       72 end offset i64 (0: not told)
 //!  5 version u8, 2 B zero   32 flushed u64       60 leader epoch i32
 //!  8 payload bytes u32
 //! 12 payload checksum u32 (0 for a batch, which has its own)
@@ -39,6 +39,7 @@ const TOPIC: usize = 40;
 const PARTITION: usize = 56;
 pub(super) const LEADER_EPOCH: usize = 60;
 pub(super) const BASE_OFFSET: usize = 64;
+const END_OFFSET: usize = 72;
 
 const _: () = assert!(ENTRY_HEAD_BYTES.is_multiple_of(ENTRY_ALIGN_BYTES));
 
@@ -111,6 +112,9 @@ pub struct EntryHead {
     pub leader_epoch: LeaderEpoch,
     /// The batch's base offset, or the offset that the kind speaks of.
     pub base_offset: Offset,
+    /// The offset after the batch's last record, so that it is known even if the batch is lost;
+    /// zero if that was not told.
+    pub end_offset: Offset,
 }
 
 impl EntryHead {
@@ -134,7 +138,15 @@ impl EntryHead {
             partition,
             leader_epoch,
             base_offset,
+            end_offset: Offset::ZERO,
         }
+    }
+
+    /// The same head, which tells the offset after the batch's last record.
+    #[must_use]
+    pub const fn ending(mut self, end_offset: Offset) -> Self {
+        self.end_offset = end_offset;
+        self
     }
 
     /// The head of a flush mark.
@@ -183,6 +195,7 @@ impl EntryHead {
             },
             leader_epoch: LeaderEpoch(-1),
             base_offset: Offset(-1),
+            end_offset: Offset::ZERO,
         }
     }
 
@@ -223,7 +236,7 @@ pub fn write_entry_head(out: &mut [u8; ENTRY_HEAD_BYTES], head: &EntryHead) {
     out.fill(0);
     out[KIND] = head.kind.number();
     out[VERSION_AT] = VERSION;
-    let fields: [(usize, &[u8]); 9] = [
+    let fields: [(usize, &[u8]); 10] = [
         (PAYLOAD_BYTES, &head.payload_bytes.to_be_bytes()),
         (PAYLOAD_CHECKSUM, &head.payload_checksum.to_be_bytes()),
         (POSITION, &stamp.position.0.to_be_bytes()),
@@ -233,6 +246,7 @@ pub fn write_entry_head(out: &mut [u8; ENTRY_HEAD_BYTES], head: &EntryHead) {
         (PARTITION, &head.partition.index.0.to_be_bytes()),
         (LEADER_EPOCH, &head.leader_epoch.0.to_be_bytes()),
         (BASE_OFFSET, &head.base_offset.0.to_be_bytes()),
+        (END_OFFSET, &head.end_offset.0.to_be_bytes()),
     ];
     for (at, field) in fields {
         put(out, at, field);
@@ -347,6 +361,7 @@ pub fn read_entry_head(
         },
         leader_epoch: LeaderEpoch(i32_at(head, LEADER_EPOCH)),
         base_offset: Offset(i64_at(head, BASE_OFFSET)),
+        end_offset: Offset(i64_at(head, END_OFFSET)),
     })
 }
 

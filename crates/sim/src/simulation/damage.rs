@@ -221,12 +221,21 @@ impl Simulation {
             .filter(|finding| !matches!(finding, Finding::TornTail { .. }))
             .count();
         self.stats.damage_told += u64::from(told > 0);
+        let in_doubt = |partition: &TopicPartition| {
+            started.findings.iter().any(|finding| match finding {
+                Finding::EndsInDoubt { partitions } => partitions.contains(partition),
+                _ => false,
+            })
+        };
         for (partition, log) in &mut self.ledger.logs {
-            // A last batch that is lost takes its offsets with it: they are given out anew.
             log.high_watermark = 0;
             let end = started.log_ends.get(partition).map_or(0, |end| end.0);
             let shorter = end < log.end();
-            let may = damage == Damage::Wal && *partition == hit.partition && told > 0;
+            // Only where nothing tells whose bytes were hit.
+            let may = damage == Damage::Wal && *partition == hit.partition && in_doubt(partition);
+            if shorter && may {
+                self.stats.ends_in_doubt += 1;
+            }
             ensure!(
                 INVARIANT,
                 !shorter || may,

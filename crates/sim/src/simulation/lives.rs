@@ -383,6 +383,7 @@ impl RunStats {
         self.topics_deleted += other.topics_deleted;
         self.damaged += other.damaged;
         self.damage_told += other.damage_told;
+        self.ends_in_doubt += other.ends_in_doubt;
         self.damage_refused += other.damage_refused;
         self.disk.power_cuts += other.disk.power_cuts;
         self.disk.sectors_lost += other.disk.sectors_lost;
