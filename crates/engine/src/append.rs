@@ -1,6 +1,6 @@
 //! The way of a produced batch into the log: validate, admit, place, park (walk "Produce", step 4).
 
-use klamm_model::{Acks, BatchHeader, Offset, Timestamp, TimestampType};
+use klamm_model::{Acks, BatchHeader, Durability, Offset, Timestamp, TimestampType};
 use klamm_records::batch::{self, ValidateOptions};
 use klamm_records::wal::{ENTRY_HEAD_BYTES, EntryHead, WalPosition, entry_bytes, write_entry_head};
 use klamm_replica::{Admission, AppendOrigin, AppendRefused, Placed, ProducerRefused};
@@ -65,7 +65,7 @@ impl Engine {
         }
         waits.retain(|&(slot, end, _)| {
             self.partition(slot)
-                .is_some_and(|log| log.leader.cursors().high_watermark < end)
+                .is_some_and(|log| log.leader.kept_end() < end)
         });
         if waits.is_empty() || call.acks == Acks::None {
             self.effects.push(Effect::Reply {
@@ -152,6 +152,8 @@ impl Engine {
                 last_offset,
                 timestamp,
             } => {
+                // The first copy was perhaps appended when nobody had to wait for its flush.
+                self.commits.await_flush(slot, self.durability(slot));
                 let log_append_time = log_append_time.map(|_| timestamp);
                 let appended = Appended {
                     base_offset,
@@ -161,6 +163,10 @@ impl Engine {
                 Step::Wait(slot, last_offset.next(), appended)
             }
         }
+    }
+
+    fn durability(&self, slot: Slot) -> Option<Durability> {
+        self.partition(slot).map(|log| log.leader.durability())
     }
 
     fn log_start(&self, slot: Slot) -> Offset {

@@ -127,6 +127,17 @@ impl Commits {
         self.unflushed.push_back(commit);
     }
 
+    /// Somebody waits for the flush of what this slot has, if its class is `flushed` now.
+    pub(crate) fn await_flush(&mut self, slot: Slot, durability: Option<Durability>) {
+        if durability != Some(Durability::Flushed) {
+            return;
+        }
+        for commit in self.unflushed.iter_mut().filter(|one| one.slot == slot) {
+            self.awaited += usize::from(!commit.awaited);
+            commit.awaited = true;
+        }
+    }
+
     /// Nothing of this slot is waited for any more.
     pub(crate) fn forget(&mut self, slot: Slot) {
         self.unwritten.retain(|commit| commit.slot != slot);
@@ -351,10 +362,7 @@ impl Engine {
             return;
         }
         let high_watermark = log.leader.cursors().high_watermark;
-        if high_watermark == before {
-            return;
-        }
-        if !log.watches.is_empty() {
+        if high_watermark > before && !log.watches.is_empty() {
             let bytes: usize = log
                 .tail
                 .iter()
@@ -367,7 +375,8 @@ impl Engine {
                 self.watches.advance(id, bytes);
             }
         }
-        while let Some(waiter) = log.append_waiters.pop_committed(high_watermark) {
+        let kept_end = log.leader.kept_end();
+        while let Some(waiter) = log.append_waiters.pop_committed(kept_end) {
             if let Some((ticket, outcomes)) = self.parked.settle(waiter.call, waiter.place, None) {
                 self.effects.push(Effect::Reply {
                     ticket,

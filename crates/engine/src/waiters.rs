@@ -80,7 +80,7 @@ impl ParkedAppends {
 /// An append that waits at an offset of one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AppendWaiter {
-    /// Committed when the high watermark reaches this.
+    /// Committed, and kept as the topic's class asks, when the leader's kept end reaches this.
     pub(crate) end_offset: Offset,
     /// The parked call.
     pub(crate) call: Slot,
@@ -103,10 +103,10 @@ impl AppendWaiters {
     }
 
     /// The next waiter whose offset is committed.
-    pub(crate) fn pop_committed(&mut self, high_watermark: Offset) -> Option<AppendWaiter> {
+    pub(crate) fn pop_committed(&mut self, kept_end: Offset) -> Option<AppendWaiter> {
         self.0
             .front()
-            .filter(|waiter| waiter.end_offset <= high_watermark)?;
+            .filter(|waiter| waiter.end_offset <= kept_end)?;
         self.0.pop_front()
     }
 

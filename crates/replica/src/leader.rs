@@ -539,6 +539,13 @@ impl Leader {
             })
     }
 
+    /// End of what may be acknowledged: committed, and kept as the class of now asks. Behind the
+    /// high watermark only where that was reached under a weaker class.
+    #[must_use]
+    pub fn kept_end(&self) -> Offset {
+        self.high_watermark.min(self.safe_end())
+    }
+
     /// This reign.
     #[must_use]
     pub const fn leader_epoch(&self) -> LeaderEpoch {
