@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use klamm_model::Shown;
 
 use super::fail;
 use crate::config::keys::{BROKER_KEY_THEMES, BrokerKey, Served, kind_words};
@@ -91,8 +92,9 @@ fn configs_reference() -> String {
          command line (`--set key=value`, which beats the file). An unknown key is warned about and \
          has no effect.\n\n\
          **Served**: *yes*; *no need* means accepted without effect, because klamm is built without \
-         what the key tunes; *not yet* means accepted without effect, with a warning if it differs \
-         from the default.\n\n\
+         what the key tunes; *not yet* means accepted without effect. At start the broker warns of \
+         such keys where they differ from the default, and of such topic keys when a topic is \
+         created with them; DescribeConfigs says it in their documentation.\n\n\
          **Change**: when Apache Kafka lets the key change: at start only (read-only), for one \
          broker (per-broker), or also for all (cluster-wide).\n",
     );
@@ -107,17 +109,18 @@ fn configs_reference() -> String {
     page.push_str(
         "\n## Topic keys\n\nSet at CreateTopics; a topic without a key takes the broker's value \
          under the name in the third column.\n\n\
-         | Key | Default | Broker key | Type | Meaning |\n|---|---|---|---|---|\n",
+         | Key | Default | Broker key | Type | Served | Meaning |\n|---|---|---|---|---|---|\n",
     );
     for row in klamm_model::TOPIC_CONFIG_KEYS {
         let synonym = row.broker_synonym.map_or_else(String::new, code);
         // Writing to a String cannot fail.
         let _ = writeln!(
             page,
-            "| {} | {} | {synonym} | {} | {} |",
+            "| {} | {} | {synonym} | {} | {} | {} |",
             code(row.name),
-            shown_default(Some(row.default_text())),
+            shown_default(Some(row.default_text()).filter(|_| row.shown != Shown::WhenSet)),
             kind_words(row.kind),
+            served_word(row.served),
             row.documentation
         );
     }
@@ -125,11 +128,7 @@ fn configs_reference() -> String {
 }
 
 fn push_broker_row(page: &mut String, row: &BrokerKey) {
-    let served = match row.served {
-        Served::Obeyed => "yes",
-        Served::Architecture => "no need",
-        Served::NotYet => "not yet",
-    };
+    let served = served_word(row.served);
     // Writing to a String cannot fail.
     let _ = writeln!(
         page,
@@ -140,6 +139,14 @@ fn push_broker_row(page: &mut String, row: &BrokerKey) {
         row.scope.word(),
         row.documentation
     );
+}
+
+const fn served_word(served: Served) -> &'static str {
+    match served {
+        Served::Obeyed => "yes",
+        Served::Architecture => "no need",
+        Served::NotYet => "not yet",
+    }
 }
 
 fn code(text: &str) -> String {

@@ -1,9 +1,10 @@
 //! The configuration as DescribeConfigs shows it: every key with its value, where that came from,
 //! and what else could have set it. Pure.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use klamm_model::TOPIC_CONFIG_KEYS;
+use klamm_model::{Served, Shown, TOPIC_CONFIG_KEYS};
 
 use super::checked::Config;
 use super::keys::{BrokerKey, DynamicScope, broker_key, broker_keys, type_number};
@@ -48,8 +49,10 @@ pub struct DescribedKey {
     pub sensitive: bool,
     /// Kafka's number of its type (`ConfigEntry.ConfigType`).
     pub type_number: i8,
-    /// What it does, in one sentence.
-    pub documentation: &'static str,
+    /// What it does, in one sentence, after another one if it has no effect.
+    pub documentation: Cow<'static, str>,
+    /// Whether clients are told of it where nobody set it.
+    pub shown: Shown,
     /// All keys that may set it, the one that does first.
     pub synonyms: Vec<ConfigSynonym>,
 }
@@ -78,7 +81,9 @@ impl Config {
     /// Every topic key by name (resource type TOPIC), given the topic's own values.
     #[must_use]
     pub fn describe_topic(&self, overrides: &BTreeMap<String, String>) -> Vec<DescribedKey> {
+        let shown = |shown| shown != Shown::WhenSet;
         let rows = TOPIC_CONFIG_KEYS.iter();
+        let rows = rows.filter(|row| shown(row.shown) || overrides.contains_key(row.name));
         let described = rows.map(|row| {
             let own = overrides.get(row.name).map(|value| ConfigSynonym {
                 name: row.name.to_owned(),
@@ -111,7 +116,8 @@ impl Config {
                 read_only: false,
                 sensitive: false,
                 type_number: type_number(row.kind),
-                documentation: row.documentation,
+                documentation: documentation(row.served, row.documentation),
+                shown: row.shown,
                 synonyms,
             }
         });
@@ -150,9 +156,18 @@ impl Config {
             read_only: key.scope == DynamicScope::ReadOnly,
             sensitive: key.is_sensitive(),
             type_number: type_number(key.kind),
-            documentation: key.documentation,
+            documentation: documentation(key.served, key.documentation),
+            shown: Shown::Always,
             synonyms,
         }
+    }
+}
+
+/// What clients are told of a key: its meaning, and first if it has no effect.
+fn documentation(served: Served, meaning: &'static str) -> Cow<'static, str> {
+    match served.note() {
+        None => Cow::Borrowed(meaning),
+        Some(note) => Cow::Owned(format!("{note} {meaning}")),
     }
 }
 

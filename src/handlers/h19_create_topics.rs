@@ -1,14 +1,15 @@
 //! CreateTopics: maps the request to one command for the controller, and its reply back.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use klamm_model::NodeId;
+use klamm_model::{NodeId, Served, Shown, topic_config_key};
 use klamm_shard::api::metadata::{
     Command, CreateTopicError, CreatedTopic, ManualAssignment, NewTopic, Reply,
 };
 use klamm_wire::{Gather, create_topics};
 
-use crate::config::Config;
+use crate::config::{Config, ConfigSource, DescribedKey, Warning};
 use crate::net::{Close, Context, Request};
 
 /// "The broker's default" for partitions and replicas.
@@ -19,12 +20,37 @@ const DEFAULT: i16 = -1;
 /// # Errors
 /// The body cannot be read.
 pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
-    let command = command(&request.body()?);
+    let view: create_topics::RequestView<'_> = request.body()?;
+    let validate_only = view.validate_only();
+    let command = command(&view);
     let reply = context.shards.control(command).await;
     let Reply::CreateTopics(outcomes) = reply else {
         unreachable!("CreateTopics is answered by its own reply")
     };
+    if !validate_only {
+        for (name, outcome) in &outcomes {
+            let overrides = outcome.iter().map(|created| &created.overrides);
+            for warning in overrides.flat_map(without_effect) {
+                tracing::warn!(topic = name, "{warning}");
+            }
+        }
+    }
     request.answer(&response(&context.front.config, outcomes))
+}
+
+/// What the trace says of a new topic whose own values do nothing: whoever set them should not
+/// have to read the documentation to learn it.
+fn without_effect(overrides: &BTreeMap<String, String>) -> Vec<Warning> {
+    let set = |served| {
+        let rows = overrides.keys().filter_map(|key| topic_config_key(key));
+        let keys: Vec<_> = rows
+            .filter(|row| row.served == served)
+            .map(|row| row.name)
+            .collect();
+        (!keys.is_empty()).then_some(Warning::WithoutEffect { keys, served })
+    };
+    let reasons = [Served::NotYet, Served::Architecture];
+    reasons.into_iter().filter_map(set).collect()
 }
 
 fn command(view: &create_topics::RequestView<'_>) -> Command {
@@ -82,13 +108,18 @@ fn response(
     }
 }
 
-/// The whole configuration of the new topic (KIP-525).
+/// The whole configuration of the new topic (KIP-525), as far as Apache Kafka has words for it:
+/// programs look every key of this answer up in Kafka's own table, so klamm's keys are in it only
+/// where the request set them. DescribeConfigs has them always.
 fn configs(
     config: &Config,
     created: &CreatedTopic,
 ) -> Vec<create_topics::CreatableTopicConfigs<'static>> {
     let described = config.describe_topic(&created.overrides).into_iter();
+    let told =
+        |key: &DescribedKey| key.shown == Shown::Always || key.source == ConfigSource::DynamicTopic;
     described
+        .filter(told)
         .map(|key| create_topics::CreatableTopicConfigs {
             name: Cow::Borrowed(key.name),
             value: key.value.map(Cow::Owned),
@@ -144,6 +175,49 @@ mod tests {
             };
             assert_eq!(command(&view), expected);
         }
+    }
+
+    #[test]
+    fn klamms_own_and_internal_keys_are_told_only_where_the_request_set_them() {
+        let names = |overrides: &[(&str, &str)]| {
+            let pairs = overrides.iter();
+            let pairs = pairs.map(|&(key, value)| (key.to_owned(), value.to_owned()));
+            let created = CreatedTopic {
+                id: TopicId([5; 16]),
+                partitions: 1,
+                replication_factor: 1,
+                overrides: pairs.collect(),
+            };
+            let told = configs(&config(), &created).into_iter();
+            told.map(|row| row.name).collect::<Vec<_>>()
+        };
+        let own = ["klamm.durability", "internal.segment.bytes"];
+        let silent = names(&[("retention.ms", "1000")]);
+        assert!(!silent.iter().any(|name| own.contains(&name.as_ref())));
+        assert!(
+            silent.contains(&"retention.ms".into()) && silent.contains(&"segment.bytes".into())
+        );
+        let set = names(&[(own[0], "written"), (own[1], "1000")]);
+        assert!(own.iter().all(|name| set.iter().any(|told| told == name)));
+    }
+
+    #[test]
+    fn values_that_do_nothing_are_named_with_the_reason() {
+        let overrides = [
+            "flush.ms",
+            "retention.ms",
+            "cleanup.policy",
+            "segment.bytes",
+        ];
+        let overrides = overrides.map(|key| (key.to_owned(), "1".to_owned()));
+        let said: Vec<_> = without_effect(&overrides.into())
+            .iter()
+            .map(Warning::to_string)
+            .collect();
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(said[0].contains("not served yet: cleanup.policy, retention.ms"));
+        assert!(said[1].contains("built without what they tune: flush.ms"));
+        assert_eq!(without_effect(&BTreeMap::new()), []);
     }
 
     #[test]

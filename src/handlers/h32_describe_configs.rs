@@ -134,9 +134,7 @@ fn entry(
             })
             .collect(),
         config_type: key.type_number,
-        documentation: wanted
-            .documentation
-            .then_some(Cow::Borrowed(key.documentation)),
+        documentation: wanted.documentation.then_some(key.documentation),
     }
 }
 

@@ -29,7 +29,7 @@ pub use policy::{Acks, Durability, IsolationLevel, UnknownAcks};
 pub use producer::{ProducerEpoch, ProducerId, ProducerStamp, Sequence};
 pub use time::{Instant, Timestamp, WallTime};
 pub use topic_config::{
-    CleanupPolicy, ConfigDefault, ConfigKind, ConfigValueError, TOPIC_CONFIG_KEYS,
+    CleanupPolicy, ConfigDefault, ConfigKind, ConfigValueError, Served, Shown, TOPIC_CONFIG_KEYS,
     TopicCompression, TopicConfig, TopicConfigKey, check_config_value, topic_config_key,
 };
 pub use topic_name::{TopicName, TopicNameError};

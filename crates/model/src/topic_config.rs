@@ -59,6 +59,45 @@ pub enum ConfigDefault {
     Fixed(&'static str),
 }
 
+/// What klamm does with a key's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// Acts by it.
+    Obeyed,
+    /// Accepts it and does nothing, because klamm is built without the thing that it tunes.
+    Architecture,
+    /// Accepts it and does nothing, because what it tunes is not served yet.
+    NotYet,
+}
+
+impl Served {
+    /// How every sentence about a value without effect begins: clients find it in the
+    /// documentation of DescribeConfigs, and the command line recognises it there.
+    pub const WITHOUT_EFFECT: &str = "No effect";
+
+    /// A sentence for keys whose values have no effect; `None` for the others.
+    #[must_use]
+    pub const fn note(self) -> Option<&'static str> {
+        match self {
+            Self::Obeyed => None,
+            Self::Architecture => Some("No effect: klamm is built without what this tunes."),
+            Self::NotYet => Some("No effect yet: what this tunes is not served."),
+        }
+    }
+}
+
+/// Whether clients are told of a topic key that nobody set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// Always.
+    Always,
+    /// In answers about configuration, but not in CreateTopics: Apache Kafka does not know the
+    /// key, and programs look up what that answer holds in Kafka's own table.
+    WhenAsked,
+    /// Only where the topic sets it: Kafka's internal keys.
+    WhenSet,
+}
+
 /// One row of the topic configuration table.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TopicConfigKey {
@@ -70,11 +109,33 @@ pub struct TopicConfigKey {
     pub default: ConfigDefault,
     /// The broker key that sets the default for topics without this key, if there is one.
     pub broker_synonym: Option<&'static str>,
+    /// What klamm does with it.
+    pub served: Served,
+    /// Whether clients are told of it where nobody set it.
+    pub shown: Shown,
     /// What it does, in one sentence.
     pub documentation: &'static str,
 }
 
 impl TopicConfigKey {
+    const fn no_need(self) -> Self {
+        Self {
+            served: Served::Architecture,
+            ..self
+        }
+    }
+
+    const fn not_yet(self) -> Self {
+        Self {
+            served: Served::NotYet,
+            ..self
+        }
+    }
+
+    const fn shown(self, shown: Shown) -> Self {
+        Self { shown, ..self }
+    }
+
     /// The default as text.
     #[must_use]
     pub const fn default_text(&self) -> &'static str {
@@ -197,6 +258,8 @@ const fn row(
         } else {
             Some(broker_synonym)
         },
+        served: Served::Obeyed,
+        shown: Shown::Always,
         documentation,
     }
 }
@@ -210,29 +273,33 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         ConfigKind::Words(&["compact", "delete"]),
         "delete",
         "log.cleanup.policy",
-        "Whether old segments are deleted, compacted to the latest record of each key, or both.",
-    ),
+        "Whether old segments are deleted, compacted to the latest record of each key, or both; records without a key are refused where it says compact.",
+    )
+    .not_yet(),
     row(
         "compression.gzip.level",
         ConfigKind::IntBetween { min: -1, max: 9 },
         "-1",
         "compression.gzip.level",
         "Level at which the broker compresses with gzip.",
-    ),
+    )
+    .not_yet(),
     row(
         "compression.lz4.level",
         ConfigKind::IntBetween { min: 1, max: 17 },
         "9",
         "compression.lz4.level",
         "Level at which the broker compresses with lz4.",
-    ),
+    )
+    .not_yet(),
     row(
         "compression.type",
         ConfigKind::Word(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
         "producer",
         "compression.type",
         "Codec in which the broker keeps batches; 'producer' keeps them as they came.",
-    ),
+    )
+    .not_yet(),
     row(
         "compression.zstd.level",
         ConfigKind::IntBetween {
@@ -242,42 +309,48 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         "3",
         "compression.zstd.level",
         "Level at which the broker compresses with zstd.",
-    ),
+    )
+    .not_yet(),
     row(
         "delete.retention.ms",
         ConfigKind::Long { min: 0 },
         "86400000",
         "log.cleaner.delete.retention.ms",
         "How long a deletion marker stays in a compacted log, in milliseconds.",
-    ),
+    )
+    .not_yet(),
     row(
         "file.delete.delay.ms",
         ConfigKind::Long { min: 0 },
         "60000",
         "log.segment.delete.delay.ms",
         "How long a deleted segment's file stays on disk, in milliseconds.",
-    ),
+    )
+    .not_yet(),
     row(
         "flush.messages",
         ConfigKind::Long { min: 1 },
         NEVER,
         "log.flush.interval.messages",
         "Flush after this many records; klamm.durability=flushed flushes before every acknowledgement anyway.",
-    ),
+    )
+    .no_need(),
     row(
         "flush.ms",
         ConfigKind::Long { min: 0 },
         NEVER,
         "log.flush.interval.ms",
         "Flush after this many milliseconds; klamm.durability=flushed flushes before every acknowledgement anyway.",
-    ),
+    )
+    .no_need(),
     row(
         "follower.replication.throttled.replicas",
         ConfigKind::Text,
         "",
         "",
         "Replicas whose inbound replication is throttled.",
-    ),
+    )
+    .not_yet(),
     row(
         "index.interval.bytes",
         ConfigKind::Int { min: 0 },
@@ -286,40 +359,53 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         "Distance in bytes between two entries of the sparse offset index.",
     ),
     row(
+        "internal.segment.bytes",
+        ConfigKind::Int { min: i32::MIN },
+        "",
+        "",
+        "Size in bytes at which a segment is closed, beats segment.bytes and may be smaller; for tests.",
+    )
+    .shown(Shown::WhenSet),
+    row(
         "klamm.durability",
         ConfigKind::Word(&["flushed", "written"]),
         "flushed",
         "klamm.durability",
         "What an acknowledgement survives: 'flushed' power loss, 'written' the death of the process (Apache Kafka's behaviour).",
-    ),
+    )
+    .shown(Shown::WhenAsked),
     row(
         "leader.replication.throttled.replicas",
         ConfigKind::Text,
         "",
         "",
         "Replicas whose outbound replication is throttled.",
-    ),
+    )
+    .not_yet(),
     row(
         "local.retention.bytes",
         ConfigKind::Long { min: -2 },
         "-2",
         "log.local.retention.bytes",
         "Bytes kept locally when tiered storage is on; -2 follows retention.bytes.",
-    ),
+    )
+    .not_yet(),
     row(
         "local.retention.ms",
         ConfigKind::Long { min: -2 },
         "-2",
         "log.local.retention.ms",
         "Milliseconds kept locally when tiered storage is on; -2 follows retention.ms.",
-    ),
+    )
+    .not_yet(),
     row(
         "max.compaction.lag.ms",
         ConfigKind::Long { min: 1 },
         NEVER,
         "log.cleaner.max.compaction.lag.ms",
         "Longest time that a record may stay uncompacted, in milliseconds.",
-    ),
+    )
+    .not_yet(),
     row(
         "max.message.bytes",
         ConfigKind::Int { min: 0 },
@@ -354,14 +440,16 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         "0.5",
         "log.cleaner.min.cleanable.ratio",
         "Share of uncompacted bytes from which a log is compacted.",
-    ),
+    )
+    .not_yet(),
     row(
         "min.compaction.lag.ms",
         ConfigKind::Long { min: 0 },
         "0",
         "log.cleaner.min.compaction.lag.ms",
         "Shortest time that a record stays uncompacted, in milliseconds.",
-    ),
+    )
+    .not_yet(),
     row(
         "min.insync.replicas",
         ConfigKind::Int { min: 1 },
@@ -375,42 +463,48 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         "false",
         "log.preallocate",
         "Whether Apache Kafka preallocates segment files; klamm preallocates its write-ahead log always.",
-    ),
+    )
+    .no_need(),
     row(
         "remote.log.copy.disable",
         ConfigKind::Bool,
         "false",
         "",
         "Stops copying to tiered storage.",
-    ),
+    )
+    .not_yet(),
     row(
         "remote.log.delete.on.disable",
         ConfigKind::Bool,
         "false",
         "",
         "Deletes tiered data when tiered storage is turned off.",
-    ),
+    )
+    .not_yet(),
     row(
         "remote.storage.enable",
         ConfigKind::Bool,
         "false",
         "",
         "Turns tiered storage on; klamm serves none yet and refuses true.",
-    ),
+    )
+    .not_yet(),
     row(
         "retention.bytes",
         ConfigKind::Long { min: i64::MIN },
         "-1",
         "log.retention.bytes",
         "Bytes of a partition beyond which its oldest segments are deleted; -1 keeps all.",
-    ),
+    )
+    .not_yet(),
     row(
         "retention.ms",
         ConfigKind::Long { min: -1 },
         "604800000",
         "log.retention.ms",
         "Age in milliseconds beyond which segments are deleted; -1 keeps all.",
-    ),
+    )
+    .not_yet(),
     row(
         "segment.bytes",
         ConfigKind::Int { min: 1_048_576 },
@@ -431,7 +525,8 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         "0",
         "log.roll.jitter.ms",
         "Largest random part of segment.ms, in milliseconds.",
-    ),
+    )
+    .not_yet(),
     row(
         "segment.ms",
         ConfigKind::Long { min: 1 },
@@ -445,7 +540,8 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         "false",
         "unclean.leader.election.enable",
         "Whether a replica outside the in-sync set may lead when none inside is alive.",
-    ),
+    )
+    .not_yet(),
 ];
 
 /// The row of a key.
@@ -500,7 +596,7 @@ pub struct TopicConfig {
     pub retention_ms: Option<i64>,
     /// `retention.bytes`, `None` keeps all.
     pub retention_bytes: Option<u64>,
-    /// `segment.bytes`.
+    /// `internal.segment.bytes`, else `segment.bytes`.
     pub segment_bytes: u32,
     /// `segment.index.bytes`.
     pub segment_index_bytes: u32,
@@ -554,7 +650,11 @@ impl TopicConfig {
             min_isr: number("min.insync.replicas") as u32,
             retention_ms: Some(number("retention.ms")).filter(|&ms| ms >= 0),
             retention_bytes: u64::try_from(number("retention.bytes")).ok(),
-            segment_bytes: number("segment.bytes") as u32,
+            segment_bytes: match text("internal.segment.bytes").parse::<i32>() {
+                // Kafka takes a size below 0 and then finds every batch too large.
+                Ok(bytes) => u32::try_from(bytes).unwrap_or(0),
+                Err(_) => number("segment.bytes") as u32,
+            },
             segment_index_bytes: number("segment.index.bytes") as u32,
             segment_ms: number("segment.ms"),
         }
@@ -582,8 +682,38 @@ mod tests {
             );
         }
         for row in TOPIC_CONFIG_KEYS {
-            assert_eq!(row.check(row.default_text()), Ok(()), "{}", row.name);
+            // An internal key that nobody set has no value at all.
+            if row.shown != Shown::WhenSet {
+                assert_eq!(row.check(row.default_text()), Ok(()), "{}", row.name);
+            }
         }
+    }
+
+    #[test]
+    fn a_tests_segment_size_beats_segment_bytes_and_may_be_smaller() {
+        let segment_bytes = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned()));
+            TopicConfig::from_layers(&pairs.collect(), &BTreeMap::new()).segment_bytes
+        };
+        assert_eq!(segment_bytes(&[]), 1 << 30);
+        assert_eq!(segment_bytes(&[("internal.segment.bytes", "1000")]), 1000);
+        let both = [
+            ("internal.segment.bytes", "1000"),
+            ("segment.bytes", "2097152"),
+        ];
+        assert_eq!(segment_bytes(&both), 1000);
+        assert_eq!(segment_bytes(&[("internal.segment.bytes", "-5")]), 0);
+        let row = topic_config_key("internal.segment.bytes").expect("known");
+        assert!(row.check("x").is_err() && row.check("0").is_ok());
+    }
+
+    #[test]
+    fn every_note_begins_as_the_command_line_expects() {
+        for served in [Served::Architecture, Served::NotYet] {
+            let note = served.note().expect("no effect");
+            assert!(note.starts_with(Served::WITHOUT_EFFECT), "{note}");
+        }
+        assert_eq!(Served::Obeyed.note(), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod transactions;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+pub use klamm_model::Served;
 use klamm_model::{
     ConfigKind, ConfigValueError, TOPIC_CONFIG_KEYS, TopicConfigKey, check_config_value,
 };
@@ -59,17 +60,6 @@ impl DynamicScope {
             Self::ClusterWide => "cluster-wide",
         }
     }
-}
-
-/// What klamm does with a key's value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Served {
-    /// Acts by it.
-    Obeyed,
-    /// Accepts it and does nothing, because klamm is built without the thing that it tunes.
-    Architecture,
-    /// Accepts it and does nothing, because what it tunes is not served yet.
-    NotYet,
 }
 
 /// One row of the table of broker keys.
@@ -206,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn every_broker_synonym_of_a_topic_key_has_a_row_with_an_equal_default() {
+    fn every_broker_synonym_of_a_topic_key_has_a_row_with_an_equal_default_and_effect() {
         for topic in TOPIC_CONFIG_KEYS {
             let Some(name) = topic.broker_synonym else {
                 continue;
@@ -217,6 +207,7 @@ mod tests {
             if let Some(default) = row.default {
                 assert_eq!(default, topic.default_text(), "{name}");
             }
+            assert_eq!(row.served, topic.served, "{name} and {}", topic.name);
         }
     }
 }
