@@ -50,10 +50,17 @@ fn run_node(mut config: Config) -> Result<(), StartProblem> {
         Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
     }
     probe::check()?;
-    let lock = lock_folder(&config.data_dir)?;
     let seed = random::bits().map_err(|error| other("draw randomness", &error))?;
-    let meta = meta_properties(&config.data_dir, config.node_id, seed)?;
+    // A folder with data says first that another process has it; a new one is made only where the
+    // ports are free, so that a start which cannot listen leaves nothing behind.
+    let is_new = !config.data_dir.join(META_PROPERTIES_FILE).exists();
+    let held = (!is_new)
+        .then(|| lock_folder(&config.data_dir))
+        .transpose()?;
+    check_listeners(&config)?;
     let admin = config.admin.as_ref().map(open_admin).transpose()?;
+    let lock = held.map_or_else(|| lock_folder(&config.data_dir), Ok)?;
+    let meta = meta_properties(&config.data_dir, config.node_id, seed)?;
 
     let options = node_options(&config, seed);
     let (booted, report) = node::recover(&options)
@@ -409,11 +416,24 @@ fn resolve(key: &'static str, endpoint: &Endpoint) -> Result<SocketAddr, StartPr
     }
 }
 
+/// Tries every fixed port and lets it go again: the listeners open after recovery, so that no
+/// client waits on a broker that cannot answer yet.
+fn check_listeners(config: &Config) -> Result<(), StartProblem> {
+    const KEY: &str = "listeners";
+    for listener in config.listeners.iter().filter(|one| one.bind.port != 0) {
+        drop(bind(KEY, resolve(KEY, &listener.bind)?)?);
+    }
+    Ok(())
+}
+
 fn open_admin(endpoint: &Endpoint) -> Result<std::net::TcpListener, StartProblem> {
     const KEY: &str = "klamm.admin.listener";
-    let address = resolve(KEY, endpoint)?;
+    bind(KEY, resolve(KEY, endpoint)?)
+}
+
+fn bind(key: &'static str, address: SocketAddr) -> Result<std::net::TcpListener, StartProblem> {
     std::net::TcpListener::bind(address).map_err(|error| StartProblem::Listen {
-        key: KEY,
+        key,
         error: match error.kind() {
             ErrorKind::AddrInUse => BindError::InUse(address),
             ErrorKind::PermissionDenied => BindError::Forbidden(address),

@@ -70,6 +70,20 @@ fn port_that_is_taken_is_named_with_what_to_change() {
 }
 
 #[test]
+fn start_on_a_taken_port_leaves_nothing_in_a_new_folder() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("bound").port();
+    let folder = folder();
+    let options = Options::new().set("listeners", format!("PLAINTEXT://127.0.0.1:{port}"));
+    check_refusal(&folder.path().join("data"), &options, &["in use"]);
+    check_refusal(folder.path(), &options, &["in use"]);
+    let options = Options::new().set("klamm.admin.listener", format!("127.0.0.1:{port}"));
+    check_refusal(folder.path(), &options, &["in use"]);
+    let left: Vec<_> = std::fs::read_dir(folder.path()).expect("reads").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
 fn folder_that_cannot_be_made_is_named_with_what_to_change() {
     let folder = folder();
     let file = folder.path().join("file");
