@@ -82,6 +82,26 @@ pub enum Close {
 }
 
 impl Close {
+    /// The kind of reason, for people who count lines and for the limit on them.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Frame(_) => "illegal frame",
+            Self::Header(_) => "illegal header",
+            Self::NotServed { .. } => "API not served",
+            Self::Version { .. } => "version not served",
+            Self::Body { .. } => "illegal body",
+            Self::Value { .. } => "illegal value",
+            Self::Encode { .. } => "answer not expressible",
+            Self::SilentProduce { .. } => "failed Produce with acks=0",
+            Self::FrameDeadline { .. } => "slow frame",
+            Self::OutputBlocked => "answers not taken",
+            Self::Idle => "idle",
+            Self::Torn { .. } => "torn frame",
+            Self::Socket(_) => "socket",
+            Self::Stopping => "stopping",
+        }
+    }
+
     /// True for endings that every healthy cluster sees; they are logged at a lower level.
     pub(crate) fn is_usual(&self) -> bool {
         matches!(

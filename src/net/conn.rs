@@ -230,7 +230,8 @@ impl Connection {
         self.room.notify();
     }
 
-    /// One line for the end of a connection, with what helps to find the client.
+    /// One line for the end of a connection, with what helps to find the client. What many
+    /// connections are ended for is said once a tick, by `front.rs`.
     fn log_end(&self, front: &FrontContext, reason: &Close) {
         let peer = self.caller.peer;
         let listener = front.listener_name(self.caller.listener);
@@ -240,7 +241,11 @@ impl Connection {
             tracing::debug!(%peer, listener, client_id, %reason, "connection ended");
         } else {
             front.count(|counters| counters.connections_refused += 1);
-            tracing::warn!(%peer, listener, client_id, %reason, "connection closed");
+            if front.quiet.borrow_mut().admit(reason.kind()) {
+                tracing::warn!(%peer, listener, client_id, %reason, "connection closed");
+            } else {
+                tracing::debug!(%peer, listener, client_id, %reason, "connection closed");
+            }
         }
     }
 }

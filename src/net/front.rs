@@ -14,6 +14,7 @@ use klamm_os::net::Listener;
 use super::buffers::BufferPool;
 use super::close::Close;
 use super::conn::Connection;
+use super::quiet::Quiet;
 use super::table::ConnectionTable;
 use crate::config::Config;
 use crate::fetch_sessions::FetchSessions;
@@ -75,6 +76,8 @@ pub struct FrontContext {
     pub(crate) producer_ids: ProducerIds,
     pub(crate) buffers: BufferPool,
     pub(crate) counters: Cell<FrontCounters>,
+    /// Which lines about ended connections are written.
+    pub(crate) quiet: RefCell<Quiet>,
     listeners: RefCell<Vec<Rc<Listener>>>,
     connections: RefCell<BTreeMap<usize, Rc<Connection>>>,
     tick: Cell<u64>,
@@ -107,6 +110,7 @@ impl FrontContext {
             producer_ids: ProducerIds::default(),
             buffers: BufferPool::default(),
             counters: Cell::default(),
+            quiet: RefCell::default(),
             listeners: RefCell::default(),
             connections: RefCell::default(),
             tick: Cell::new(0),
@@ -191,9 +195,16 @@ impl FrontContext {
             exec::sleep(TICK).await;
             let tick = self.tick.get() + 1;
             self.tick.set(tick);
+            self.say_what_was_suppressed();
             for connection in self.connections.borrow().values() {
                 connection.check_deadlines(tick, &self.config.sockets);
             }
+        }
+    }
+
+    fn say_what_was_suppressed(&self) {
+        for (kind, connections) in self.quiet.borrow_mut().tick() {
+            tracing::warn!(kind, connections, "more connections closed");
         }
     }
 
@@ -218,6 +229,7 @@ impl FrontContext {
         for connection in self.connections.borrow().values() {
             connection.close(Close::Stopping);
         }
+        self.say_what_was_suppressed();
     }
 }
 

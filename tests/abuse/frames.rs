@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use klamm_wire::{ApiKey, api_versions, metadata};
 
-use crate::harness::{Broker, Client, request_bytes, request_bytes_of};
+use crate::harness::{Broker, Client, Options, request_bytes, request_bytes_of, wait_for};
 use crate::{check_closed, check_is_closed};
 
 /// A1
@@ -479,6 +479,44 @@ fn ten_thousand_bad_connections_leave_nothing_behind() {
             "{warm} bytes resident became {after}"
         );
     }
+    broker.is_healthy();
+}
+
+/// Whoever can connect could else fill the disk with the trace.
+#[test]
+fn flood_of_bad_connections_costs_a_line_a_second_and_none_is_forgotten() {
+    const BAD: u64 = 500;
+    let mut broker = Broker::start_with(Options::new().set("klamm.shards", 1));
+    let Some(log) = broker.process().map(|process| process.log.clone()) else {
+        eprintln!("skipped: the broker's log is not at hand");
+        return;
+    };
+    let begun = Instant::now();
+    for _ in 0..BAD {
+        let mut client = broker.client();
+        client.send(&(-1_i32).to_be_bytes());
+        client.until_closed(crate::SOON);
+    }
+    let seconds = begun.elapsed().as_secs() + 2;
+    // Lines for one connection, and the number of those that share a line.
+    let told = || {
+        let text = log.text();
+        let lines = text.lines().filter(|line| line.contains("WARN"));
+        let lines: Vec<_> = lines.filter(|line| line.contains("closed")).collect();
+        let shared = lines.iter().filter_map(|line| {
+            let count = line.split("connections=").nth(1)?;
+            count.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        let shared: Vec<u64> = shared.collect();
+        let single = lines.len() - shared.len();
+        (single as u64, shared)
+    };
+    let (single, shared) = wait_for("every connection is told of", || {
+        let (single, shared) = told();
+        (single + shared.iter().sum::<u64>() == BAD).then_some((single, shared))
+    });
+    assert!(single <= 5 + seconds, "{single} lines in {seconds} s");
+    assert!(shared.len() as u64 <= seconds, "{shared:?} in {seconds} s");
     broker.is_healthy();
 }
 

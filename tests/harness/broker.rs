@@ -65,6 +65,8 @@ impl Process {
     pub(crate) fn start(folder: &Path, options: &Options) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_klamm"));
         command.arg("serve");
+        // Every ended connection, also beyond those that the default filter shows.
+        command.args(["--log-filter", "info,klamm::net=debug"]);
         for (key, value) in options.with_defaults(folder) {
             command.arg("--set").arg(format!("{key}={value}"));
         }
