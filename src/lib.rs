@@ -14,3 +14,4 @@ pub mod net;
 mod node_metrics;
 pub mod served;
 pub mod startup_report;
+mod words;

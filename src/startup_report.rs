@@ -8,6 +8,7 @@ use klamm_os::net::BindError;
 use klamm_os::probe::ProbeError;
 
 use crate::config::{Problem, cores_text};
+use crate::words::counted;
 use klamm_model::{Durability, NodeId};
 
 /// An opened Kafka listener.
@@ -64,11 +65,11 @@ impl StartFacts {
                 "klamm {} on Linux {}: node {} of cluster {}",
                 self.version, self.kernel, self.node_id, self.cluster_id
             ),
-            format!("{} {pinned}", counted(self.shards, "shard")),
+            format!("{} {pinned}", counted(self.shards as u64, "shard")),
             format!(
                 "data in {} ({})",
                 self.data_dir.display(),
-                counted(self.partitions, "partition")
+                counted(self.partitions as u64, "partition")
             ),
             match self.durability {
                 Durability::Flushed => {
@@ -99,11 +100,6 @@ impl StartFacts {
         lines.push(format!("ready after {} ms", self.took_ms));
         lines
     }
-}
-
-fn counted(count: usize, thing: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {thing}{plural}")
 }
 
 /// Why the process does not start.

@@ -20,6 +20,7 @@ use super::fail;
 use super::output::RecordFormat;
 use super::progress::Progress;
 use super::topic::topic_name;
+use crate::words::counted;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -169,7 +170,7 @@ fn consume(arguments: &ConsumeArguments) -> Result<(), Failure> {
         Err(Stop::Failed(failure)) => return Err(failure),
     }
     if !arguments.quiet {
-        eprintln!("{} records", printer.printed);
+        eprintln!("{}", counted(printer.printed, "record"));
     }
     Ok(())
 }
@@ -253,7 +254,15 @@ fn on_failed(
             consumer.seek(partition, start);
             Ok(())
         }
-        error => Err(Stop::Failed(Failure(format!("{partition}: {error}")))),
+        error => {
+            let cure = if matches!(error, FetchError::OutOfRange { .. }) {
+                "\n  begin where records are: --from beginning, --from end, or an offset that \
+                 `klamm topic describe` shows"
+            } else {
+                ""
+            };
+            Err(Stop::Failed(Failure(format!("{partition}: {error}{cure}"))))
+        }
     }
 }
 

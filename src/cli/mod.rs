@@ -35,7 +35,7 @@ struct CommandLine {
 enum Command {
     /// Run a broker until SIGTERM or SIGINT.
     Serve(serve::ServeArguments),
-    /// Create, list, describe, alter and delete topics.
+    /// Create, list, describe and delete topics.
     Topic(topic::TopicArguments),
     /// Write lines into a topic.
     Produce(produce::ProduceArguments),

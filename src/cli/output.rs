@@ -18,15 +18,24 @@ pub(super) enum Format {
     Json,
 }
 
+/// To which side the cells of a column are set, whatever they hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// Names, lists, words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
 /// Rows under headings, each column as wide as its widest cell.
 #[derive(Debug)]
 pub(super) struct Table {
-    headings: Vec<&'static str>,
+    headings: Vec<(&'static str, Side)>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub(super) fn new(headings: &[&'static str]) -> Self {
+    pub(super) fn new(headings: &[(&'static str, Side)]) -> Self {
         Self {
             headings: headings.to_vec(),
             rows: Vec::new(),
@@ -42,44 +51,38 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// The table as text; columns of numbers are set to the right.
+    /// The table as text.
     pub(super) fn render(&self) -> String {
-        let column = |at: usize| self.rows.iter().map(move |row| row[at].as_str());
-        let shapes: Vec<(usize, bool)> = self
-            .headings
-            .iter()
-            .enumerate()
-            .map(|(at, heading)| {
-                let widest = column(at).map(|cell| cell.chars().count()).max();
-                let numeric = !self.rows.is_empty() && column(at).all(is_number);
-                (widest.unwrap_or(0).max(heading.len()), numeric)
-            })
+        let column = |at: usize| self.rows.iter().map(move |row| row[at].chars().count());
+        let widths = self.headings.iter().enumerate();
+        let widths: Vec<usize> = widths
+            .map(|(at, (heading, _))| column(at).max().unwrap_or(0).max(heading.len()))
             .collect();
         let mut text = String::new();
-        let headings = self.headings.iter().map(|heading| (*heading).to_owned());
-        for row in std::iter::once(headings.collect()).chain(self.rows.iter().cloned()) {
-            let row: Vec<String> = row;
-            let mut line = String::new();
-            for (cell, (width, numeric)) in row.iter().zip(&shapes) {
-                if !line.is_empty() {
-                    line.push_str("  ");
-                }
-                let padded = if *numeric {
-                    format!("{cell:>width$}")
-                } else {
-                    format!("{cell:<width$}")
-                };
-                line.push_str(&padded);
-            }
-            text.push_str(line.trim_end());
-            text.push('\n');
+        let headings = self.headings.iter().map(|(heading, _)| *heading);
+        self.put_row(&mut text, &widths, headings);
+        for row in &self.rows {
+            self.put_row(&mut text, &widths, row.iter().map(String::as_str));
         }
         text
     }
-}
 
-fn is_number(cell: &str) -> bool {
-    cell == "-" || cell.parse::<i64>().is_ok()
+    fn put_row<'c>(
+        &self,
+        text: &mut String,
+        widths: &[usize],
+        cells: impl Iterator<Item = &'c str>,
+    ) {
+        let shapes = self.headings.iter().zip(widths);
+        let padded = cells
+            .zip(shapes)
+            .map(|(cell, ((_, side), width))| match side {
+                Side::Left => format!("{cell:<width$}"),
+                Side::Right => format!("{cell:>width$}"),
+            });
+        text.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
 }
 
 /// Writes to standard output. A reader that went away (`| head`) is no failure.
@@ -342,13 +345,21 @@ mod tests {
     }
 
     #[test]
-    fn tables_line_up() {
-        let mut table = Table::new(&["NAME", "COUNT"]);
+    fn tables_line_up_whatever_their_cells_hold() {
+        let mut table = Table::new(&[("NAME", Side::Left), ("COUNT", Side::Right)]);
         table.row(vec!["a".to_owned(), "7".to_owned()]);
+        table.row(vec!["12".to_owned(), "-".to_owned()]);
         table.row(vec!["longer".to_owned(), "1234567".to_owned()]);
         assert_eq!(
             table.render(),
-            "NAME      COUNT\na             7\nlonger  1234567\n"
+            "NAME      COUNT\na             7\n12            -\nlonger  1234567\n"
         );
+    }
+
+    #[test]
+    fn names_of_digits_are_set_as_names() {
+        let mut table = Table::new(&[("TOPIC", Side::Left), ("IN SYNC", Side::Left)]);
+        table.row(vec!["7".to_owned(), "1".to_owned()]);
+        assert_eq!(table.render(), "TOPIC  IN SYNC\n7      1\n");
     }
 }

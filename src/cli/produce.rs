@@ -22,6 +22,7 @@ use super::output::{Format, print_json};
 use super::produce_line::{LineForm, Parsed};
 use super::progress::Progress;
 use super::topic::topic_name;
+use crate::words::counted;
 
 /// Failures that are shown one by one; more are counted.
 const FAILURES_SHOWN: usize = 5;
@@ -183,8 +184,10 @@ impl Tally {
                     self.failed += count;
                     if self.reasons.len() < FAILURES_SHOWN {
                         let partition = delivery.partition;
-                        self.reasons
-                            .push(format!("{count} records for {partition}: {error}"));
+                        self.reasons.push(format!(
+                            "{} for {partition}: {error}",
+                            counted(count, "record")
+                        ));
                     }
                 }
             }
@@ -228,8 +231,8 @@ fn produce(arguments: &ProduceArguments) -> Result<(), Failure> {
     if tally.failed > 0 {
         let shown = tally.reasons.join("\n  ");
         return Err(Failure(format!(
-            "{} records were not delivered:\n  {shown}",
-            tally.failed
+            "{} not delivered:\n  {shown}",
+            counted(tally.failed, "record")
         )));
     }
     Ok(())
@@ -319,8 +322,11 @@ fn summarise(
     }
     if !arguments.quiet {
         eprintln!(
-            "{} records delivered in {seconds:.2} s, {} requests, {} batches, {} sent again",
-            tally.delivered, stats.requests, stats.batches, stats.retries
+            "{} delivered in {seconds:.2} s, {}, {}, {} sent again",
+            counted(tally.delivered, "record"),
+            counted(stats.requests, "request"),
+            counted(stats.batches, "batch"),
+            stats.retries
         );
     }
     Ok(())

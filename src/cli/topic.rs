@@ -1,22 +1,23 @@
-//! `klamm topic`: create, list, describe, alter and delete topics over the Kafka protocol, on klamm
-//! or any other broker.
+//! `klamm topic`: create, list, describe and delete topics over the Kafka protocol, on klamm or any
+//! other broker.
 
 use std::process::ExitCode;
 
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{Args, Subcommand};
 use klamm_client::BrokerError;
 use klamm_client::admin::{
-    Apply, ConfigChange, ConfigEntry, ConfigResource, ConfigSource, NewTopic,
+    Apply, ConfigEntry, ConfigResource, ConfigSource, CreatedTopic, NewTopic,
 };
 use klamm_client::blocking::Client;
 use klamm_client::metadata::{PartitionName, TopicInfo};
 use klamm_client::offsets::OffsetSpec;
-use klamm_model::{ErrorCode, IsolationLevel, NodeId, TopicName};
+use klamm_model::{ErrorCode, IsolationLevel, NodeId, Served, TopicName};
 use serde_json::{Value, json};
 
 use super::connect::{ConnectArguments, Failure};
 use super::fail;
-use super::output::{Format, Table, print, print_json};
+use super::output::{Format, Side, Table, print, print_json};
+use crate::words::counted;
 
 #[derive(Debug, Args)]
 pub(super) struct TopicArguments {
@@ -32,9 +33,6 @@ enum TopicCommand {
     List(ListArguments),
     /// Show partitions, leaders, replicas, offsets and configuration.
     Describe(DescribeArguments),
-    /// Add partitions or change configuration, on a broker that serves it: this version's does not.
-    #[command(hide = true)]
-    Alter(AlterArguments),
     /// Delete topics and their records.
     Delete(DeleteArguments),
 }
@@ -61,6 +59,9 @@ struct CreateArguments {
     /// Only check whether it could be done.
     #[arg(long)]
     validate_only: bool,
+    /// Form of the result.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 #[derive(Debug, Args)]
@@ -91,28 +92,6 @@ struct DescribeArguments {
 }
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("change").required(true).multiple(true).args(["partitions", "set", "unset"])))]
-struct AlterArguments {
-    #[command(flatten)]
-    connect: ConnectArguments,
-    /// Name of the topic.
-    #[arg(value_parser = topic_name)]
-    name: TopicName,
-    /// Raise the number of partitions to this total.
-    #[arg(long, short, value_parser = clap::value_parser!(i32).range(1..))]
-    partitions: Option<i32>,
-    /// Set a configuration value. May be repeated.
-    #[arg(long, short, value_name = "KEY=VALUE", value_parser = key_and_value)]
-    set: Vec<(String, String)>,
-    /// Put a configuration value back to its default. May be repeated.
-    #[arg(long, short, value_name = "KEY")]
-    unset: Vec<String>,
-    /// Only check whether it could be done.
-    #[arg(long)]
-    validate_only: bool,
-}
-
-#[derive(Debug, Args)]
 struct DeleteArguments {
     #[command(flatten)]
     connect: ConnectArguments,
@@ -122,6 +101,9 @@ struct DeleteArguments {
     /// A topic that does not exist is no failure.
     #[arg(long)]
     if_exists: bool,
+    /// Form of the result.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
 }
 
 /// Reads a topic name given as an argument.
@@ -141,7 +123,6 @@ pub(super) fn run(arguments: &TopicArguments) -> ExitCode {
         TopicCommand::Create(arguments) => create(arguments),
         TopicCommand::List(arguments) => list(arguments),
         TopicCommand::Describe(arguments) => describe(arguments),
-        TopicCommand::Alter(arguments) => alter(arguments),
         TopicCommand::Delete(arguments) => delete(arguments),
     };
     match outcome {
@@ -150,15 +131,24 @@ pub(super) fn run(arguments: &TopicArguments) -> ExitCode {
     }
 }
 
+/// What became of one topic, as a line and as JSON.
+struct Done {
+    line: String,
+    document: Value,
+}
+
 /// Prints what was done, and fails if something was refused.
 fn settle(
-    outcomes: Vec<Result<String, BrokerError>>,
+    format: Format,
+    outcomes: Vec<Result<Done, BrokerError>>,
     accepted: Option<ErrorCode>,
 ) -> Result<(), Failure> {
+    let mut documents = Vec::new();
     let mut refused: Vec<String> = Vec::new();
     for outcome in outcomes {
         match outcome {
-            Ok(done) => print(&format!("{done}\n"))?,
+            Ok(done) if format == Format::Json => documents.push(done.document),
+            Ok(done) => print(&format!("{}\n", done.line))?,
             Err(error) if Some(error.code) == accepted => {
                 eprintln!("{}: nothing to do", error.subject);
             }
@@ -168,18 +158,13 @@ fn settle(
             }
         }
     }
+    if format == Format::Json {
+        print_json(&Value::Array(documents))?;
+    }
     if refused.is_empty() {
         Ok(())
     } else {
         Err(Failure(refused.join("\n")))
-    }
-}
-
-fn apply(validate_only: bool) -> Apply {
-    if validate_only {
-        Apply::ValidateOnly
-    } else {
-        Apply::Really
     }
 }
 
@@ -191,26 +176,64 @@ fn create(arguments: &CreateArguments) -> Result<(), Failure> {
         replication_factor: arguments.replication_factor,
         configs: arguments.config.clone(),
     };
+    let apply = if arguments.validate_only {
+        Apply::ValidateOnly
+    } else {
+        Apply::Really
+    };
     let topics: Vec<NewTopic> = arguments.names.iter().map(topic).collect();
-    let created = client.create_topics(&topics, apply(arguments.validate_only))?;
-    let outcomes = created.into_iter().map(|outcome| {
-        outcome.map(|topic| {
-            let word = if arguments.validate_only {
-                "could create"
-            } else {
-                "created"
-            };
-            match topic.partitions {
-                Some(1) => format!("{word} {} with 1 partition", topic.name),
-                Some(count) => format!("{word} {} with {count} partitions", topic.name),
-                None => format!("{word} {}", topic.name),
-            }
-        })
-    });
+    let created = client.create_topics(&topics, apply)?;
+    let made = created.iter().flatten().next();
+    let made = made.filter(|_| apply == Apply::Really && !arguments.config.is_empty());
+    let notes = made.map(|topic| without_effect(&mut client, &topic.name, &arguments.config));
     let accepted = arguments
         .if_not_exists
         .then_some(ErrorCode::TopicAlreadyExists);
-    settle(outcomes.collect(), accepted)
+    let outcomes = created.into_iter();
+    let outcomes = outcomes.map(|outcome| outcome.map(|topic| creation(&topic, apply)));
+    settle(arguments.format, outcomes.collect(), accepted)?;
+    for note in notes.into_iter().flatten() {
+        eprintln!("{note}");
+    }
+    Ok(())
+}
+
+fn creation(topic: &CreatedTopic, apply: Apply) -> Done {
+    let word = match apply {
+        Apply::Really => "created",
+        Apply::ValidateOnly => "could create",
+    };
+    let name = topic.name.as_str();
+    let count = topic.partitions;
+    let with = count.map(|count| counted(count.unsigned_abs().into(), "partition"));
+    let with = with.map_or_else(String::new, |count| format!(" with {count}"));
+    Done {
+        line: format!("{word} {name}{with}"),
+        document: json!({
+            "name": name,
+            // Older brokers do not tell.
+            "id": (topic.id.0 != [0; 16]).then(|| topic.id.to_string()),
+            "partitions": count,
+            "replication_factor": topic.replication_factor,
+            "created": apply == Apply::Really,
+        }),
+    }
+}
+
+/// What the broker's documentation says of values that were just set and do nothing. A broker that
+/// cannot be asked leaves nothing to say: the topic is made.
+fn without_effect(client: &mut Client, name: &str, set: &[(String, String)]) -> Vec<String> {
+    let described = client.describe_configs(ConfigResource::Topic, name);
+    let rows = described.unwrap_or_default().into_iter();
+    let note = |row: ConfigEntry| {
+        let documentation = row.documentation?;
+        let (_, value) = set.iter().find(|(key, _)| *key == row.name)?;
+        let first = documentation.split_inclusive('.').next()?;
+        first
+            .starts_with(Served::WITHOUT_EFFECT)
+            .then(|| format!("note: {}={value}: {first}", row.name))
+    };
+    rows.filter_map(note).collect()
 }
 
 fn list(arguments: &ListArguments) -> Result<(), Failure> {
@@ -235,7 +258,12 @@ fn list(arguments: &ListArguments) -> Result<(), Failure> {
         eprintln!("no topics; make one with `klamm topic create NAME`");
         return Ok(());
     }
-    let mut table = Table::new(&["TOPIC", "PARTITIONS", "REPLICAS", "ID"]);
+    let mut table = Table::new(&[
+        ("TOPIC", Side::Left),
+        ("PARTITIONS", Side::Right),
+        ("REPLICAS", Side::Right),
+        ("ID", Side::Left),
+    ]);
     for topic in &topics {
         table.row(vec![
             topic.name.to_string(),
@@ -310,14 +338,14 @@ fn described_text(described: &Described) -> String {
         text.push_str(&format!("config {} = {value}\n", entry.name));
     }
     let headings = [
-        "PARTITION",
-        "LEADER",
-        "EPOCH",
-        "REPLICAS",
-        "IN SYNC",
-        "START",
-        "END",
-        "STATE",
+        ("PARTITION", Side::Right),
+        ("LEADER", Side::Right),
+        ("EPOCH", Side::Right),
+        ("REPLICAS", Side::Left),
+        ("IN SYNC", Side::Left),
+        ("START", Side::Right),
+        ("END", Side::Right),
+        ("STATE", Side::Left),
     ];
     let mut table = Table::new(&headings);
     for (partition, range) in topic.partitions.iter().zip(ranges) {
@@ -384,39 +412,16 @@ fn described_json(described: &Described) -> Value {
     })
 }
 
-fn alter(arguments: &AlterArguments) -> Result<(), Failure> {
-    let name = &arguments.name;
-    let set = arguments.set.iter().cloned();
-    let unset = arguments.unset.iter().cloned();
-    let changes: Vec<(String, ConfigChange)> = set
-        .map(|(key, value)| (key, ConfigChange::Set(value)))
-        .chain(unset.map(|key| (key, ConfigChange::Delete)))
-        .collect();
-    let mut client = arguments.connect.connect()?;
-    let apply = apply(arguments.validate_only);
-    if !changes.is_empty() {
-        client.alter_configs(ConfigResource::Topic, name.as_str(), &changes, apply)?;
-        eprintln!("configuration of {name}: {} changed", changes.len());
-    }
-    if let Some(total) = arguments.partitions {
-        let outcomes = client.create_partitions(&[(name.clone(), total)], apply)?;
-        let told = |outcome: Result<String, BrokerError>| {
-            outcome.map(|name| format!("{name} has {total} partitions"))
-        };
-        settle(outcomes.into_iter().map(told).collect(), None)?;
-        eprintln!(
-            "note: keys now map to other partitions; records written before stay where they are"
-        );
-    }
-    Ok(())
-}
-
 fn delete(arguments: &DeleteArguments) -> Result<(), Failure> {
     let mut client = arguments.connect.connect()?;
     let deleted = client.delete_topics(&arguments.names)?;
-    let told = |outcome: Result<String, BrokerError>| outcome.map(|name| format!("deleted {name}"));
+    let done = |name: String| Done {
+        line: format!("deleted {name}"),
+        document: json!({ "name": name, "deleted": true }),
+    };
+    let outcomes = deleted.into_iter().map(|outcome| outcome.map(done));
     let accepted = arguments
         .if_exists
         .then_some(ErrorCode::UnknownTopicOrPartition);
-    settle(deleted.into_iter().map(told).collect(), accepted)
+    settle(arguments.format, outcomes.collect(), accepted)
 }

@@ -5,6 +5,7 @@
 mod harness;
 
 mod api_versions;
+mod cli;
 mod durability;
 mod fetch;
 mod fetch_sessions;

@@ -382,3 +382,46 @@ fn configs_of_a_topic_that_does_not_exist_are_unknown() {
     let view = reply.view();
     assert_eq!(view.results().iter().next().expect("one").error_code(), 3);
 }
+
+#[test]
+fn topic_of_a_test_may_have_segments_below_a_mebibyte() {
+    let broker = Broker::start();
+    let mut client = broker.client();
+    let keys = [("internal.segment.bytes", "1000")];
+    let topic = client.create_topic_with("tiny", 1, &keys);
+    let described = configs(&mut client, &topic);
+    let (value, source) = &described["internal.segment.bytes"];
+    assert_eq!((value.as_deref(), *source), (Some("1000"), 1));
+    assert_eq!(described["segment.bytes"].0.as_deref(), Some("1073741824"));
+    let plain = client.create_topic("plain", 1);
+    assert!(!configs(&mut client, &plain).contains_key("internal.segment.bytes"));
+
+    let large = RawBatch::one(&"x".repeat(1000)).encode();
+    assert_eq!(client.produce(&topic, 0, &large).error_code, 18);
+    let small = RawBatch::one(&"x".repeat(400)).encode();
+    for number in 0..6 {
+        let produced = client.produce(&topic, 0, &small);
+        assert_eq!((produced.error_code, produced.base_offset), (0, number));
+    }
+    assert_eq!(client.read_all(&topic, 0).len(), 6);
+    if broker.process().is_some() {
+        let folder = broker.folder().join(format!("{}-0", topic.name));
+        wait_for("three segments of two batches", || {
+            let names = std::fs::read_dir(&folder).ok()?.flatten();
+            let names = names.map(|entry| entry.file_name());
+            let logs = names.filter(|name| name.to_string_lossy().ends_with(".log"));
+            (logs.count() == 3).then_some(())
+        });
+    }
+}
+
+#[test]
+fn new_topics_with_values_that_do_nothing_are_named_in_the_log() {
+    let broker = Broker::start();
+    let mut client = broker.client();
+    let from = broker.log_length();
+    let keys = [("retention.ms", "1000"), ("max.message.bytes", "2000")];
+    let topic = client.create_topic_with("kept", 1, &keys);
+    let said = "not served yet: retention.ms";
+    broker.expect_log(from, &["WARN", &topic.name, "without effect", said]);
+}

@@ -4,9 +4,7 @@
 use std::time::Duration;
 
 use klamm_model::{TopicId, TopicName};
-use klamm_wire::{
-    create_partitions, create_topics, delete_topics, describe_configs, incremental_alter_configs,
-};
+use klamm_wire::{create_topics, delete_topics, describe_configs};
 
 use crate::error::BrokerError;
 
@@ -165,38 +163,6 @@ pub fn deleted_topics(view: &delete_topics::ResponseView<'_>) -> Vec<Result<Stri
     view.responses().iter().map(topic).collect()
 }
 
-/// A CreatePartitions request: the number of partitions that each topic shall have in all.
-#[must_use]
-pub fn create_partitions(
-    totals: &[(TopicName, i32)],
-    timeout: Duration,
-    apply: Apply,
-) -> create_partitions::Request<'static> {
-    let topic = |(name, count): &(TopicName, i32)| create_partitions::CreatePartitionsTopic {
-        name: name.as_str().to_owned().into(),
-        count: *count,
-        assignments: None,
-    };
-    create_partitions::Request {
-        topics: totals.iter().map(topic).collect(),
-        timeout_ms: milliseconds(timeout),
-        validate_only: apply == Apply::ValidateOnly,
-    }
-}
-
-/// Reads a CreatePartitions answer: the topics that grew.
-pub fn created_partitions(
-    view: &create_partitions::ResponseView<'_>,
-) -> Vec<Result<String, BrokerError>> {
-    let topic = |row: create_partitions::CreatePartitionsTopicResultView<'_>| {
-        BrokerError::check(row.error_code(), row.error_message(), || {
-            format!("topic {}", row.name())
-        })
-        .map(|()| row.name().to_owned())
-    };
-    view.results().iter().map(topic).collect()
-}
-
 /// What a configuration belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigResource {
@@ -230,6 +196,8 @@ pub struct ConfigEntry {
     pub read_only: bool,
     /// Its value is a secret.
     pub sensitive: bool,
+    /// What the broker says that the key does; older brokers say nothing.
+    pub documentation: Option<String>,
 }
 
 /// Where a configuration value comes from.
@@ -262,11 +230,13 @@ impl ConfigSource {
     }
 }
 
-/// A DescribeConfigs request for one resource.
+/// A DescribeConfigs request for one resource in the shape of `version`: documentation can be asked
+/// for from 3 on.
 #[must_use]
 pub fn describe_configs(
     resource: ConfigResource,
     name: &str,
+    version: i16,
 ) -> describe_configs::Request<'static> {
     let row = describe_configs::DescribeConfigsResource {
         resource_type: resource.number(),
@@ -276,7 +246,7 @@ pub fn describe_configs(
     describe_configs::Request {
         resources: vec![row],
         include_synonyms: false,
-        include_documentation: false,
+        include_documentation: version >= 3,
     }
 }
 
@@ -298,68 +268,10 @@ pub fn described_configs(
             source: ConfigSource::from_number(config.config_source()),
             read_only: config.read_only(),
             sensitive: config.is_sensitive(),
+            documentation: config.documentation().map(str::to_owned),
         }));
     }
     Ok(entries)
-}
-
-/// A change of one configuration key (KIP-339).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ConfigChange {
-    /// Give it this value.
-    Set(String),
-    /// Back to the default.
-    Delete,
-    /// Add to a list.
-    Append(String),
-    /// Take from a list.
-    Subtract(String),
-}
-
-/// An IncrementalAlterConfigs request for one resource.
-#[must_use]
-pub fn alter_configs(
-    resource: ConfigResource,
-    name: &str,
-    changes: &[(String, ConfigChange)],
-    apply: Apply,
-) -> incremental_alter_configs::Request<'static> {
-    let config = |(key, change): &(String, ConfigChange)| {
-        let (operation, value) = match change {
-            ConfigChange::Set(value) => (0, Some(value)),
-            ConfigChange::Delete => (1, None),
-            ConfigChange::Append(value) => (2, Some(value)),
-            ConfigChange::Subtract(value) => (3, Some(value)),
-        };
-        incremental_alter_configs::AlterableConfig {
-            name: key.clone().into(),
-            config_operation: operation,
-            value: value.map(|value| value.clone().into()),
-        }
-    };
-    let row = incremental_alter_configs::AlterConfigsResource {
-        resource_type: resource.number(),
-        resource_name: name.to_owned().into(),
-        configs: changes.iter().map(config).collect(),
-    };
-    incremental_alter_configs::Request {
-        resources: vec![row],
-        validate_only: apply == Apply::ValidateOnly,
-    }
-}
-
-/// Reads an IncrementalAlterConfigs answer.
-///
-/// # Errors
-/// The first refusal.
-pub fn altered_configs(
-    view: &incremental_alter_configs::ResponseView<'_>,
-) -> Result<(), BrokerError> {
-    view.responses().iter().try_for_each(|row| {
-        BrokerError::check(row.error_code(), row.error_message(), || {
-            format!("configuration of {}", row.resource_name())
-        })
-    })
 }
 
 /// A duration as Kafka's 32-bit milliseconds.

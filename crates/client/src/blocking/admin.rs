@@ -2,15 +2,10 @@
 //! a failure. What was refused comes back topic by topic.
 
 use klamm_model::TopicName;
-use klamm_wire::{
-    ApiKey, create_partitions, create_topics, delete_topics, describe_configs,
-    incremental_alter_configs,
-};
+use klamm_wire::{ApiKey, create_topics, delete_topics, describe_configs};
 
 use super::{Client, ClientError, Target, read};
-use crate::admin::{
-    self, Apply, ConfigChange, ConfigEntry, ConfigResource, CreatedTopic, NewTopic,
-};
+use crate::admin::{self, Apply, ConfigEntry, ConfigResource, CreatedTopic, NewTopic};
 use crate::connection::sendable;
 use crate::error::BrokerError;
 
@@ -67,22 +62,6 @@ impl Client {
         only(deleted, ApiKey::DeleteTopics, name).map(|_| ())
     }
 
-    /// Raises the number of partitions of topics to these totals. Keys may map to other partitions
-    /// afterwards.
-    ///
-    /// # Errors
-    /// No usable answer; refusals are in the result, topic by topic.
-    pub fn create_partitions(
-        &mut self,
-        totals: &[(TopicName, i32)],
-        apply: Apply,
-    ) -> Result<Vec<Result<String, BrokerError>>, ClientError> {
-        let request = admin::create_partitions(totals, self.options.request_timeout, apply);
-        let response = self.call(Target::Controller, &request)?;
-        let view = read::<create_partitions::ResponseView<'_>>(&response)?;
-        Ok(admin::created_partitions(&view))
-    }
-
     /// The configuration of a topic or broker, defaults included.
     ///
     /// # Errors
@@ -92,27 +71,16 @@ impl Client {
         resource: ConfigResource,
         name: &str,
     ) -> Result<Vec<ConfigEntry>, ClientError> {
-        let request = admin::describe_configs(resource, name);
-        let response = self.call(config_target(resource, name), &request)?;
+        let target = config_target(resource, name);
+        let wanted = sendable(ApiKey::DescribeConfigs).expect("the tables hold DescribeConfigs");
+        let version = self
+            .served(target)?
+            .pick(ApiKey::DescribeConfigs, wanted)
+            .unwrap_or(wanted.last);
+        let request = admin::describe_configs(resource, name, version);
+        let response = self.call_up_to(target, &request, version)?;
         let view = read::<describe_configs::ResponseView<'_>>(&response)?;
         Ok(admin::described_configs(&view)?)
-    }
-
-    /// Changes some keys of a topic's or broker's configuration.
-    ///
-    /// # Errors
-    /// Any [`ClientError`].
-    pub fn alter_configs(
-        &mut self,
-        resource: ConfigResource,
-        name: &str,
-        changes: &[(String, ConfigChange)],
-        apply: Apply,
-    ) -> Result<(), ClientError> {
-        let request = admin::alter_configs(resource, name, changes, apply);
-        let response = self.call(config_target(resource, name), &request)?;
-        let view = read::<incremental_alter_configs::ResponseView<'_>>(&response)?;
-        Ok(admin::altered_configs(&view)?)
     }
 }
 

@@ -1,0 +1,186 @@
+//! The command line, and the commands that README.md promises.
+
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::harness::{Broker, Log, unique};
+
+const KLAMM: &str = env!("CARGO_BIN_EXE_klamm");
+
+fn klamm(broker: &Broker, arguments: &[&str]) -> Output {
+    Command::new(KLAMM)
+        .args(arguments)
+        .env("KLAMM_BOOTSTRAP", broker.address().to_string())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary under test starts")
+}
+
+/// What a command that must succeed wrote to its two streams.
+fn told(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{out}{err}");
+    (out, err)
+}
+
+#[test]
+fn topics_are_made_listed_and_deleted_for_eyes_and_for_programs() {
+    let broker = Broker::start();
+    let name = unique("cli");
+    let json = |arguments: &[&str]| {
+        let (out, _) = told(&klamm(
+            &broker,
+            &[arguments, &["--format", "json"]].concat(),
+        ));
+        serde_json::from_str::<Value>(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
+    };
+    let made = json(&["topic", "create", &name, "--partitions", "2"]);
+    assert_eq!(made[0]["name"], name.as_str());
+    assert_eq!(
+        (&made[0]["partitions"], &made[0]["created"]),
+        (&2.into(), &true.into())
+    );
+    let (out, _) = told(&klamm(&broker, &["topic", "list"]));
+    let row = out.lines().find(|line| line.starts_with(&name));
+    let cells: Vec<_> = row.expect("listed").split_whitespace().collect();
+    assert_eq!((cells[1], cells[2]), ("2", "1"), "{out}");
+    assert_eq!(
+        json(&["topic", "describe", &name])[0]["name"],
+        name.as_str()
+    );
+    let listed = json(&["topic", "list"]);
+    let rows = listed.as_array().expect("rows");
+    assert!(rows.iter().any(|row| row["name"] == name.as_str()));
+    assert_eq!(json(&["topic", "delete", &name])[0]["deleted"], true);
+    let again = klamm(&broker, &["topic", "delete", &name]);
+    let text = String::from_utf8_lossy(&again.stderr);
+    assert_eq!(again.status.code(), Some(1), "{text}");
+    assert!(text.contains("klamm topic list"), "no cure in: {text}");
+}
+
+#[test]
+fn values_that_do_nothing_are_told_to_whoever_sets_them() {
+    let broker = Broker::start();
+    let (name, config) = (unique("told"), ["--config", "retention.ms=1000"]);
+    let arguments = [&["topic", "create", name.as_str()], &config[..]].concat();
+    let (out, err) = told(&klamm(&broker, &arguments));
+    assert_eq!(out, format!("created {name} with 1 partition\n"));
+    let note = "note: retention.ms=1000: No effect yet";
+    assert!(err.contains(note), "{err}");
+    let name = unique("silent");
+    let config = ["--config", "max.message.bytes=1000"];
+    let arguments = [&["topic", "create", name.as_str()], &config[..]].concat();
+    assert_eq!(told(&klamm(&broker, &arguments)).1, "");
+}
+
+/// The blocks of shell in README.md, in order.
+fn readme_commands() -> Vec<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let text = std::fs::read_to_string(path).expect("README.md");
+    let blocks = text.split("```sh\n").skip(1);
+    let block = |block: &str| {
+        block
+            .split("```")
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
+    };
+    blocks.map(block).collect()
+}
+
+/// `cargo run --release --` in README.md is this binary, without building it a second time: cargo
+/// runs the default binary of the package at the root, and that is what the tests are built for.
+#[test]
+fn first_commands_of_the_readme_mean_the_broker_and_its_tests() {
+    let commands = readme_commands();
+    assert_eq!(commands[0], "cargo run --release -- serve");
+    assert_eq!(commands[1], "cargo test --workspace");
+    let metadata = Command::new(env!("CARGO"))
+        .args([
+            "metadata",
+            "--no-deps",
+            "--offline",
+            "--format-version",
+            "1",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo");
+    let metadata: Value = serde_json::from_str(&told(&metadata).0).expect("JSON");
+    let packages = metadata["packages"].as_array().expect("packages");
+    let defaults = packages
+        .iter()
+        .filter(|package| !package["default_run"].is_null());
+    let [package] = defaults.collect::<Vec<_>>()[..] else {
+        panic!("one package must say what `cargo run` means");
+    };
+    assert_eq!(
+        (&package["name"], &package["default_run"]),
+        (&"klamm".into(), &"klamm".into())
+    );
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    assert_eq!(package["manifest_path"], manifest);
+    let members = metadata["workspace_default_members"]
+        .as_array()
+        .expect("members");
+    assert!(members.contains(&package["id"]), "{members:?}");
+    let targets = package["targets"].as_array().expect("targets");
+    let binary = targets
+        .iter()
+        .find(|target| target["kind"][0] == "bin" && target["name"] == "klamm");
+    assert!(binary.is_some(), "{targets:?}");
+}
+
+/// The first command with nothing changed but the ports.
+#[test]
+fn readmes_serve_keeps_its_data_where_the_readme_says() {
+    let command = readme_commands().swap_remove(0);
+    let (_, words) = command.split_once(" -- ").expect("words for klamm");
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let mut child = Command::new(KLAMM)
+        .args(words.split_whitespace())
+        .args(["--set", "listeners=PLAINTEXT://127.0.0.1:0"])
+        .args(["--set", "klamm.admin.listener=127.0.0.1:0"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary under test starts");
+    let log = Log::default();
+    log.follow(child.stderr.take().expect("piped"));
+    let limit = Duration::from_secs(60);
+    let ready = log.find(0, limit, |line| line.contains("ready after").then_some(()));
+    let made = folder.path().join("klamm-data/meta.properties").exists();
+    child.kill().expect("our child");
+    child.wait().expect("our child");
+    assert!(ready.is_some() && made, "{}", log.text());
+}
+
+/// The other commands, as they stand, by a shell to which `cargo run --release --` is this binary.
+#[test]
+fn readmes_commands_for_another_terminal_work_as_they_stand() {
+    let broker = Broker::start();
+    let commands = readme_commands();
+    let commands = &commands[2];
+    assert!(commands.contains("topic create greetings"), "{commands}");
+    if broker.process().is_none() {
+        return crate::harness::skipped("readme", "the broker that runs may have the topic");
+    }
+    let script = format!(
+        "set -eu\ncargo() {{ [ \"$1 $2 $3\" = 'run --release --' ]; shift 3; '{KLAMM}' \"$@\"; }}\n{commands}"
+    );
+    let output = Command::new("sh")
+        .args(["-c", &script])
+        .env("KLAMM_BOOTSTRAP", broker.address().to_string())
+        .stdin(Stdio::null())
+        .output()
+        .expect("a shell");
+    let (out, err) = told(&output);
+    assert_eq!(out, "created greetings with 3 partitions\nhello\n", "{err}");
+    assert!(err.contains("1 record delivered"), "{err}");
+    assert!(err.lines().any(|line| line == "1 record"), "{err}");
+}
