@@ -427,12 +427,16 @@ impl<S: Storage> Work<'_, S> {
             return;
         }
         let mut segments = Segments::new(std::mem::take(&mut state.segments));
-        if segments.must_roll(
-            config,
-            header.size,
-            header.max_timestamp,
-            header.last_offset(),
-        ) {
+        // Records are lost before this batch: inside a segment offsets have no holes.
+        let is_behind_hole = header.base_offset > end;
+        if is_behind_hole
+            || segments.must_roll(
+                config,
+                header.size,
+                header.max_timestamp,
+                header.last_offset(),
+            )
+        {
             if let Some(closing) = segments.active_mut() {
                 closing.close_index();
                 state.closed.push(closing.base);

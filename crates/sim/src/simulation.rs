@@ -39,6 +39,8 @@ pub struct RunOptions {
 pub enum Damage {
     /// Batches in a segment.
     Segment,
+    /// The base offset of a batch in a segment, which no checksum covers.
+    BaseOffset,
     /// An entry of a write-ahead log that a later entry calls flushed.
     Wal,
     /// A checkpoint. Costs nothing but time: segments and write-ahead logs say the same.
@@ -47,13 +49,14 @@ pub enum Damage {
 
 impl Damage {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Segment, Self::Wal, Self::Checkpoint];
+    pub const ALL: [Self; 4] = [Self::Segment, Self::BaseOffset, Self::Wal, Self::Checkpoint];
 
     /// Its name on the command line.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Segment => "segment",
+            Self::BaseOffset => "base-offset",
             Self::Wal => "wal",
             Self::Checkpoint => "checkpoint",
         }

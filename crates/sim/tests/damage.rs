@@ -30,6 +30,13 @@ fn a_damaged_segment_is_refused_where_it_is_damaged_and_nowhere_else() {
 }
 
 #[test]
+fn a_batch_whose_base_offset_is_damaged_is_not_served_at_another() {
+    let total = run_seeds(Damage::BaseOffset);
+    assert!(total.damaged > 60, "{total:?}");
+    assert!(total.damage_refused > 60, "{total:?}");
+}
+
+#[test]
 fn damage_in_a_write_ahead_log_is_told_and_costs_one_batch() {
     let total = run_seeds(Damage::Wal);
     assert!(total.damaged > 60, "{total:?}");

@@ -12,7 +12,7 @@ use klamm_engine::effects::{ColdRead, ColdTarget};
 use klamm_model::{BatchHeader, Offset, TopicPartition};
 use klamm_os::disk::ReadFile;
 use klamm_records::batch::{self, BatchError};
-use klamm_records::segment::{self, SegmentFile};
+use klamm_records::segment::{self, SegmentFault, SegmentFile, Succession};
 
 /// Segments whose files and index are kept open for further reads.
 const OPEN_SEGMENTS_MAX: usize = 64;
@@ -45,6 +45,8 @@ pub(crate) enum ReadFailure {
     Io(io::Error),
     /// The bytes at this position are not the batch that was written.
     Batch { position: u64, error: BatchError },
+    /// The batch at this position does not say what its neighbours say of it.
+    Misplaced { position: u64, fault: SegmentFault },
     /// Offsets are missing before the batch found: what held them was damaged.
     Hole { wanted: Offset, found: Offset },
 }
@@ -54,6 +56,9 @@ impl fmt::Display for ReadFailure {
         match self {
             Self::Io(error) => error.fmt(formatter),
             Self::Batch { position, error } => write!(formatter, "at position {position}: {error}"),
+            Self::Misplaced { position, fault } => {
+                write!(formatter, "at position {position}: {fault}")
+            }
             Self::Hole { wanted, found } => {
                 write!(formatter, "offsets from {wanted} to {found} are lost")
             }
@@ -96,6 +101,10 @@ impl Reader {
             log: open.log,
             length: read.length,
             position: start.map_or(0, |entry| u64::from(entry.position)),
+            succession: start.as_ref().map_or_else(
+                || Succession::from_start(read.segment),
+                Succession::from_entry,
+            ),
             buffer: Bytes::new(),
             buffer_at: 0,
         };
@@ -211,6 +220,7 @@ struct Walk {
     log: ReadFile,
     length: u64,
     position: u64,
+    succession: Succession,
     buffer: Bytes,
     buffer_at: u64,
 }
@@ -225,10 +235,11 @@ impl Walk {
             return Ok(None);
         };
         let position = self.position - bytes.len() as u64;
-        match batch::verify(&bytes) {
-            Ok(header) => Ok(Some((bytes, header))),
-            Err(error) => Err(ReadFailure::Batch { position, error }),
-        }
+        let header =
+            batch::verify(&bytes).map_err(|error| ReadFailure::Batch { position, error })?;
+        let followed = self.succession.follow(&header);
+        followed.map_err(|fault| ReadFailure::Misplaced { position, fault })?;
+        Ok(Some((bytes, header)))
     }
 
     /// The next whole batch; `None` at the segment's end.

@@ -7,6 +7,7 @@ mod fuzz;
 mod index;
 mod names;
 mod recover;
+mod succession;
 mod texts;
 
 pub use checkpoint::{
@@ -24,6 +25,7 @@ pub use names::{
     parse_partition_folder, parse_segment_file, partition_folder, segment_file,
 };
 pub use recover::{RebuiltIndexes, SegmentEnd, SegmentFault, rebuild_indexes, recover};
+pub use succession::Succession;
 pub use texts::{
     DirectoryId, EpochStart, MetaProperties, TextError, format_leader_epochs,
     format_partition_metadata, parse_leader_epochs, parse_partition_metadata,

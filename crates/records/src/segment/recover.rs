@@ -3,7 +3,7 @@
 use std::fmt;
 
 use klamm_model::limits::BATCH_HEADER_BYTES;
-use klamm_model::{BatchHeader, Offset};
+use klamm_model::{BatchHeader, LeaderEpoch, Offset};
 
 use super::index::{IndexBuilder, relative_offset};
 use crate::batch::{self, BatchError, layout};
@@ -25,6 +25,13 @@ pub enum SegmentFault {
         /// The base offset found.
         found: Offset,
     },
+    /// The batch's leader epoch is older than the one before it.
+    LeaderEpoch {
+        /// Least epoch that may stand here.
+        least: LeaderEpoch,
+        /// The epoch found.
+        found: LeaderEpoch,
+    },
 }
 
 impl fmt::Display for SegmentFault {
@@ -34,6 +41,10 @@ impl fmt::Display for SegmentFault {
             Self::Offset { least, found } => write!(
                 formatter,
                 "expected a batch at offset {least} or later, found {found}"
+            ),
+            Self::LeaderEpoch { least, found } => write!(
+                formatter,
+                "expected a batch of leader epoch {least} or later, found {found}"
             ),
         }
     }

@@ -32,12 +32,12 @@ impl Simulation {
             self.step(false)?;
         }
         let end = match damage {
-            Damage::Segment => End::Stop { power_cut: true },
+            Damage::Segment | Damage::BaseOffset => End::Stop { power_cut: true },
             Damage::Wal | Damage::Checkpoint => End::Kill,
         };
         self.end(end)?;
         let hit = match damage {
-            Damage::Segment => self.flip_in_segment(),
+            Damage::Segment | Damage::BaseOffset => self.flip_in_segment(damage),
             Damage::Wal | Damage::Checkpoint => self.flip_in_wal(),
         };
         let Some(hit) = hit else { return Ok(()) };
@@ -133,7 +133,7 @@ impl Simulation {
     }
 
     /// Flips a bit of a batch in a segment.
-    fn flip_in_segment(&mut self) -> Option<Hit> {
+    fn flip_in_segment(&mut self, damage: Damage) -> Option<Hit> {
         let partitions: Vec<TopicPartition> = self.ledger.logs.keys().copied().collect();
         let all = dump::dump(&self.disk);
         let mut candidates = Vec::new();
@@ -160,7 +160,10 @@ impl Simulation {
         let starts: Vec<(usize, usize)> = starts.collect();
         let &(start, size) = self.random.pick(&starts)?;
         // Kafka's checksum begins behind base offset and leader epoch: magic, checksum, the rest.
-        let at = start + self.random.between(16, size - 1);
+        let at = match damage {
+            Damage::BaseOffset => start + self.random.below(8),
+            _ => start + self.random.between(16, size - 1),
+        };
         self.disk.flip(node, at, self.random.below(8) as u8);
         Some(Hit {
             partition,

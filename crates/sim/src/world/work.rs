@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use klamm_engine::effects::{ColdError, ColdRead, ColdTarget, SmallFile, Spill};
 use klamm_model::{BatchHeader, Offset, TopicPartition};
 use klamm_records::batch;
-use klamm_records::segment::{self, OFFSET_ENTRY_BYTES, SegmentFile};
+use klamm_records::segment::{self, OFFSET_ENTRY_BYTES, SegmentFile, Succession};
 use klamm_records::wal::WalPosition;
 
 use super::disk::{FlushTicket, Node, SimDisk};
@@ -409,11 +409,17 @@ fn cold_read(disk: &SimDisk, read: &ColdRead) -> Result<Vec<Bytes>, ColdError> {
         ColdTarget::Timestamp(_) => None,
     };
     let mut at = start.map_or(0, |entry| entry.position as usize);
+    let mut succession = start.as_ref().map_or_else(
+        || Succession::from_start(read.segment),
+        Succession::from_entry,
+    );
     let length = read.length as usize;
     let mut run = BytesMut::new();
     let mut next = None;
     while at < length {
-        let Some((size, header)) = batch_at(&log[..log.len().min(length)], at) else {
+        let found = batch_at(&log[..log.len().min(length)], at);
+        let sound = found.filter(|(_, header)| succession.follow(header).is_ok());
+        let Some((size, header)) = sound else {
             // What was found before the damage is good.
             if run.is_empty() {
                 return Err(ColdError::Damaged);
