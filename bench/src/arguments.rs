@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     problem::Problem,
-    workload::{Mode, Scenario, Workload, WrittenWorkload},
+    workload::{Mode, Workload},
+    written::{Outputs, Scenario, WrittenWorkload},
 };
 
 /// Makes load for a Kafka broker and proves what it acknowledged.
@@ -18,68 +19,81 @@ pub struct Arguments {
     pub command: Command,
 }
 
-/// One of the three kinds of load, or a scenario file that says which.
+/// A kind of load, or a scenario that says which.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Produce batches.
-    Produce(Load),
-    /// Fetch batches, from the start over and over, or at the end.
-    Fetch(Load),
+    /// Produce batches, closed loop or at a rate, with or without consumers.
+    Produce(Box<Load>),
     /// Produce one record per request.
-    Requests(Load),
-    /// What a scenario file says.
+    Requests(Box<Load>),
+    /// Fetch batches, from the start over and over.
+    Fetch(Box<Load>),
+    /// Open connections and leave them alone.
+    Idle(Box<Load>),
+    /// Open all connections at once, ask for versions, close them, again and again.
+    Reconnect(Box<Load>),
+    /// Create topics.
+    CreateTopics(Box<Load>),
+    /// Ask for the metadata of many topics.
+    Metadata(Box<Load>),
+    /// Run a scenario: one that comes with the program, or a file.
     Scenario {
-        /// The file, for example bench/scenarios/w1-small-batched.toml.
-        file: PathBuf,
-        /// Options that beat those of the file.
+        /// Its name, for example w1-small-batched, or the path of a file.
+        name: PathBuf,
+        /// Options that beat those of the scenario.
         #[command(flatten)]
-        load: Load,
+        load: Box<Load>,
     },
+    /// List the scenarios that come with the program.
+    Scenarios,
 }
 
 /// Where to, what, and how to tell.
 #[derive(Args, Clone, Debug)]
 pub struct Load {
     /// Address of the broker; every partition must be led by the broker that answers there.
-    #[arg(long, default_value = "127.0.0.1:9092")]
+    #[arg(long, short, default_value = "127.0.0.1:9092")]
     pub bootstrap: String,
     /// The workload.
     #[command(flatten)]
     pub workload: WrittenWorkload,
     /// Print JSON lines, one per interval and one for the result, instead of a table.
-    #[arg(long)]
+    #[arg(long, help_heading = "Result")]
     pub json: bool,
     /// Milliseconds between two interval lines.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, help_heading = "Result")]
     pub interval_ms: u64,
     /// Obey lines on standard input instead of the clock: `measure`, then `stop`. The end of
     /// input stops too.
-    #[arg(long)]
+    #[arg(long, help_heading = "Load")]
     pub steered: bool,
-    /// Write the latency histogram's percentiles to this file (.hgrm).
-    #[arg(long)]
-    pub histogram: Option<PathBuf>,
+    /// Files for the result.
+    #[command(flatten)]
+    pub outputs: Outputs,
 }
 
 impl Command {
-    /// The load's options and the checked workload.
+    /// The load's options and the checked workload; `None` where nothing is to be loaded.
     ///
     /// # Errors
-    /// A scenario file that cannot be read, or options that contradict each other.
-    pub fn workload(&self) -> Result<(&Load, Workload), Problem> {
+    /// A scenario that cannot be read, or options that contradict each other.
+    pub fn workload(&self) -> Result<Option<(&Load, Workload)>, Problem> {
         let (mode, load, below) = match self {
             Self::Produce(load) => (Mode::Produce, load, WrittenWorkload::default()),
-            Self::Fetch(load) => (Mode::Fetch, load, WrittenWorkload::default()),
             Self::Requests(load) => (Mode::Requests, load, WrittenWorkload::default()),
-            Self::Scenario { file, load } => {
-                let text = std::fs::read_to_string(file)?;
-                let scenario: Scenario = toml::from_str(&text)
-                    .map_err(|error| Problem::Workload(format!("{}: {error}", file.display())))?;
+            Self::Fetch(load) => (Mode::Fetch, load, WrittenWorkload::default()),
+            Self::Idle(load) => (Mode::Idle, load, WrittenWorkload::default()),
+            Self::Reconnect(load) => (Mode::Reconnect, load, WrittenWorkload::default()),
+            Self::CreateTopics(load) => (Mode::CreateTopics, load, WrittenWorkload::default()),
+            Self::Metadata(load) => (Mode::Metadata, load, WrittenWorkload::default()),
+            Self::Scenario { name, load } => {
+                let scenario = Scenario::find(name)?;
                 (scenario.mode, load, scenario.workload)
             }
+            Self::Scenarios => return Ok(None),
         };
-        let workload = load.workload.clone().over(below).check(mode)?;
-        Ok((load, workload))
+        let workload = load.workload.clone().over(&below).check(mode)?;
+        Ok(Some((load, workload)))
     }
 }
 
@@ -95,15 +109,15 @@ mod tests {
 
     #[test]
     fn command_line_gives_a_workload() {
-        let line = "klamm-bench requests --bootstrap h:1 --connections 64 --depth 1 --acks -1 \
-                    --follow true";
+        let line = "klamm-bench requests --bootstrap h:1 --connections 64 --depth 1 --acks -1";
         let arguments = Arguments::try_parse_from(line.split_whitespace()).expect("valid");
-        let (load, workload) = arguments.command.workload().expect("a workload");
+        let found = arguments.command.workload().expect("valid");
+        let (load, workload) = found.expect("a workload");
         assert_eq!(load.bootstrap, "h:1");
         assert_eq!(
             (workload.connections, workload.depth, workload.acks),
             (64, 1, -1)
         );
-        assert!(workload.is_unbatched());
+        assert_eq!(workload.batch_records, 1);
     }
 }

@@ -2,7 +2,7 @@
 //! the load, never during it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{Read, Write},
     net::{SocketAddr, TcpStream, ToSocketAddrs},
     time::{Duration, Instant},
@@ -11,10 +11,14 @@ use std::{
 use bytes::BytesMut;
 use klamm_wire::{
     ApiKey, FrameLimits, Message, MessageView, api_versions, create_topics, delete_topics,
-    encode_request, list_offsets, metadata, parse_response_header,
+    encode_request, init_producer_id, list_offsets, metadata, parse_response_header,
 };
 
-use crate::problem::Problem;
+use crate::{
+    problem::Problem,
+    topics::{Topic, Topics, by_topic},
+    workload::Workload,
+};
 
 /// Largest response that is accepted, in bytes.
 pub const RESPONSE_BYTES_MAX: usize = 256 << 20;
@@ -30,19 +34,13 @@ const POLL_DISTANCE: Duration = Duration::from_millis(20);
 
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 
+const COORDINATOR_LOADING: i16 = 14;
+
+/// Topics that are created, described and deleted at once.
+const TOPICS_PER_REQUEST: usize = 100;
+
 /// Unknown topic or partition, leader not available, not leader or follower, unknown topic id.
 const LEADER_PENDING: [i16; 4] = [3, 5, 6, 100];
-
-/// A topic as the load needs it.
-#[derive(Clone, Debug)]
-pub struct Topic {
-    /// Its name.
-    pub name: String,
-    /// Its id.
-    pub id: [u8; 16],
-    /// Number of partitions.
-    pub partitions: i32,
-}
 
 /// Which end of a log.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,6 +49,16 @@ pub enum LogEnd {
     Start,
     /// The offset after the last readable record.
     HighWatermark,
+}
+
+/// Version of ApiVersions that every broker since Kafka 2.4 answers.
+pub const GREETING_VERSION: i16 = 3;
+
+fn greeting() -> api_versions::Request<'static> {
+    api_versions::Request {
+        client_software_name: CLIENT_ID.into(),
+        client_software_version: env!("CARGO_PKG_VERSION").into(),
+    }
 }
 
 /// A connection for questions.
@@ -86,12 +94,8 @@ impl Control {
             correlation_id: 0,
             received: Vec::new(),
         };
-        let request = api_versions::Request {
-            client_software_name: CLIENT_ID.into(),
-            client_software_version: env!("CARGO_PKG_VERSION").into(),
-        };
-        let body = control.exchange_in(&request, 3)?;
-        let answer = api_versions::ResponseView::parse_prefix(&body, 3)?.0;
+        let body = control.exchange_in(&greeting(), GREETING_VERSION)?;
+        let answer = api_versions::ResponseView::parse_prefix(&body, GREETING_VERSION)?.0;
         refused("ApiVersions", answer.error_code(), String::new)?;
         for row in answer.api_keys() {
             control
@@ -120,6 +124,17 @@ impl Control {
     fn exchange(&mut self, request: &dyn Message) -> Result<(Vec<u8>, i16), Problem> {
         let version = self.version(request.schema().key)?;
         Ok((self.exchange_in(request, version)?, version))
+    }
+
+    /// The frame that asks for versions and says who we are, as every client begins.
+    ///
+    /// # Errors
+    /// Never, unless the tables are broken.
+    pub fn greeting() -> Result<Vec<u8>, Problem> {
+        let mut frame = BytesMut::new();
+        let version = GREETING_VERSION;
+        encode_request(&greeting(), version, 0, Some(CLIENT_ID), &mut frame)?;
+        Ok(frame.to_vec())
     }
 
     fn exchange_in(&mut self, request: &dyn Message, version: i16) -> Result<Vec<u8>, Problem> {
@@ -165,21 +180,25 @@ impl Control {
         Ok(body.to_vec())
     }
 
-    /// Creates the topic unless it exists, and waits until each partition has a leader.
+    /// Creates the topics unless they exist, and waits until each partition has a leader.
     ///
     /// # Errors
     /// See [`Problem`].
-    pub fn ensure_topic(&mut self, name: &str, partitions: i32) -> Result<Topic, Problem> {
-        let topic = create_topics::CreatableTopic {
-            name: name.into(),
-            num_partitions: partitions,
-            replication_factor: 1,
-            ..Default::default()
-        };
-        let request = create_topics::Request {
-            topics: vec![topic],
-            ..Default::default()
-        };
+    pub fn ensure_topics(&mut self, workload: &Workload) -> Result<Topics, Problem> {
+        let names = workload.topic_names();
+        let mut list = Vec::new();
+        for names in names.chunks(TOPICS_PER_REQUEST) {
+            self.create_topics(names, workload)?;
+        }
+        for names in names.chunks(TOPICS_PER_REQUEST) {
+            list.extend(self.await_topics(names, workload.partitions)?);
+        }
+        let partitions = usize::try_from(workload.partitions).expect("a checked workload");
+        Ok(Topics::new(list, partitions))
+    }
+
+    fn create_topics(&mut self, names: &[String], workload: &Workload) -> Result<(), Problem> {
+        let request = create_request(names, workload)?;
         let (body, version) = self.exchange(&request)?;
         let answer = create_topics::ResponseView::parse_prefix(&body, version)?.0;
         for topic in answer.topics() {
@@ -188,87 +207,130 @@ impl Control {
                 refused("CreateTopics", topic.error_code(), words)?;
             }
         }
+        Ok(())
+    }
+
+    fn await_topics(&mut self, names: &[String], partitions: i32) -> Result<Vec<Topic>, Problem> {
         let deadline = Instant::now() + ANSWER_WAIT;
         loop {
-            match self.describe(name)? {
-                Some(topic) if topic.partitions == partitions => return Ok(topic),
-                Some(topic) if topic.partitions > 0 => {
-                    let found = topic.partitions;
-                    let text = format!("topic {name} has {found} partitions, not {partitions}");
-                    return Err(Problem::Workload(text));
+            match self.describe(names, partitions)? {
+                Some(topics) => return Ok(topics),
+                None if Instant::now() > deadline => {
+                    let text = format!("topics {}... have no leaders", names[0]);
+                    return Err(Problem::Protocol(text));
                 }
-                _ if Instant::now() > deadline => {
-                    return Err(Problem::Protocol(format!("topic {name} has no leaders")));
-                }
-                _ => std::thread::sleep(POLL_DISTANCE),
+                None => std::thread::sleep(POLL_DISTANCE),
             }
         }
     }
 
-    /// Deletes the topic; the broker may take its time to free the disk.
+    /// Deletes topics; the broker may take its time to free the disk.
     ///
     /// # Errors
     /// See [`Problem`].
-    pub fn delete_topic(&mut self, topic: &Topic) -> Result<(), Problem> {
-        let named = delete_topics::DeleteTopicState {
-            name: Some(topic.name.as_str().into()),
-            ..Default::default()
-        };
-        let request = delete_topics::Request {
-            topics: vec![named],
-            topic_names: vec![],
-            timeout_ms: 30_000,
-        };
-        let (body, version) = self.exchange(&request)?;
-        let answer = delete_topics::ResponseView::parse_prefix(&body, version)?.0;
-        for topic in answer.responses() {
-            refused("DeleteTopics", topic.error_code(), || {
-                String::from("the topic")
-            })?;
+    pub fn delete_topics(&mut self, names: &[String]) -> Result<(), Problem> {
+        for names in names.chunks(TOPICS_PER_REQUEST) {
+            let named = names.iter().map(|name| delete_topics::DeleteTopicState {
+                name: Some(name.as_str().into()),
+                ..Default::default()
+            });
+            let request = delete_topics::Request {
+                topics: named.collect(),
+                // Before version 6 the names stand alone.
+                topic_names: names.iter().map(|name| name.as_str().into()).collect(),
+                timeout_ms: 30_000,
+            };
+            let (body, version) = self.exchange(&request)?;
+            let answer = delete_topics::ResponseView::parse_prefix(&body, version)?.0;
+            for topic in answer.responses() {
+                let name = || topic.name().unwrap_or("").to_owned();
+                refused("DeleteTopics", topic.error_code(), name)?;
+            }
         }
         Ok(())
     }
 
-    /// The topic, once it is known and all its partitions have leaders.
-    fn describe(&mut self, name: &str) -> Result<Option<Topic>, Problem> {
-        let topic = metadata::MetadataRequestTopic {
-            name: Some(name.into()),
+    /// The topics, once they are known and all their partitions have the same leader.
+    fn describe(
+        &mut self,
+        names: &[String],
+        partitions: i32,
+    ) -> Result<Option<Vec<Topic>>, Problem> {
+        let asked = names.iter().map(|name| metadata::MetadataRequestTopic {
+            name: Some(name.as_str().into()),
             ..Default::default()
-        };
+        });
         let request = metadata::Request {
-            topics: Some(vec![topic]),
+            topics: Some(asked.collect()),
             allow_auto_topic_creation: false,
             ..Default::default()
         };
         let (body, version) = self.exchange(&request)?;
         let answer = metadata::ResponseView::parse_prefix(&body, version)?.0;
-        let Some(topic) = answer
-            .topics()
-            .iter()
-            .find(|topic| topic.name() == Some(name))
-        else {
+        let mut found = BTreeMap::new();
+        let mut leaders = BTreeSet::new();
+        for topic in answer.topics() {
+            let all = topic.partitions();
+            leaders.extend(all.iter().map(|partition| partition.leader_id()));
+            let name = topic.name().unwrap_or("").to_owned();
+            if topic.error_code() != 0 || all.is_empty() {
+                return Ok(None);
+            }
+            if i32::try_from(all.len()) != Ok(partitions) {
+                let text = format!(
+                    "topic {name} has {} partitions, not {partitions}",
+                    all.len()
+                );
+                return Err(Problem::Workload(text));
+            }
+            found.insert(name, topic.topic_id());
+        }
+        if leaders.contains(&-1) {
             return Ok(None);
+        }
+        if leaders.len() > 1 {
+            let text = format!("partitions are led by several nodes: {leaders:?}; one is loaded");
+            return Err(Problem::Workload(text));
+        }
+        let topic = |name: &String| {
+            let id = *found.get(name)?;
+            let name = name.clone();
+            Some(Topic { name, id })
         };
-        let led = topic
-            .partitions()
-            .iter()
-            .all(|partition| partition.leader_id() >= 0);
-        let known = topic.error_code() == 0 && led;
-        Ok(known.then(|| Topic {
-            name: name.to_owned(),
-            id: topic.topic_id(),
-            partitions: i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX),
-        }))
+        Ok(names.iter().map(topic).collect())
     }
 
-    /// An end of each partition's log, by partition.
+    /// A producer id and its epoch.
     ///
     /// # Errors
     /// See [`Problem`].
-    pub fn offsets(&mut self, topic: &Topic, end: LogEnd) -> Result<Vec<i64>, Problem> {
+    pub fn producer_id(&mut self) -> Result<(i64, i16), Problem> {
+        let request = init_producer_id::Request {
+            transactional_id: None,
+            transaction_timeout_ms: i32::MAX,
+            ..Default::default()
+        };
         let deadline = Instant::now() + ANSWER_WAIT;
         loop {
-            match self.offsets_now(topic, end) {
+            let (body, version) = self.exchange(&request)?;
+            let answer = init_producer_id::ResponseView::parse_prefix(&body, version)?.0;
+            if answer.error_code() == COORDINATOR_LOADING && Instant::now() < deadline {
+                std::thread::sleep(POLL_DISTANCE);
+                continue;
+            }
+            refused("InitProducerId", answer.error_code(), String::new)?;
+            return Ok((answer.producer_id(), answer.producer_epoch()));
+        }
+    }
+
+    /// An end of each partition's log, by place.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    pub fn offsets(&mut self, topics: &Topics, end: LogEnd) -> Result<Vec<i64>, Problem> {
+        let deadline = Instant::now() + ANSWER_WAIT;
+        loop {
+            match self.offsets_now(topics, end) {
                 // Metadata may name a leader before that one has heard of its office.
                 Err(Problem::Refused { error_code, .. })
                     if LEADER_PENDING.contains(&error_code) && Instant::now() < deadline =>
@@ -280,45 +342,86 @@ impl Control {
         }
     }
 
-    fn offsets_now(&mut self, topic: &Topic, end: LogEnd) -> Result<Vec<i64>, Problem> {
+    fn offsets_now(&mut self, topics: &Topics, end: LogEnd) -> Result<Vec<i64>, Problem> {
         // The two special timestamps of ListOffsets.
         let timestamp = match end {
             LogEnd::Start => -2,
             LogEnd::HighWatermark => -1,
         };
-        let partitions = (0..topic.partitions)
-            .map(|partition_index| list_offsets::ListOffsetsPartition {
-                partition_index,
-                timestamp,
-                ..Default::default()
-            })
-            .collect();
-        let asked = list_offsets::ListOffsetsTopic {
-            name: topic.name.as_str().into(),
-            partitions,
-        };
+        let places: Vec<usize> = (0..topics.places()).collect();
+        let mut asked = Vec::new();
+        for (topic, partitions) in by_topic(topics, &places) {
+            let partitions = partitions.into_iter().map(|(_, partition_index)| {
+                list_offsets::ListOffsetsPartition {
+                    partition_index,
+                    timestamp,
+                    ..Default::default()
+                }
+            });
+            asked.push(list_offsets::ListOffsetsTopic {
+                name: topic.name.as_str().into(),
+                partitions: partitions.collect(),
+            });
+        }
         let request = list_offsets::Request {
             replica_id: -1,
-            topics: vec![asked],
+            topics: asked,
             timeout_ms: 30_000,
             ..Default::default()
         };
         let (body, version) = self.exchange(&request)?;
         let answer = list_offsets::ResponseView::parse_prefix(&body, version)?.0;
         let mut offsets = BTreeMap::new();
-        for partition in answer.topics().iter().flat_map(|topic| topic.partitions()) {
-            let index = partition.partition_index();
-            refused("ListOffsets", partition.error_code(), || {
-                format!("partition {index}")
-            })?;
-            offsets.insert(index, partition.offset());
+        for topic in answer.topics() {
+            let name = topic.name();
+            let index = topics.find([0; 16], name);
+            for partition in topic.partitions() {
+                let number = partition.partition_index();
+                let words = || format!("{name}-{number}");
+                refused("ListOffsets", partition.error_code(), words)?;
+                let place = index.and_then(|index| topics.place(index, number));
+                let place = place.ok_or_else(|| Problem::Protocol(words()))?;
+                offsets.insert(place, partition.offset());
+            }
         }
-        if offsets.keys().copied().ne(0..topic.partitions) {
+        if offsets.len() != topics.places() {
             let text = format!("ListOffsets answered for {} partitions", offsets.len());
             return Err(Problem::Protocol(text));
         }
         Ok(offsets.into_values().collect())
     }
+}
+
+/// The request that creates topics as the workload wants them.
+///
+/// # Errors
+/// A setting without `=`.
+pub fn create_request<'n>(
+    names: &'n [String],
+    workload: &'n Workload,
+) -> Result<create_topics::Request<'n>, Problem> {
+    let mut configs = Vec::new();
+    for setting in &workload.topic_config {
+        let (name, value) = setting
+            .split_once('=')
+            .ok_or_else(|| Problem::Workload(format!("{setting} is not key=value")))?;
+        configs.push(create_topics::CreatableTopicConfig {
+            name: name.into(),
+            value: Some(value.into()),
+        });
+    }
+    let topics = names.iter().map(|name| create_topics::CreatableTopic {
+        name: name.as_str().into(),
+        num_partitions: workload.partitions,
+        replication_factor: 1,
+        configs: configs.clone(),
+        ..Default::default()
+    });
+    Ok(create_topics::Request {
+        topics: topics.collect(),
+        timeout_ms: 60_000,
+        ..Default::default()
+    })
 }
 
 /// An error where `error_code` is one.

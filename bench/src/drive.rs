@@ -1,15 +1,11 @@
-//! The loop: one thread, one poll, all connections. Asks a [`Load`] what to send, keeps the depth
-//! or the schedule, hands answers back, and obeys a [`Steering`].
+//! The loop: one thread, one poll, all connections of all parties. Asks each party's [`Load`] what
+//! to send, keeps its depth or its schedule, hands answers back, and obeys a [`Steering`].
 
 use std::{
     collections::VecDeque,
-    io::{self, BufRead},
+    io,
     net::SocketAddr,
-    rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -17,10 +13,12 @@ use klamm_wire::ApiKey;
 use mio::{Events, Poll, Token};
 
 use crate::{
+    frame::Frame,
     link::Link,
     problem::Problem,
-    progress::{Counted, Progress, Totals},
+    progress::{Counted, Progress},
     schedule::Schedule,
+    steering::{Phase, Steering, Told},
 };
 
 /// Below this distance to the next due request the loop spins, for poll counts in milliseconds.
@@ -32,320 +30,395 @@ const SLEEP_MAX: Duration = Duration::from_millis(20);
 /// How long answers may take after the last request.
 const DRAIN_WAIT: Duration = Duration::from_secs(60);
 
+/// An answer and what it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The connection, counted within the party.
+    pub link: usize,
+    /// What the load called the request.
+    pub tag: usize,
+    /// The response's body.
+    pub body: &'a [u8],
+    /// When it was received.
+    pub now: Instant,
+}
+
 /// What is sent and what answers mean.
 pub trait Load {
     /// API and version of all requests.
     fn api(&self) -> (ApiKey, i16);
 
-    /// The next frame of a connection, and what the load calls it.
-    fn next(&mut self, link: usize) -> (Rc<[u8]>, usize);
+    /// The next request of a connection, due at `intended`, and what the load calls it. `None`
+    /// when this connection has nothing more to do.
+    fn next(&mut self, link: usize, intended: Instant) -> Option<(Frame, usize)>;
 
-    /// Takes the body of an answer.
+    /// Takes an answer.
     ///
     /// # Errors
     /// The broker refused, or broke the protocol or its promises.
-    fn answered(&mut self, link: usize, tag: usize, body: &[u8]) -> Result<Counted, Problem>;
-}
+    fn answered(&mut self, answer: &Answer<'_>) -> Result<Counted, Problem>;
 
-/// Where a run is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Phase {
-    /// Not counted yet.
-    WarmUp,
-    /// Counted.
-    Measure,
-    /// No more requests; the answers under way are waited for.
-    Stop,
-}
-
-/// Who says when a phase ends.
-#[derive(Clone, Debug)]
-pub enum Steering {
-    /// The clock.
-    Clock {
-        /// Length of the warm-up.
-        warm_up: Duration,
-        /// Length of the measured part.
-        measure: Duration,
-    },
-    /// Lines on standard input.
-    Lines(Arc<AtomicU8>),
-    /// The end comes when so many bytes are through; all of it counts.
-    Bytes(u64),
-}
-
-impl Steering {
-    /// Listens to standard input: `measure`, `stop`, or its end.
-    #[must_use]
-    pub fn by_lines() -> Self {
-        let said = Arc::new(AtomicU8::new(0));
-        let heard = Arc::clone(&said);
-        std::thread::spawn(move || {
-            for line in io::stdin().lock().lines().map_while(Result::ok) {
-                match line.trim() {
-                    "measure" => heard.store(1, Ordering::Relaxed),
-                    "stop" => break,
-                    _ => {}
-                }
-            }
-            heard.store(2, Ordering::Relaxed);
-        });
-        Self::Lines(said)
-    }
-
-    fn phase(&self, elapsed: Duration, bytes: u64) -> Phase {
-        match self {
-            Self::Clock { warm_up, .. } if elapsed < *warm_up => Phase::WarmUp,
-            Self::Clock { warm_up, measure } if elapsed < *warm_up + *measure => Phase::Measure,
-            Self::Clock { .. } => Phase::Stop,
-            Self::Lines(said) => match said.load(Ordering::Relaxed) {
-                0 => Phase::WarmUp,
-                1 => Phase::Measure,
-                _ => Phase::Stop,
-            },
-            Self::Bytes(limit) if bytes < *limit => Phase::Measure,
-            Self::Bytes(_) => Phase::Stop,
-        }
-    }
-}
-
-/// What the loop tells while it runs.
-#[derive(Clone, Copy, Debug)]
-pub enum Told {
-    /// Some time has passed.
-    Interval(Totals),
     /// The measured part begins.
-    Measure(Totals),
-    /// The measured part is over.
-    Measured(Totals),
+    fn measure(&mut self, _now: Instant) {}
+
+    /// Where the logs end after everything that this load has appended, by place.
+    fn ends(&self) -> Option<Vec<i64>> {
+        None
+    }
+
+    /// The run is over: nothing is to be asked for beyond `ends`.
+    fn finish(&mut self, _ends: &[i64]) {}
 }
 
-/// How the connections are used.
-#[derive(Clone, Debug)]
-pub struct Shape {
-    /// Where the broker is.
-    pub address: SocketAddr,
+/// What part a party plays.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// Makes the load until the run ends; if it has nothing more to do, the run ends.
+    Leads,
+    /// Goes on until it has seen what the leading party did.
+    Follows,
+    /// Begins with the measured part; when it has nothing more to do, the run ends.
+    CatchesUp,
+}
+
+/// Connections with one load.
+pub struct Party<'l> {
+    /// The load.
+    pub load: &'l mut dyn Load,
     /// How many connections.
     pub connections: usize,
     /// Requests in flight on each, at most.
     pub depth: usize,
-    /// Due times of an open loop.
+    /// When requests are due; `None` for a closed loop.
     pub schedule: Option<Schedule>,
-    /// Distance of [`Told::Interval`].
+    /// What part it plays.
+    pub role: Role,
+    /// How much earlier than its send the oldest record of a request was due.
+    pub linger: Duration,
+}
+
+/// Where and how it is driven.
+#[derive(Clone, Copy, Debug)]
+pub struct Course {
+    /// Where the broker is.
+    pub address: SocketAddr,
+    /// Distance of the interval lines.
     pub interval: Duration,
+    /// The party whose totals are told.
+    pub subject: usize,
 }
 
-/// What a run gave.
+/// What a party has done.
 #[derive(Debug)]
-pub struct Driven {
-    /// Counters and latencies.
+pub struct Outcome {
+    /// Its counters and latencies.
     pub progress: Progress,
-    /// The measured part.
-    pub measured: Totals,
-    /// Requests that an open loop could not send when they were due, at the end.
+    /// Requests that were due and were never sent.
     pub overdue: usize,
+    /// True where it had nothing more to do.
+    pub done: bool,
 }
 
-/// Runs a load to its end.
-///
-/// # Errors
-/// See [`Problem`]; the run is void.
-pub fn drive(
-    shape: &Shape,
-    load: &mut dyn Load,
-    steering: &Steering,
-    tell: &mut dyn FnMut(Told),
-) -> Result<Driven, Problem> {
-    let poll = Poll::new()?;
-    let mut links = Vec::new();
-    for index in 0..shape.connections {
-        links.push(Link::connect(shape.address, poll.registry(), Token(index))?);
+struct Lane<'l> {
+    party: Party<'l>,
+    links: Range<usize>,
+    /// Due times of requests that found no room.
+    backlog: VecDeque<Instant>,
+    next_link: usize,
+    progress: Progress,
+    /// Connections that have nothing more to do.
+    done: Vec<bool>,
+}
+
+impl Lane<'_> {
+    fn is_done(&self) -> bool {
+        !self.done.is_empty() && self.done.iter().all(|&done| done)
     }
-    let began = Instant::now();
-    let run = Run {
-        links,
-        load,
-        depth: shape.depth,
-        schedule: shape.schedule.clone(),
-        backlog: VecDeque::new(),
-        next_link: 0,
-        began,
-        progress: Progress::new(began),
-    };
-    run.until_the_end(poll, shape.interval, steering, tell)
+
+    fn may_send(&self, phase: Phase) -> bool {
+        match self.party.role {
+            Role::Leads => phase != Phase::Stop,
+            Role::Follows => true,
+            Role::CatchesUp => phase == Phase::Measure,
+        }
+    }
 }
 
 struct Run<'l> {
     links: Vec<Link>,
-    load: &'l mut dyn Load,
-    depth: usize,
-    schedule: Option<Schedule>,
-    /// Due times of requests that found no room.
-    backlog: VecDeque<Instant>,
-    next_link: usize,
+    lanes: Vec<Lane<'l>>,
     began: Instant,
-    progress: Progress,
+    course: Course,
+    phase: Phase,
+    measuring: bool,
+}
+
+/// Runs to the end and gives what each party has done, in their order.
+///
+/// # Errors
+/// See [`Problem`]; the run is void.
+pub fn drive(
+    course: Course,
+    parties: Vec<Party<'_>>,
+    steering: &Steering,
+    tell: &mut dyn FnMut(Told),
+) -> Result<Vec<Outcome>, Problem> {
+    let poll = Poll::new()?;
+    let mut links = Vec::new();
+    let mut lanes = Vec::new();
+    for party in parties {
+        let from = links.len();
+        for index in from..from + party.connections {
+            links.push(Link::connect(
+                course.address,
+                poll.registry(),
+                Token(index),
+            )?);
+        }
+        lanes.push(Lane {
+            done: vec![false; party.connections],
+            party,
+            links: from..links.len(),
+            backlog: VecDeque::new(),
+            next_link: 0,
+            progress: Progress::new(Instant::now()),
+        });
+    }
+    let began = Instant::now();
+    for lane in &mut lanes {
+        lane.progress = Progress::new(began);
+    }
+    let mut run = Run {
+        links,
+        lanes,
+        began,
+        course,
+        phase: Phase::WarmUp,
+        measuring: false,
+    };
+    run.until_the_end(poll, steering, tell)?;
+    let outcomes = run.lanes.into_iter().map(|lane| Outcome {
+        done: lane.is_done(),
+        overdue: lane.backlog.len(),
+        progress: lane.progress,
+    });
+    Ok(outcomes.collect())
 }
 
 impl Run<'_> {
     fn until_the_end(
-        mut self,
+        &mut self,
         mut poll: Poll,
-        interval: Duration,
         steering: &Steering,
         tell: &mut dyn FnMut(Told),
-    ) -> Result<Driven, Problem> {
+    ) -> Result<(), Problem> {
         let mut events = Events::with_capacity(1024);
-        let mut phase = Phase::WarmUp;
         let mut told_at = self.began;
         let mut now = self.began;
-        let mut measured = None;
         let mut stopped_at = None;
-        if self.schedule.is_none() {
-            for link in 0..self.links.len() {
-                self.fill(link, now)?;
-            }
-        }
+        let mut finishing = false;
+        self.fill_all(now)?;
         loop {
-            let next = steering.phase(now - self.began, self.progress.bytes());
-            if next != phase {
-                if self.progress.measured_from().is_none() {
-                    tell(Told::Measure(self.progress.measure(now)));
-                }
-                if next == Phase::Stop {
-                    let totals = self.progress.totals(now);
-                    tell(Told::Measured(totals));
-                    measured = self
-                        .progress
-                        .measured_from()
-                        .map(|from| totals.since(&from));
-                    stopped_at = Some(now);
-                }
-                phase = next;
-            }
-            if now - told_at >= interval && phase != Phase::Stop {
+            self.keep_phase(steering, now, tell)?;
+            if now - told_at >= self.course.interval && self.phase != Phase::Stop {
                 told_at = now;
-                tell(Told::Interval(self.progress.totals(now)));
+                tell(Told::Interval(self.subject().totals(now)));
             }
-            if let Some(stopped_at) = stopped_at {
-                if self.links.iter().all(|link| link.in_flight() == 0) {
-                    break;
+            if self.phase == Phase::Stop {
+                let stopped_at = *stopped_at.get_or_insert(now);
+                if !finishing && self.leaders_are_idle() {
+                    finishing = true;
+                    self.finish(now)?;
+                }
+                if finishing && self.links.iter().all(|link| link.in_flight() == 0) {
+                    return Ok(());
                 }
                 if now - stopped_at > DRAIN_WAIT {
-                    return Err(Problem::Protocol("requests stay unanswered".to_owned()));
+                    let text = "requests stay unanswered, or records unread, after a minute";
+                    return Err(Problem::Protocol(text.to_owned()));
                 }
             } else {
                 self.send_due(now)?;
             }
-            let timeout = self.sleep(now, phase);
-            poll.poll(&mut events, Some(timeout)).or_else(|error| {
-                if error.kind() == io::ErrorKind::Interrupted {
-                    Ok(())
-                } else {
-                    Err(error)
-                }
-            })?;
+            poll.poll(&mut events, Some(self.sleep(now)))
+                .or_else(|error| match error.kind() {
+                    io::ErrorKind::Interrupted => Ok(()),
+                    _ => Err(error),
+                })?;
             now = Instant::now();
             for event in &events {
-                self.serve(event.token().0, event.is_readable(), now, phase)?;
+                self.serve(event.token().0, event.is_readable(), now)?;
             }
         }
-        let measured = measured.expect("a run stops once and has then been measured");
-        Ok(Driven {
-            progress: self.progress,
-            measured,
-            overdue: self.backlog.len(),
-        })
     }
 
-    fn sleep(&self, now: Instant, phase: Phase) -> Duration {
-        let Some(schedule) = self.schedule.as_ref().filter(|_| phase != Phase::Stop) else {
-            return SLEEP_MAX;
-        };
-        let until = schedule.next_due().saturating_sub(now - self.began);
-        if until < SPIN_BELOW {
-            Duration::ZERO
+    fn subject(&self) -> &Progress {
+        &self.lanes[self.course.subject].progress
+    }
+
+    fn keep_phase(
+        &mut self,
+        steering: &Steering,
+        now: Instant,
+        tell: &mut dyn FnMut(Told),
+    ) -> Result<(), Problem> {
+        let mut next = steering.phase(now - self.began, self.subject().bytes());
+        let catching_up = self
+            .lanes
+            .iter()
+            .any(|lane| lane.party.role == Role::CatchesUp);
+        let ending = if catching_up {
+            Role::CatchesUp
         } else {
-            (until - SPIN_BELOW).min(SLEEP_MAX)
+            Role::Leads
+        };
+        let mut ends = self.lanes.iter().filter(|lane| lane.party.role == ending);
+        if ends.all(Lane::is_done) && self.lanes.iter().any(Lane::is_done) {
+            next = Phase::Stop;
         }
+        if next == self.phase || self.phase == Phase::Stop {
+            return Ok(());
+        }
+        self.phase = next;
+        if !self.measuring {
+            self.measuring = true;
+            for lane in &mut self.lanes {
+                lane.progress.measure(now);
+                lane.party.load.measure(now);
+            }
+            tell(Told::Measure(self.subject().totals(now)));
+        }
+        if next == Phase::Stop {
+            for lane in &mut self.lanes {
+                lane.progress.measured(now);
+            }
+            tell(Told::Measured(self.subject().totals(now)));
+            return Ok(());
+        }
+        self.fill_all(now)
     }
 
-    /// Sends what an open loop's plan asks for by `now`, as far as the depth allows.
-    fn send_due(&mut self, now: Instant) -> Result<(), Problem> {
-        let Some(schedule) = &mut self.schedule else {
+    fn leaders_are_idle(&self) -> bool {
+        let leaders = self
+            .lanes
+            .iter()
+            .filter(|lane| lane.party.role == Role::Leads);
+        let mut links = leaders.flat_map(|lane| &self.links[lane.links.clone()]);
+        links.all(|link| link.in_flight() == 0)
+    }
+
+    /// Tells those who follow how far they must go.
+    fn finish(&mut self, now: Instant) -> Result<(), Problem> {
+        let Some(ends) = self.lanes.iter().find_map(|lane| lane.party.load.ends()) else {
             return Ok(());
         };
-        while let Some(due) = schedule.take_due(now - self.began) {
-            self.backlog.push_back(self.began + due);
+        for lane in &mut self.lanes {
+            if lane.party.role == Role::Follows {
+                lane.party.load.finish(&ends);
+            }
         }
-        while let Some(&intended) = self.backlog.front() {
-            let count = self.links.len();
-            let order = (0..count).map(|step| (self.next_link + step) % count);
-            let depth = self.depth;
-            let Some(link) = order
-                .into_iter()
-                .find(|&link| self.links[link].in_flight() < depth)
-            else {
-                return Ok(());
+        self.fill_all(now)
+    }
+
+    fn sleep(&self, now: Instant) -> Duration {
+        if self.phase == Phase::Stop {
+            return SLEEP_MAX;
+        }
+        let schedules = self
+            .lanes
+            .iter()
+            .filter_map(|lane| lane.party.schedule.as_ref());
+        let due = schedules.map(|schedule| schedule.next_due().saturating_sub(now - self.began));
+        match due.min() {
+            None => SLEEP_MAX,
+            Some(until) if until < SPIN_BELOW => Duration::ZERO,
+            Some(until) => (until - SPIN_BELOW).min(SLEEP_MAX),
+        }
+    }
+
+    /// Sends what the open loops' plans ask for by `now`, as far as their depths allow.
+    fn send_due(&mut self, now: Instant) -> Result<(), Problem> {
+        for lane in &mut self.lanes {
+            let Some(schedule) = &mut lane.party.schedule else {
+                continue;
             };
-            self.next_link = (link + 1) % count;
-            self.backlog.pop_front();
-            let (frame, tag) = self.load.next(link);
-            self.links[link].queue(frame, tag, intended);
-            self.links[link].flush()?;
+            while let Some(due) = schedule.take_due(now - self.began) {
+                lane.backlog.push_back(self.began + due);
+            }
+            let links = &mut self.links[lane.links.clone()];
+            let mut touched = Vec::new();
+            while let Some(&due) = lane.backlog.front() {
+                let (count, depth) = (links.len(), lane.party.depth);
+                let mut order = (0..count).map(|step| (lane.next_link + step) % count);
+                let Some(link) = order.find(|&link| links[link].in_flight() < depth) else {
+                    break;
+                };
+                lane.next_link = (link + 1) % count;
+                lane.backlog.pop_front();
+                let intended = due.checked_sub(lane.party.linger).unwrap_or(due);
+                match lane.party.load.next(link, intended) {
+                    Some((frame, tag)) => links[link].queue(frame, tag, intended),
+                    None => {
+                        lane.done.fill(true);
+                        lane.backlog.clear();
+                    }
+                }
+                if touched.last() != Some(&link) {
+                    touched.push(link);
+                }
+            }
+            for link in touched {
+                links[link].flush()?;
+            }
         }
         Ok(())
     }
 
-    /// Fills a closed loop's connection up to its depth.
-    fn fill(&mut self, link: usize, now: Instant) -> Result<(), Problem> {
-        while self.links[link].in_flight() < self.depth {
-            let (frame, tag) = self.load.next(link);
-            self.links[link].queue(frame, tag, now);
+    /// Fills the connections of all closed loops.
+    fn fill_all(&mut self, now: Instant) -> Result<(), Problem> {
+        for lane in 0..self.lanes.len() {
+            for link in self.lanes[lane].links.clone() {
+                self.fill(lane, link, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills a closed loop's connection up to its depth, and writes.
+    fn fill(&mut self, lane: usize, link: usize, now: Instant) -> Result<(), Problem> {
+        let lane = &mut self.lanes[lane];
+        let own = link - lane.links.start;
+        if lane.party.schedule.is_none() && lane.may_send(self.phase) {
+            while self.links[link].in_flight() < lane.party.depth {
+                let next = lane.party.load.next(own, now);
+                lane.done[own] = next.is_none();
+                let Some((frame, tag)) = next else {
+                    break;
+                };
+                self.links[link].queue(frame, tag, now);
+            }
         }
         Ok(self.links[link].flush()?)
     }
 
-    fn serve(
-        &mut self,
-        link: usize,
-        readable: bool,
-        now: Instant,
-        phase: Phase,
-    ) -> Result<(), Problem> {
+    fn serve(&mut self, link: usize, readable: bool, now: Instant) -> Result<(), Problem> {
+        let index = self.lanes.partition_point(|lane| lane.links.end <= link);
+        let lane = &mut self.lanes[index];
+        let own = link - lane.links.start;
         if readable {
             self.links[link].receive()?;
-            let (key, version) = self.load.api();
+            let (key, version) = lane.party.load.api();
             while let Some((asked, body)) = self.links[link].answer(key, version)? {
-                let counted = self.load.answered(link, asked.tag, body)?;
-                self.progress
-                    .answered(counted, now.saturating_duration_since(asked.intended));
+                let answer = Answer {
+                    link: own,
+                    tag: asked.tag,
+                    body,
+                    now,
+                };
+                let counted = lane.party.load.answered(&answer)?;
+                lane.progress.answered(counted, asked.intended, now);
             }
         }
-        if self.schedule.is_none() && phase != Phase::Stop {
-            self.fill(link, now)
-        } else {
-            Ok(self.links[link].flush()?)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clock_and_bytes_end_their_phases() {
-        let second = Duration::from_secs(1);
-        let clock = Steering::Clock {
-            warm_up: second,
-            measure: second * 2,
-        };
-        assert_eq!(clock.phase(Duration::ZERO, 0), Phase::WarmUp);
-        assert_eq!(clock.phase(second, 0), Phase::Measure);
-        assert_eq!(clock.phase(second * 3, 0), Phase::Stop);
-        let bytes = Steering::Bytes(10);
-        assert_eq!(bytes.phase(second, 9), Phase::Measure);
-        assert_eq!(bytes.phase(second, 10), Phase::Stop);
+        self.fill(index, link, now)
     }
 }

@@ -1,12 +1,14 @@
-//! A broker in a thread, for tests: one in-memory log per partition behind the six requests that
-//! the generator sends. It checks what it is sent, as a broker does, and can be told to misbehave.
+//! A broker in a thread, for tests: one in-memory log per partition of one topic behind the requests
+//! that the generator sends. It checks what it is sent, as a broker does, and can be told to
+//! misbehave.
 
 use std::{
     collections::BTreeMap,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -14,7 +16,7 @@ use klamm_model::{LeaderEpoch, Offset};
 use klamm_records::batch::{batches, stamp, verify};
 use klamm_wire::{
     ApiKey, Message, MessageView, RequestHeader, api_versions, create_topics, delete_topics,
-    encode_response, fetch, list_offsets, metadata, produce,
+    encode_response, fetch, init_producer_id, list_offsets, metadata, produce,
 };
 
 const TOPIC_ID: [u8; 16] = [7; 16];
@@ -24,8 +26,14 @@ const TOPIC_ID: [u8; 16] = [7; 16];
 pub(crate) enum Sin {
     /// Not at all.
     None,
-    /// Acknowledges every third batch without keeping it.
+    /// Acknowledges every fifth batch without keeping it.
     LosesBatches,
+    /// Keeps every fifth batch twice and forgets the one after it, so that counts agree.
+    DoublesBatches,
+    /// Returns the second and the third batch of each log in each other's place.
+    ExchangesBatches,
+    /// Does nothing for so long before it takes its hundredth batch.
+    Stalls(Duration),
     /// Turns a bit of each batch that it returns.
     DamagesBatches,
     /// Answers every Produce with this error.
@@ -40,13 +48,23 @@ struct Log {
 }
 
 #[derive(Default)]
-struct Logs(BTreeMap<i32, Log>);
+struct Logs {
+    by_partition: BTreeMap<i32, Log>,
+    producers: i64,
+}
+
+/// Logs and the bell that rings when they grow.
+#[derive(Default)]
+struct Shared {
+    logs: Mutex<Logs>,
+    grown: Condvar,
+}
 
 /// The broker's address; its threads end with the process.
 pub(crate) fn start(sin: Sin) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("bound");
-    let logs = Arc::new(Mutex::new(Logs::default()));
+    let logs = Arc::new(Shared::default());
     thread::spawn(move || {
         for socket in listener.incoming().map_while(Result::ok) {
             let logs = Arc::clone(&logs);
@@ -56,7 +74,7 @@ pub(crate) fn start(sin: Sin) -> SocketAddr {
     address
 }
 
-fn serve(mut socket: TcpStream, logs: &Mutex<Logs>, sin: Sin) {
+fn serve(mut socket: TcpStream, shared: &Shared, sin: Sin) {
     loop {
         let mut prefix = [0; 4];
         if socket.read_exact(&mut prefix).is_err() {
@@ -66,14 +84,20 @@ fn serve(mut socket: TcpStream, logs: &Mutex<Logs>, sin: Sin) {
         let mut frame = vec![0; size];
         socket.read_exact(&mut frame).expect("a whole frame");
         let (header, body) = RequestHeader::parse(&frame).expect("a header");
-        let answer = {
-            let mut logs = logs.lock().unwrap_or_else(PoisonError::into_inner);
-            logs.answer(header.key, header.version, body, sin)
-        };
+        let mut logs = shared.logs.lock().unwrap_or_else(PoisonError::into_inner);
+        if header.key == ApiKey::Fetch && logs.has_nothing_for(body, header.version) {
+            let waited = shared.grown.wait_timeout(logs, Duration::from_millis(5));
+            logs = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let answer = logs.answer(header.key, header.version, body, sin);
+        drop(logs);
+        shared.grown.notify_all();
         let mut out = BytesMut::new();
         encode_response(&*answer, header.version, header.correlation_id, &mut out)
             .expect("an answer");
-        socket.write_all(&out).expect("the client reads");
+        if socket.write_all(&out).is_err() {
+            return;
+        }
     }
 }
 
@@ -85,15 +109,22 @@ impl Logs {
                 let request = create_topics::RequestView::parse(body, version).expect("legal");
                 let topic = request.topics().iter().next().expect("a topic");
                 for partition in 0..topic.num_partitions() {
-                    self.0.entry(partition).or_default();
+                    self.by_partition.entry(partition).or_default();
                 }
                 Box::new(create_topics::Response::default())
             }
             ApiKey::DeleteTopics => {
                 let request = delete_topics::RequestView::parse(body, version).expect("legal");
                 assert_eq!(request.topics().len(), 1);
-                self.0.clear();
+                self.by_partition.clear();
                 Box::new(delete_topics::Response::default())
+            }
+            ApiKey::InitProducerId => {
+                self.producers += 1;
+                Box::new(init_producer_id::Response {
+                    producer_id: self.producers,
+                    ..Default::default()
+                })
             }
             ApiKey::Metadata => Box::new(self.metadata(body, version)),
             ApiKey::ListOffsets => Box::new(self.list_offsets(body, version)),
@@ -103,11 +134,18 @@ impl Logs {
         }
     }
 
+    fn has_nothing_for(&self, body: &[u8], version: i16) -> bool {
+        let request = fetch::RequestView::parse(body, version).expect("legal");
+        let asked = request.topics().iter().next().expect("a topic");
+        let mut partitions = asked.partitions().iter();
+        partitions.all(|p| self.by_partition[&p.partition()].end <= p.fetch_offset())
+    }
+
     fn metadata(&self, body: &[u8], version: i16) -> metadata::Response<'static> {
         let request = metadata::RequestView::parse(body, version).expect("legal");
         let asked = request.topics().expect("named").iter().next().expect("one");
         let partitions =
-            self.0
+            self.by_partition
                 .keys()
                 .map(|&partition_index| metadata::MetadataResponsePartition {
                     partition_index,
@@ -130,7 +168,7 @@ impl Logs {
         let request = list_offsets::RequestView::parse(body, version).expect("legal");
         let asked = request.topics().iter().next().expect("a topic");
         let partitions = asked.partitions().iter().map(|partition| {
-            let log = &self.0[&partition.partition_index()];
+            let log = &self.by_partition[&partition.partition_index()];
             list_offsets::ListOffsetsPartitionResponse {
                 partition_index: partition.partition_index(),
                 offset: if partition.timestamp() == -2 {
@@ -161,12 +199,26 @@ impl Logs {
             let run = partition.records().expect("records");
             let header = verify(run).expect("a valid batch");
             assert_eq!(header.size, run.len(), "one batch a partition");
-            let log = self.0.get_mut(&partition.index()).expect("created");
+            let log = self
+                .by_partition
+                .get_mut(&partition.index())
+                .expect("created");
             let base_offset = log.end;
             log.appends += 1;
-            if sin != Sin::LosesBatches || !log.appends.is_multiple_of(3) {
+            if let Sin::Stalls(duration) = sin
+                && log.appends == 100
+            {
+                // All connections wait for the logs meanwhile.
+                thread::sleep(duration);
+            }
+            let fate = match (sin, log.appends % 5) {
+                (Sin::LosesBatches, 3) | (Sin::DoublesBatches, 1) if log.appends > 1 => 0,
+                (Sin::DoublesBatches, 0) => 2,
+                _ => 1,
+            };
+            for _ in 0..fate {
                 let mut batch = run.to_vec();
-                stamp(&mut batch, Offset(base_offset), LeaderEpoch(0));
+                stamp(&mut batch, Offset(log.end), LeaderEpoch(0));
                 log.batches.push(batch.into());
                 log.end += i64::from(header.record_count);
             }
@@ -197,9 +249,13 @@ impl Logs {
         let request = fetch::RequestView::parse(body, version).expect("legal");
         let asked = request.topics().iter().next().expect("a topic");
         let partitions = asked.partitions().iter().map(|partition| {
-            let log = &self.0[&partition.partition()];
+            let log = &self.by_partition[&partition.partition()];
             let mut run = Vec::new();
-            for batch in &log.batches {
+            let mut batches_kept = log.batches.clone();
+            if sin == Sin::ExchangesBatches && batches_kept.len() > 2 {
+                exchange(&mut batches_kept, 1, 2);
+            }
+            for batch in &batches_kept {
                 let header = batches(batch).next().expect("a batch").expect("valid").0;
                 if header.end_offset().0 > partition.fetch_offset() && run.len() < 100_000 {
                     run.extend_from_slice(batch);
@@ -227,6 +283,25 @@ impl Logs {
     }
 }
 
+/// Exchanges two batches of one size; offsets stay where they are.
+fn exchange(kept: &mut [Bytes], one: usize, other: usize) {
+    let offset_of = |batch: &Bytes| {
+        batches(batch)
+            .next()
+            .expect("one")
+            .expect("valid")
+            .0
+            .base_offset
+    };
+    let offsets = (offset_of(&kept[one]), offset_of(&kept[other]));
+    kept.swap(one, other);
+    for (index, offset) in [(one, offsets.0), (other, offsets.1)] {
+        let mut batch = kept[index].to_vec();
+        stamp(&mut batch, offset, LeaderEpoch(0));
+        kept[index] = batch.into();
+    }
+}
+
 fn versions() -> api_versions::Response<'static> {
     let rows = [
         (ApiKey::Produce, 13),
@@ -235,6 +310,7 @@ fn versions() -> api_versions::Response<'static> {
         (ApiKey::Metadata, 13),
         (ApiKey::CreateTopics, 7),
         (ApiKey::DeleteTopics, 6),
+        (ApiKey::InitProducerId, 4),
     ];
     let api_keys = rows
         .into_iter()

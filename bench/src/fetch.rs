@@ -1,292 +1,213 @@
-//! The fetching load: each connection is a consumer with offsets of its own. Steps over batches by
-//! their heads, without decoding records; offsets must follow each other without a gap.
+//! The load of mode `fetch`: each connection is a consumer that reads a part of the logs over and
+//! over, by requests that are encoded once and without a fetch session.
 
-use std::rc::Rc;
+use std::time::Instant;
 
 use bytes::BytesMut;
-use klamm_records::batch::{BatchError, batches, verify};
 use klamm_wire::{ApiKey, MessageView, encode_request, fetch};
 
 use crate::{
-    control::{CLIENT_ID, Topic, refused},
-    drive::Load,
+    batches::step,
+    control::{CLIENT_ID, refused},
+    drive::{Answer, Load},
+    frame::Frame,
     problem::Problem,
     progress::Counted,
+    topics::{Topics, by_topic},
     workload::Workload,
 };
 
-/// Stands in a frame where an offset belongs, plus the partition's index.
-const OFFSET_MARK: i64 = 0x5fed_cba9_8765_0000;
+/// Stands in a frame where an offset belongs, plus the place.
+const OFFSET_MARK: i64 = 0x5fed_cba9_8700_0000;
 
 /// The request for one group of partitions; offsets are written in place.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Plan {
-    frame: Rc<[u8]>,
-    /// Partition and where its offset stands in the frame.
-    places: Vec<(usize, usize)>,
+    frame: Vec<u8>,
+    /// Places and where their offsets stand in the frame.
+    offsets_at: Vec<(usize, usize)>,
 }
 
 impl Plan {
     fn new(
         workload: &Workload,
-        topic: &Topic,
+        topics: &Topics,
         version: i16,
-        group: &[i32],
+        group: &[usize],
     ) -> Result<Self, Problem> {
-        let partitions = group
-            .iter()
-            .map(|&partition| fetch::FetchPartition {
-                partition,
-                fetch_offset: OFFSET_MARK + i64::from(partition),
-                partition_max_bytes: workload.partition_bytes,
-                ..Default::default()
-            })
-            .collect();
-        let asked = fetch::FetchTopic {
-            topic: topic.name.as_str().into(),
-            topic_id: topic.id,
-            partitions,
-        };
-        let request = fetch::Request {
-            max_wait_ms: workload.max_wait_ms,
-            min_bytes: workload.min_bytes,
-            max_bytes: workload.fetch_bytes,
-            topics: vec![asked],
-            ..Default::default()
-        };
-        let mut frame = BytesMut::new();
-        encode_request(&request, version, 0, Some(CLIENT_ID), &mut frame)?;
-        let mut places = Vec::new();
-        for &partition in group {
-            let mark = (OFFSET_MARK + i64::from(partition)).to_be_bytes();
-            let mut found = frame
-                .windows(8)
-                .enumerate()
-                .filter(|(_, bytes)| *bytes == mark);
-            let place = found.next().map(|(place, _)| place);
-            let place = place.filter(|_| found.next().is_none()).ok_or_else(|| {
-                Problem::Protocol(format!(
-                    "offset of partition {partition} not found in frame"
-                ))
+        let offsets = |place: usize| OFFSET_MARK + i64::try_from(place).unwrap_or(0);
+        let request = request(workload, topics, group, &offsets);
+        let mut encoded = BytesMut::new();
+        encode_request(&request, version, 0, Some(CLIENT_ID), &mut encoded)?;
+        let frame = encoded.to_vec();
+        let mut offsets_at = Vec::new();
+        let mut from = 0;
+        for &place in group {
+            let mark = offsets(place).to_be_bytes();
+            let found = frame[from..].windows(8).position(|bytes| bytes == mark);
+            let found = found.ok_or_else(|| {
+                Problem::Protocol(format!("offset of place {place} not found in frame"))
             })?;
-            places.push((usize::try_from(partition).expect("not negative"), place));
+            offsets_at.push((place, from + found));
+            from += found + 8;
         }
-        Ok(Self {
-            frame: Rc::from(&frame[..]),
-            places,
-        })
+        Ok(Self { frame, offsets_at })
     }
 
-    fn at(&mut self, offsets: &[i64]) -> Rc<[u8]> {
-        if Rc::get_mut(&mut self.frame).is_none() {
-            self.frame = Rc::from(&self.frame[..]);
+    fn at(&self, offsets: &[i64]) -> Frame {
+        let mut frame = self.frame.clone();
+        for &(place, at) in &self.offsets_at {
+            frame[at..at + 8].copy_from_slice(&offsets[place].to_be_bytes());
         }
-        let frame = Rc::get_mut(&mut self.frame).expect("nobody shares the copy");
-        for &(partition, place) in &self.places {
-            frame[place..place + 8].copy_from_slice(&offsets[partition].to_be_bytes());
-        }
-        Rc::clone(&self.frame)
+        Frame::whole(frame)
+    }
+}
+
+/// A Fetch request for the places of `group`, which lie in their order.
+pub(crate) fn request<'t>(
+    workload: &Workload,
+    topics: &'t Topics,
+    group: &[usize],
+    offset_of: &dyn Fn(usize) -> i64,
+) -> fetch::Request<'t> {
+    let mut asked = Vec::new();
+    for (topic, partitions) in by_topic(topics, group) {
+        let partitions = partitions
+            .into_iter()
+            .map(|(place, partition)| fetch::FetchPartition {
+                partition,
+                fetch_offset: offset_of(place),
+                partition_max_bytes: workload.partition_bytes,
+                ..Default::default()
+            });
+        asked.push(fetch::FetchTopic {
+            topic: topic.name.as_str().into(),
+            topic_id: topic.id,
+            partitions: partitions.collect(),
+        });
+    }
+    fetch::Request {
+        max_wait_ms: workload.max_wait_ms,
+        min_bytes: workload.min_bytes,
+        max_bytes: workload.fetch_bytes,
+        topics: asked,
+        ..Default::default()
     }
 }
 
 #[derive(Debug)]
 struct Consumer {
-    plans: Vec<Plan>,
     turn: usize,
     offsets: Vec<i64>,
 }
 
-/// The part of the log that is fetched, by partition.
+/// The part of the logs that is read, by place.
 #[derive(Clone, Debug)]
 pub struct Window {
-    /// First offset.
+    /// First offsets.
     pub start: Vec<i64>,
-    /// Where a consumer turns back to the start; `None` to follow the end.
-    pub end: Option<Vec<i64>>,
+    /// Where a consumer turns back to the start.
+    pub end: Vec<i64>,
 }
 
 /// Consumers on some connections.
 #[derive(Debug)]
-pub struct Consumers {
+pub struct Consumers<'t> {
+    topics: &'t Topics,
+    plans: Vec<Plan>,
     consumers: Vec<Consumer>,
     version: i16,
     window: Window,
     check_crc: bool,
 }
 
-impl Consumers {
+impl<'t> Consumers<'t> {
     /// Consumers that begin at the window's start.
     ///
     /// # Errors
     /// Frames that cannot be encoded.
     pub fn new(
         workload: &Workload,
-        topic: &Topic,
+        topics: &'t Topics,
         version: i16,
         window: Window,
     ) -> Result<Self, Problem> {
-        let partitions: Vec<i32> = (0..topic.partitions).collect();
-        let mut consumers = Vec::new();
-        for turn in 0..workload.connections {
-            let plans = partitions
-                .chunks(workload.partitions_per_request)
-                .map(|group| Plan::new(workload, topic, version, group))
-                .collect::<Result<Vec<_>, _>>()?;
-            consumers.push(Consumer {
-                plans,
-                turn,
-                offsets: window.start.clone(),
-            });
-        }
+        let places: Vec<usize> = (0..topics.places()).collect();
+        let plans = places
+            .chunks(workload.partitions_per_request)
+            .map(|group| Plan::new(workload, topics, version, group))
+            .collect::<Result<Vec<_>, _>>()?;
+        let consumers = (0..workload.connections).map(|turn| Consumer {
+            turn,
+            offsets: window.start.clone(),
+        });
         Ok(Self {
-            consumers,
+            topics,
+            plans,
+            consumers: consumers.collect(),
             version,
             window,
             check_crc: workload.check_crc,
         })
     }
-
-    /// Next offset of each partition of the first consumer.
-    #[must_use]
-    pub fn offsets(&self) -> &[i64] {
-        &self.consumers[0].offsets
-    }
 }
 
-impl Load for Consumers {
+impl Load for Consumers<'_> {
     fn api(&self) -> (ApiKey, i16) {
         (ApiKey::Fetch, self.version)
     }
 
-    fn next(&mut self, link: usize) -> (Rc<[u8]>, usize) {
+    fn next(&mut self, link: usize, _: Instant) -> Option<(Frame, usize)> {
         let consumer = &mut self.consumers[link];
-        let group = consumer.turn % consumer.plans.len();
+        let group = consumer.turn % self.plans.len();
         consumer.turn += 1;
-        (consumer.plans[group].at(&consumer.offsets), group)
+        Some((self.plans[group].at(&consumer.offsets), group))
     }
 
-    fn answered(&mut self, link: usize, _: usize, body: &[u8]) -> Result<Counted, Problem> {
-        let answer = fetch::ResponseView::parse_prefix(body, self.version)?.0;
-        refused("Fetch", answer.error_code(), || {
-            "the whole request".to_owned()
-        })?;
-        let offsets = &mut self.consumers[link].offsets;
+    fn answered(&mut self, answer: &Answer<'_>) -> Result<Counted, Problem> {
+        let offsets = &mut self.consumers[answer.link].offsets;
+        let (topics, window, check_crc) = (self.topics, &self.window, self.check_crc);
         let mut counted = Counted::default();
-        for partition in answer
-            .responses()
-            .into_iter()
-            .flat_map(|topic| topic.partitions())
-        {
-            let index = partition.partition_index();
-            refused("Fetch", partition.error_code(), || {
-                format!("partition {index}")
-            })?;
-            let place = usize::try_from(index)
-                .ok()
-                .filter(|&place| place < offsets.len());
-            let place = place.ok_or_else(|| Problem::Protocol(format!("partition {index}")))?;
-            let run = partition.records().unwrap_or(&[]);
-            step(run, &mut offsets[place], self.check_crc, &mut counted)
-                .map_err(|text| Problem::Verification(format!("partition {index}: {text}")))?;
-            if let Some(end) = &self.window.end
-                && offsets[place] >= end[place]
-            {
-                offsets[place] = self.window.start[place];
-            }
-        }
+        each_partition(
+            answer.body,
+            self.version,
+            topics,
+            &mut |place, partition| {
+                let run = partition.records().unwrap_or(&[]);
+                let offset = &mut offsets[place];
+                step(run, offset, check_crc, &mut counted, &mut |_, _, _| Ok(()))?;
+                if *offset >= window.end[place] {
+                    *offset = window.start[place];
+                }
+                Ok(())
+            },
+        )?;
         Ok(counted)
     }
 }
 
-/// Steps over the whole batches of `run`, which begins at or before `offset`, and moves `offset`
-/// behind them. A batch cut off at the end is legal: the client fetches it again.
-fn step(
-    run: &[u8],
-    offset: &mut i64,
-    check_crc: bool,
-    counted: &mut Counted,
-) -> Result<(), String> {
-    for item in batches(run) {
-        let (header, bytes) = match item {
-            Ok(item) => item,
-            Err(BatchError::Incomplete { .. }) => return Ok(()),
-            Err(error) => return Err(error.to_string()),
-        };
-        let begins = header.base_offset.0;
-        let end = header.end_offset().0;
-        // A fetch from inside a batch returns it from its first record.
-        if begins > *offset || end <= *offset {
-            return Err(format!(
-                "expected offset {offset}, found batch {begins} to {end}"
-            ));
+/// Walks the partitions of a Fetch response that holds no error.
+///
+/// # Errors
+/// An error code, a partition that is not ours, or what `see` says of one.
+pub(crate) fn each_partition(
+    body: &[u8],
+    version: i16,
+    topics: &Topics,
+    see: &mut dyn FnMut(usize, &fetch::PartitionDataView<'_>) -> Result<(), String>,
+) -> Result<(i32, i16), Problem> {
+    let answer = fetch::ResponseView::parse_prefix(body, version)?.0;
+    for topic in answer.responses() {
+        let index = topics.find(topic.topic_id(), topic.topic());
+        for partition in topic.partitions() {
+            let number = partition.partition_index();
+            let place = index.and_then(|index| topics.place(index, number));
+            let place = place.ok_or_else(|| Problem::Protocol(format!("partition {number}")))?;
+            refused("Fetch", partition.error_code(), || topics.words(place))?;
+            see(place, &partition).map_err(|text| {
+                Problem::Verification(format!("{}: {text}", topics.words(place)))
+            })?;
         }
-        if check_crc {
-            verify(bytes).map_err(|error| error.to_string())?;
-        }
-        counted.batches += 1;
-        counted.records += u64::try_from(end - *offset).unwrap_or(0);
-        counted.bytes += bytes.len() as u64;
-        *offset = end;
     }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use klamm_model::{Offset, Timestamp};
-    use klamm_records::batch::{BatchBuilder, BatchOptions};
-
-    fn batch(base: i64, records: usize) -> Vec<u8> {
-        let options = BatchOptions {
-            base_offset: Offset(base),
-            ..BatchOptions::default()
-        };
-        let mut builder = BatchBuilder::new(options);
-        for _ in 0..records {
-            builder.append(Timestamp(1), None, Some(b"value"), &[]);
-        }
-        builder.build().expect("a batch")
-    }
-
-    fn stepped(run: &[u8], from: i64) -> Result<(i64, Counted), String> {
-        let (mut offset, mut counted) = (from, Counted::default());
-        step(run, &mut offset, true, &mut counted)?;
-        Ok((offset, counted))
-    }
-
-    #[test]
-    fn whole_batches_move_the_offset_and_a_cut_one_waits() {
-        let mut run = [batch(10, 3), batch(13, 2)].concat();
-        run.extend_from_slice(&batch(15, 9)[..40]);
-        let (offset, counted) = stepped(&run, 10).expect("legal");
-        assert_eq!((offset, counted.batches, counted.records), (15, 2, 5));
-    }
-
-    #[test]
-    fn gap_repeat_and_damage_are_found() {
-        assert!(
-            stepped(&batch(11, 3), 10)
-                .expect_err("gap")
-                .contains("expected offset 10")
-        );
-        assert!(
-            stepped(&batch(5, 3), 10)
-                .expect_err("old")
-                .contains("expected offset 10")
-        );
-        let mut damaged = batch(10, 3);
-        *damaged.last_mut().expect("bytes") ^= 1;
-        assert!(
-            stepped(&damaged, 10)
-                .expect_err("damage")
-                .contains("checksum")
-        );
-    }
-
-    #[test]
-    fn fetch_from_inside_a_batch_counts_only_what_is_new() {
-        let (offset, counted) = stepped(&batch(10, 5), 12).expect("legal");
-        assert_eq!((offset, counted.records), (15, 3));
-    }
+    Ok((answer.session_id(), answer.error_code()))
 }

@@ -5,26 +5,43 @@
 //! **Is not**: a judge. It reports what it saw; `klamm-perf` runs it against brokers in turn,
 //! accounts for their CPU and compares.
 //!
-//! The walk of a run: [`arguments`] become a checked [`workload`]; [`control`] creates the topic;
-//! [`payload`] builds the frames; [`drive`] moves them over [`link`]s, asking [`produce`] or
-//! [`fetch`] what to send; [`verify`] compares counts; [`report`] prints.
+//! The walk of a run: [`arguments`] become a checked [`workload`]; [`control`] creates the
+//! [`topics`]; [`pool`] builds the frames; [`drive`] moves them over [`link`]s, asking [`produce`],
+//! [`tail`], [`fetch`] or [`admin`] what to send and obeying [`steering`]; [`verify`] proves;
+//! [`report`] prints.
 
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod arguments;
+pub mod batches;
+pub mod catalog;
+pub mod clock;
 pub mod control;
 pub mod drive;
 pub mod fetch;
+pub mod frame;
+pub mod latency;
 pub mod link;
+pub mod order;
 pub mod payload;
+pub mod plot;
+pub mod pool;
 pub mod problem;
 pub mod produce;
 pub mod progress;
 pub mod report;
 mod run;
 pub mod schedule;
+pub mod seal;
+pub mod stamp;
+pub mod steering;
+pub mod storm;
+pub mod tail;
+pub mod topics;
 pub mod verify;
 pub mod workload;
+pub mod written;
 
 #[cfg(test)]
 mod fake_broker;

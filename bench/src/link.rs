@@ -4,29 +4,24 @@ use std::{
     collections::VecDeque,
     io::{self, IoSlice, Read, Write},
     net::SocketAddr,
-    rc::Rc,
     time::Instant,
 };
 
 use klamm_wire::{ApiKey, FrameLimits, parse_response_header};
 use mio::{Interest, Registry, Token, net::TcpStream};
 
-use crate::{control::RESPONSE_BYTES_MAX, problem::Problem};
-
-/// Bytes of a frame up to the end of its correlation id: size, key, version, id.
-const HEAD_BYTES: usize = 12;
+use crate::{control::RESPONSE_BYTES_MAX, frame::Frame, problem::Problem};
 
 /// Slices handed to one write.
-const SLICES_MAX: usize = 64;
+const SLICES_MAX: usize = 128;
 
 /// First size of the receive buffer; it doubles while a response does not fit.
-const INBOX_BYTES: usize = 256 << 10;
+const INBOX_BYTES: usize = 16 << 10;
 
 /// A request whose bytes are not all written.
 #[derive(Debug)]
 struct Outgoing {
-    head: [u8; HEAD_BYTES],
-    frame: Rc<[u8]>,
+    frame: Frame,
     written: usize,
 }
 
@@ -79,17 +74,11 @@ impl Link {
     }
 
     /// Queues `frame`; [`Self::flush`] sends it.
-    pub fn queue(&mut self, frame: Rc<[u8]>, tag: usize, intended: Instant) {
+    pub fn queue(&mut self, mut frame: Frame, tag: usize, intended: Instant) {
         self.correlation_id = self.correlation_id.wrapping_add(1);
         let correlation_id = self.correlation_id;
-        let mut head = [0; HEAD_BYTES];
-        head.copy_from_slice(&frame[..HEAD_BYTES]);
-        head[8..].copy_from_slice(&correlation_id.to_be_bytes());
-        self.outgoing.push_back(Outgoing {
-            head,
-            frame,
-            written: 0,
-        });
+        frame.correlate(correlation_id);
+        self.outgoing.push_back(Outgoing { frame, written: 0 });
         self.in_flight.push_back(InFlight {
             correlation_id,
             tag,
@@ -104,14 +93,13 @@ impl Link {
     pub fn flush(&mut self) -> io::Result<()> {
         while !self.outgoing.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let pieces = self
+                .outgoing
+                .iter()
+                .flat_map(|request| request.frame.pieces(request.written));
             let mut used = 0;
-            for request in self.outgoing.iter().take(SLICES_MAX / 2) {
-                let in_head = request.written.min(HEAD_BYTES);
-                if in_head < HEAD_BYTES {
-                    slices[used] = IoSlice::new(&request.head[in_head..]);
-                    used += 1;
-                }
-                slices[used] = IoSlice::new(&request.frame[request.written.max(HEAD_BYTES)..]);
+            for (slice, piece) in slices.iter_mut().zip(pieces) {
+                *slice = piece;
                 used += 1;
             }
             match self.socket.write_vectored(&slices[..used]) {
@@ -127,7 +115,7 @@ impl Link {
 
     fn advance(&mut self, mut written: usize) {
         while let Some(request) = self.outgoing.front_mut() {
-            let left = request.frame.len() - request.written;
+            let left = request.frame.size() - request.written;
             if written < left {
                 request.written += written;
                 return;

@@ -9,7 +9,7 @@ use clap::Parser;
 use klamm_bench::arguments::Arguments;
 
 fn main() -> ExitCode {
-    match klamm_bench::run(&Arguments::parse()) {
+    match klamm_bench::run(&Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             eprintln!("klamm-bench: {problem}");

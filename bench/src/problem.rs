@@ -22,6 +22,8 @@ pub enum Problem {
     },
     /// What the broker holds or sent is not what it acknowledged.
     Verification(String),
+    /// The load was not what was planned: its result says what was seen, and does not count.
+    Dropped(String),
 }
 
 impl fmt::Display for Problem {
@@ -35,6 +37,7 @@ impl fmt::Display for Problem {
                 error_code,
                 detail,
             } => write!(f, "{request} refused with error {error_code}: {detail}"),
+            Self::Dropped(text) => write!(f, "the result is dropped: {text}"),
             Self::Verification(text) => write!(f, "verification failed: {text}"),
         }
     }

@@ -1,12 +1,11 @@
-//! What has happened so far, as plain counters, and the latencies of the measured part.
+//! What a party to the load has done so far, as plain counters, and the latencies of the measured
+//! part.
 
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// Longest latency that is told apart, in nanoseconds.
-const LATENCY_NS_MAX: u64 = 120_000_000_000;
+use crate::latency::Latencies;
 
 /// Totals since the run began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -51,52 +50,55 @@ pub struct Counted {
     pub bytes: u64,
 }
 
-/// Counters and latencies of a run.
+/// Counters and latencies of a party.
 #[derive(Debug)]
 pub struct Progress {
     began: Instant,
     totals: Totals,
-    measured_from: Option<Totals>,
-    latencies: Histogram<u64>,
+    measured_from: Option<(Instant, Totals)>,
+    measured: Option<Totals>,
+    latencies: Latencies,
+    last_bytes_at: Option<Instant>,
 }
 
 impl Progress {
     /// Nothing yet.
     #[must_use]
     pub fn new(began: Instant) -> Self {
-        let latencies = Histogram::new_with_bounds(1, LATENCY_NS_MAX, 3)
-            .expect("the bounds and three digits are legal");
         Self {
             began,
             totals: Totals::default(),
             measured_from: None,
-            latencies,
+            measured: None,
+            latencies: Latencies::default(),
+            last_bytes_at: None,
         }
     }
 
     /// Starts the measured part.
-    pub fn measure(&mut self, now: Instant) -> Totals {
-        let totals = self.totals(now);
-        self.measured_from = Some(totals);
-        self.latencies.reset();
-        totals
+    pub fn measure(&mut self, now: Instant) {
+        self.measured_from = Some((now, self.totals(now)));
     }
 
-    /// Where the measured part began.
-    #[must_use]
-    pub fn measured_from(&self) -> Option<Totals> {
-        self.measured_from
+    /// Ends it.
+    pub fn measured(&mut self, now: Instant) {
+        let from = self.measured_from.unwrap_or((now, self.totals(now)));
+        self.measured = Some(self.totals(now).since(&from.1));
     }
 
-    /// Notes an answer.
-    pub fn answered(&mut self, counted: Counted, latency: Duration) {
+    /// Notes the answer to a request that should have been sent at `intended`. Its latency counts
+    /// where that lies in the measured part, however late the answer comes.
+    pub fn answered(&mut self, counted: Counted, intended: Instant, now: Instant) {
         self.totals.requests += 1;
         self.totals.batches += counted.batches;
         self.totals.records += counted.records;
         self.totals.bytes += counted.bytes;
-        if self.measured_from.is_some() {
-            let nanoseconds = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
-            self.latencies.saturating_record(nanoseconds);
+        if counted.bytes > 0 {
+            self.last_bytes_at = Some(now);
+        }
+        if self.measured_from.is_some_and(|(from, _)| intended >= from) {
+            let latency = now.saturating_duration_since(intended);
+            self.latencies.note(latency, 1);
         }
     }
 
@@ -116,15 +118,29 @@ impl Progress {
         }
     }
 
-    /// Latencies of the measured part, in nanoseconds.
+    /// What was counted in the measured part.
     #[must_use]
-    pub fn latencies(&self) -> &Histogram<u64> {
+    pub fn measurement(&self) -> Totals {
+        self.measured.unwrap_or_default()
+    }
+
+    /// Latencies of the measured part.
+    #[must_use]
+    pub fn latencies(&self) -> &Latencies {
         &self.latencies
+    }
+
+    /// From the start of the measured part to the last bytes.
+    #[must_use]
+    pub fn bytes_took(&self) -> Option<Duration> {
+        let (from, _) = self.measured_from?;
+        Some(self.last_bytes_at?.saturating_duration_since(from))
     }
 }
 
 /// CPU time of this thread, in nanoseconds; 0 where the kernel does not say.
-fn thread_cpu_ns() -> u64 {
+#[must_use]
+pub fn thread_cpu_ns() -> u64 {
     std::fs::read_to_string("/proc/thread-self/schedstat")
         .ok()
         .and_then(|text| text.split_whitespace().next()?.parse().ok())

@@ -1,19 +1,26 @@
-//! What people and machines read: JSON lines while running, a result at the end, `.hgrm` files.
+//! What people and machines read: JSON lines while running, a result at the end, and files.
 
-use std::{fmt::Write as _, io, path::Path};
+use std::{fmt::Write as _, io};
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::{
-    drive::{Driven, Told},
+    drive::Outcome,
+    latency::{Latencies, Summary},
+    plot::{bars, chart},
+    problem::Problem,
     progress::Totals,
+    steering::Told,
     verify::Verified,
     workload::{Arrivals, Workload},
+    written::Outputs,
 };
 
-/// Share of the planned rate below which an open loop's latencies do not count.
+/// Share of the planned rate below which an open loop's result does not count.
 const ACHIEVED_MIN: f64 = 0.99;
+
+/// Requests planned in the measured part below which a share of them says nothing.
+const PLANNED_MIN: f64 = 200.0;
 
 /// One line while running.
 #[derive(Serialize)]
@@ -39,43 +46,35 @@ pub fn print_json(value: &impl Serialize) {
     let _ = io::Write::write_all(&mut io::stdout().lock(), format!("{text}\n").as_bytes());
 }
 
-/// Latencies in microseconds.
+/// Readers that began at the first offset beside the load.
 #[derive(Clone, Debug, Serialize)]
-pub struct Latencies {
-    /// Answers counted.
-    pub count: u64,
-    /// Arithmetic mean.
-    pub mean: f64,
-    /// Median.
-    pub p50: f64,
-    /// 90 %.
-    pub p90: f64,
-    /// 99 %.
-    pub p99: f64,
-    /// 99.9 %.
-    pub p999: f64,
-    /// 99.99 %.
-    pub p9999: f64,
-    /// The longest.
-    pub max: f64,
+pub struct CatchUp {
+    /// How many.
+    pub readers: usize,
+    /// What they have read.
+    pub read: Totals,
+    /// Seconds from their start to their last bytes.
+    pub seconds: f64,
+    /// Each was once at the end of each partition.
+    pub caught_up: bool,
+    /// Latencies of the same load without them, in microseconds.
+    pub quiet_latency_us: Option<Summary>,
+    /// End-to-end latencies without them.
+    pub quiet_end_to_end_us: Option<Summary>,
 }
 
-impl Latencies {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "nanoseconds of minutes fit a double"
-    )]
-    fn of(histogram: &Histogram<u64>) -> Self {
-        let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1000.0;
+impl CatchUp {
+    /// What a party of readers has done.
+    #[must_use]
+    pub fn new(outcome: &Outcome, readers: usize, caught_up: bool) -> Self {
+        let progress = &outcome.progress;
         Self {
-            count: histogram.len(),
-            mean: histogram.mean() / 1000.0,
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p999: at(0.999),
-            p9999: at(0.9999),
-            max: histogram.max() as f64 / 1000.0,
+            readers,
+            read: progress.measurement(),
+            seconds: progress.bytes_took().unwrap_or_default().as_secs_f64(),
+            caught_up,
+            quiet_latency_us: None,
+            quiet_end_to_end_us: None,
         }
     }
 }
@@ -89,170 +88,229 @@ pub struct Report {
     pub workload: Workload,
     /// Kafka version of the requests.
     pub api_version: i16,
-    /// The measured part.
+    /// The measured part of the party that the result is about.
     pub measured: Totals,
-    /// Latencies of the measured part, in microseconds, from the intended send time.
-    pub latency_us: Latencies,
-    /// What the latencies mean.
-    pub latency_means: &'static str,
+    /// The measured part of each party: those who lead, those who follow.
+    pub parties: Vec<Totals>,
+    /// Requests per second that were planned; open loops only.
+    pub planned_rate: Option<f64>,
     /// Answered requests as a share of those planned; open loops only.
     pub achieved: Option<f64>,
+    /// Requests that were due and never sent, for want of answers.
+    pub overdue: usize,
+    /// Why the result does not count.
+    pub dropped: Option<String>,
+    /// Latencies of requests, in microseconds, from the intended send time.
+    pub latency_us: Summary,
+    /// What the latencies mean.
+    pub latency_means: &'static str,
+    /// The same as pairs of nanoseconds and counts.
+    pub latency_ns: Vec<(u64, u64)>,
+    /// Ages of records when consumers received them, from the intended send time.
+    pub end_to_end_us: Option<Summary>,
+    /// The same as pairs of nanoseconds and counts.
+    pub end_to_end_ns: Vec<(u64, u64)>,
+    /// Readers from the first offset.
+    pub catch_up: Option<CatchUp>,
+    /// How long the deletion of created topics took.
+    pub deleted_in_seconds: Option<f64>,
     /// Proof, where something was produced.
     pub verified: Option<Verified>,
 }
 
 impl Report {
-    /// Gathers the result.
+    /// Gathers the result of parties, the leading one first. `rate` is in requests per second.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts of a run fit a double")]
-    pub fn new(
-        workload: &Workload,
-        api_version: i16,
-        driven: &Driven,
-        verified: Option<Verified>,
-    ) -> Self {
-        let seconds = driven.measured.elapsed_ns as f64 / 1e9;
+    pub fn new(workload: &Workload, api_version: i16, rate: f64, outcomes: Vec<Outcome>) -> Self {
+        let lead = &outcomes[0];
+        let measured = lead.progress.measurement();
+        let planned = rate * measured.elapsed_ns as f64 / 1e9;
         let open = workload.arrivals != Arrivals::Closed;
-        let achieved =
-            open.then(|| driven.measured.requests as f64 / (workload.rate * seconds).max(1.0));
-        let latency_means = match achieved {
-            None => "closed loop: service time under load, not latency",
-            Some(achieved) if achieved < ACHIEVED_MIN => "void: the planned rate was not achieved",
-            Some(_) => "open loop, from the intended send time; the client spins",
-        };
+        let achieved = open.then(|| measured.requests as f64 / planned.max(1.0));
+        let too_slow = |share: &f64| *share < ACHIEVED_MIN && planned >= PLANNED_MIN && !lead.done;
+        let dropped = achieved
+            .filter(too_slow)
+            .map(|share| format!("{:.1} % of the planned rate was achieved", share * 100.0));
+        let latencies = lead.progress.latencies();
         Self {
             event: "result",
             workload: workload.clone(),
             api_version,
-            measured: driven.measured,
-            latency_us: Latencies::of(driven.progress.latencies()),
-            latency_means,
+            measured,
+            planned_rate: open.then_some(rate),
             achieved,
-            verified,
+            overdue: lead.overdue,
+            dropped,
+            latency_us: latencies.summary(),
+            latency_means: if open {
+                "open loop, from the intended send time; the client spins"
+            } else {
+                "closed loop: service time under load, not latency"
+            },
+            latency_ns: latencies.pairs(),
+            end_to_end_us: None,
+            end_to_end_ns: Vec::new(),
+            catch_up: None,
+            deleted_in_seconds: None,
+            verified: None,
+            parties: outcomes
+                .iter()
+                .map(|outcome| outcome.progress.measurement())
+                .collect(),
         }
+    }
+
+    /// Makes the result about a party.
+    pub fn subject(&mut self, party: usize) {
+        self.measured = self.parties[party];
+    }
+
+    /// Adds what consumers saw.
+    pub fn end_to_end(&mut self, latencies: &Latencies) {
+        if latencies.count() > 0 {
+            self.end_to_end_us = Some(latencies.summary());
+            self.end_to_end_ns = latencies.pairs();
+        }
+    }
+
+    /// Writes the files that were asked for.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn write(&self, outputs: &Outputs) -> Result<(), Problem> {
+        let latency = Latencies::of_pairs(&self.latency_ns);
+        let end_to_end = Latencies::of_pairs(&self.end_to_end_ns);
+        if let Some(path) = &outputs.histogram {
+            let subject = if end_to_end.count() > 0 {
+                &end_to_end
+            } else {
+                &latency
+            };
+            std::fs::write(path, subject.percentile_table())?;
+        }
+        if let Some(path) = &outputs.result {
+            let text = serde_json::to_string_pretty(self).expect("plain data becomes JSON");
+            std::fs::write(path, text + "\n")?;
+        }
+        if let Some(path) = &outputs.chart {
+            let title = format!("{}: {}", self.workload.topic, self.latency_means);
+            let series = [("requests", &latency), ("end to end", &end_to_end)];
+            std::fs::write(path, chart(&title, &series))?;
+        }
+        Ok(())
     }
 
     /// The result as a table for people.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts of a run fit a double")]
     pub fn table(&self) -> String {
+        let mut table = Table(String::new());
         let seconds = (self.measured.elapsed_ns as f64 / 1e9).max(1e-9);
-        let rate = |count: u64| count as f64 / seconds;
-        let client = self.measured.client_cpu_ns as f64;
-        let per_request = client / 1000.0 / (self.measured.requests.max(1) as f64);
-        let mut text = String::new();
-        let mut row = |name: &str, value: String| {
-            let _ = writeln!(text, "{name:<22} {value}");
-        };
-        row("measured", format!("{seconds:.2} s"));
-        row(
-            "requests",
-            format!(
-                "{} ({:.0}/s)",
-                self.measured.requests,
-                rate(self.measured.requests)
-            ),
-        );
-        row(
-            "records",
-            format!(
-                "{} ({:.0}/s)",
-                self.measured.records,
-                rate(self.measured.records)
-            ),
-        );
-        let mib = rate(self.measured.bytes) / f64::from(1 << 20);
-        row("bytes", format!("{} ({mib:.1} MiB/s)", self.measured.bytes));
-        row(
-            "client CPU",
-            format!("{:.2} s, {per_request:.2} us a request", client / 1e9),
-        );
-        let l = &self.latency_us;
-        row("latency", self.latency_means.to_owned());
-        row(
-            "  p50 p90 p99 [us]",
-            format!("{:.0} {:.0} {:.0}", l.p50, l.p90, l.p99),
-        );
-        row(
-            "  p99.9 p99.99 max",
-            format!("{:.0} {:.0} {:.0}", l.p999, l.p9999, l.max),
-        );
-        if let Some(achieved) = self.achieved {
-            row("achieved", format!("{:.1} % of the rate", achieved * 100.0));
+        table.row("measured", &format!("{seconds:.2} s"));
+        let names = ["", "consumed"];
+        for (name, totals) in names.iter().zip(&self.parties) {
+            table.totals(name, totals, seconds);
         }
-        if let Some(verified) = self.verified {
+        table.client(&self.measured);
+        if let (Some(achieved), Some(rate)) = (self.achieved, self.planned_rate) {
+            let text = format!("{:.1} % of {rate:.0} requests/s", achieved * 100.0);
+            table.row("achieved", &text);
+        }
+        table.row("latency", self.latency_means);
+        table.latencies("of requests", &self.latency_ns);
+        if self.end_to_end_us.is_some() {
+            table.latencies("end to end", &self.end_to_end_ns);
+        }
+        if let Some(catch_up) = &self.catch_up {
+            table.catch_up(catch_up, &self.latency_us);
+        }
+        if let Some(seconds) = self.deleted_in_seconds {
+            table.row("deleted in", &format!("{seconds:.2} s"));
+        }
+        if let Some(verified) = &self.verified {
             let text = format!(
-                "{} records, {} read back",
-                verified.records, verified.read_back
+                "{} records kept; {} read back: {} batches in order, {} counted; {} not read",
+                verified.records,
+                verified.read_back,
+                verified.in_order,
+                verified.counted,
+                verified.not_read
             );
-            row("verified", text);
+            table.row("proved", &text);
         }
-        text
+        if let Some(why) = &self.dropped {
+            table.row("DROPPED", why);
+        }
+        table.0
     }
 }
 
-/// The percentile table of HdrHistogram's plotters, in microseconds.
-#[must_use]
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "nanoseconds of minutes fit a double"
-)]
-pub fn percentiles(histogram: &Histogram<u64>) -> String {
-    let mut text = String::from("       Value     Percentile TotalCount 1/(1-Percentile)\n\n");
-    let mut total = 0;
-    for step in histogram.iter_quantiles(5) {
-        total += step.count_since_last_iteration();
-        let value = step.value_iterated_to() as f64 / 1000.0;
-        let quantile = step.quantile_iterated_to();
-        let _ = write!(text, "{value:12.3} {quantile:14.12} {total:10}");
-        if quantile < 1.0 {
-            let _ = write!(text, " {:14.2}", 1.0 / (1.0 - quantile));
-        }
-        text.push('\n');
+struct Table(String);
+
+#[expect(clippy::cast_precision_loss, reason = "counts of a run fit a double")]
+impl Table {
+    fn row(&mut self, name: &str, value: &str) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.0, "{name:<20} {value}");
     }
-    let mean = histogram.mean() / 1000.0;
-    let deviation = histogram.stdev() / 1000.0;
-    let max = histogram.max() as f64 / 1000.0;
-    let _ = writeln!(
-        text,
-        "#[Mean    = {mean:12.3}, StdDeviation   = {deviation:12.3}]"
-    );
-    let _ = writeln!(
-        text,
-        "#[Max     = {max:12.3}, Total count    = {:12}]",
-        histogram.len()
-    );
-    text
-}
 
-/// Writes the percentile table to a file.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn write_percentiles(histogram: &Histogram<u64>, path: &Path) -> io::Result<()> {
-    std::fs::write(path, percentiles(histogram))
-}
+    fn totals(&mut self, name: &str, totals: &Totals, seconds: f64) {
+        let rate = |count: u64| count as f64 / seconds;
+        let mut row = |what: &str, text: String| self.row(format!("{name} {what}").trim(), &text);
+        let requests = totals.requests;
+        row("requests", format!("{requests} ({:.0}/s)", rate(requests)));
+        let records = totals.records;
+        row("records", format!("{records} ({:.0}/s)", rate(records)));
+        let mib = rate(totals.bytes) / f64::from(1 << 20);
+        row("bytes", format!("{} ({mib:.1} MiB/s)", totals.bytes));
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentile_table_reaches_the_maximum_and_counts_everything() {
-        let mut histogram = Histogram::new_with_bounds(1, 10_000_000, 3).expect("legal");
-        for microseconds in 1..=1000_u64 {
-            histogram.record(microseconds * 1000).expect("in range");
+    fn client(&mut self, totals: &Totals) {
+        let cpu = totals.client_cpu_ns as f64 / 1e9;
+        let a_request = cpu * 1e6 / totals.requests.max(1) as f64;
+        let gib = totals.bytes as f64 / f64::from(1 << 30);
+        let mut text = format!("{cpu:.2} s, {a_request:.2} us a request");
+        if gib > 0.001 {
+            let _ = write!(text, ", {:.3} s/GiB", cpu / gib);
         }
-        let text = percentiles(&histogram);
-        let last = text
-            .lines()
-            .rfind(|line| !line.starts_with('#'))
-            .expect("a row");
-        let fields: Vec<&str> = last.split_whitespace().collect();
-        let value: f64 = fields[0].parse().expect("a number");
-        assert!((value - 1000.0).abs() < 1.0, "{last}");
-        assert_eq!(fields[1..], ["1.000000000000", "1000"]);
-        let summary = Latencies::of(&histogram);
-        assert!((summary.p50 - 500.0).abs() < 1.0, "{}", summary.p50);
+        self.row("client CPU", &text);
+    }
+
+    fn latencies(&mut self, name: &str, pairs: &[(u64, u64)]) {
+        let latencies = Latencies::of_pairs(pairs);
+        let s = latencies.summary();
+        self.row(
+            &format!("  {name} [us]"),
+            &format!(
+                "p50 {:.0}, p90 {:.0}, p99 {:.0}, p99.9 {:.0}, p99.99 {:.0}, max {:.0}",
+                s.p50, s.p90, s.p99, s.p999, s.p9999, s.max
+            ),
+        );
+        self.0.push_str(&bars(&latencies));
+    }
+
+    fn catch_up(&mut self, catch_up: &CatchUp, live: &Summary) {
+        let gib = catch_up.read.bytes as f64 / f64::from(1 << 30);
+        let rate = gib / catch_up.seconds.max(1e-9);
+        let drained = if catch_up.caught_up {
+            "to the end"
+        } else {
+            "NOT to the end"
+        };
+        let (readers, seconds) = (catch_up.readers, catch_up.seconds);
+        self.row(
+            "caught up",
+            &format!(
+                "{readers} readers {drained}: {gib:.2} GiB in {seconds:.1} s, {rate:.2} GiB/s"
+            ),
+        );
+        if let Some(quiet) = &catch_up.quiet_latency_us {
+            let text = format!(
+                "p99 {:.0} and p99.9 {:.0} us, {:.0} and {:.0} before",
+                live.p99, live.p999, quiet.p99, quiet.p999
+            );
+            self.row("live meanwhile", &text);
+        }
     }
 }

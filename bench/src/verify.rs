@@ -1,81 +1,221 @@
 //! After producing: what the broker acknowledged must be there, once, in order, undamaged. A
 //! benchmark without this is void.
 
+use std::collections::HashMap;
+
+use bytes::BytesMut;
+use klamm_model::BatchHeader;
+use klamm_wire::{ApiKey, encode_request};
 use serde::Serialize;
 
 use crate::{
-    control::{Control, LogEnd, Topic},
-    drive::Load,
-    fetch::{Consumers, Window},
+    batches::step,
+    control::{CLIENT_ID, Control, LogEnd, refused},
+    fetch::{each_partition, request},
+    order::{Begins, Order},
     problem::Problem,
-    workload::{Mode, Workload, WrittenWorkload},
+    produce::Producers,
+    progress::Counted,
+    stamp::Stamp,
+    topics::Topics,
+    workload::{Mode, Proof, Workload},
+    written::WrittenWorkload,
 };
 
 /// What was proved.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Verified {
-    /// Records that the logs hold and that were acknowledged.
+    /// Records that were acknowledged, and by which the logs have grown.
     pub records: u64,
-    /// Records read back with checksums and order checked.
+    /// Records read back with good checksums.
     pub read_back: u64,
+    /// Batches read back whose stamps show that each is there once and in its order.
+    pub in_order: u64,
+    /// Batches read back unstamped, whose bytes are those that were sent, as often as they were.
+    pub counted: u64,
+    /// Records that retention had deleted, or that the limit on reading back left out.
+    pub not_read: u64,
 }
 
-/// Compares each log's growth since `before` with what was acknowledged.
+/// Proves what `producers` were told, over logs that ended at `before`.
 ///
 /// # Errors
-/// [`Problem::Verification`] where they differ.
-pub fn growth(
+/// [`Problem::Verification`] where it is not true.
+pub fn prove(
     control: &mut Control,
-    topic: &Topic,
+    topics: &Topics,
+    workload: &Workload,
     before: &[i64],
-    acknowledged: &[u64],
-) -> Result<u64, Problem> {
-    let after = control.offsets(topic, LogEnd::HighWatermark)?;
-    for (index, ((after, before), acknowledged)) in
-        after.iter().zip(before).zip(acknowledged).enumerate()
-    {
-        let grown = u64::try_from(after - before).unwrap_or(0);
+    producers: &Producers<'_>,
+) -> Result<Verified, Problem> {
+    let after = control.offsets(topics, LogEnd::HighWatermark)?;
+    for (place, acknowledged) in producers.acknowledged().iter().enumerate() {
+        let grown = u64::try_from(after[place] - before[place]).unwrap_or(0);
         if grown != *acknowledged {
-            let text = format!("partition {index} grew by {grown}, acknowledged: {acknowledged}");
+            let words = topics.words(place);
+            let text = format!("{words} grew by {grown}, acknowledged: {acknowledged}");
             return Err(Problem::Verification(text));
         }
     }
-    Ok(acknowledged.iter().sum())
+    let mut verified = Verified {
+        records: producers.acknowledged().iter().sum(),
+        ..Verified::default()
+    };
+    if workload.proof == Proof::Full {
+        let start = control.offsets(topics, LogEnd::Start)?;
+        let share = limited(workload.proof_bytes, producers, before, &after);
+        let from: Vec<i64> = (0..topics.places())
+            .map(|place| before[place].max(start[place]).max(share[place]))
+            .collect();
+        let reader = ReadBack::new(producers, before, from);
+        verified = reader.run(control, topics, &after, producers, verified)?;
+    }
+    Ok(verified)
 }
 
-/// Fetches everything from `from` to the logs' ends, checking checksums and order.
-///
-/// # Errors
-/// [`Problem::Verification`] at the first gap or damage.
-pub fn read_back(control: &mut Control, topic: &Topic, from: &[i64]) -> Result<u64, Problem> {
-    let version = control.version(klamm_wire::ApiKey::Fetch)?;
-    let ends = control.offsets(topic, LogEnd::HighWatermark)?;
-    let workload = WrittenWorkload {
-        partitions: Some(topic.partitions),
-        check_crc: Some(true),
-        ..WrittenWorkload::default()
-    };
-    let workload: Workload = workload.check(Mode::Fetch)?;
-    let window = Window {
-        start: from.to_vec(),
-        end: None,
-    };
-    let mut consumers = Consumers::new(&workload, topic, version, window)?;
-    let mut records = 0;
-    while consumers
-        .offsets()
-        .iter()
-        .zip(&ends)
-        .any(|(offset, end)| offset < end)
-    {
-        let (frame, tag) = consumers.next(0);
-        let body = control.exchange_frame(&frame, klamm_wire::ApiKey::Fetch, version)?;
-        let counted = consumers.answered(0, tag, &body)?;
-        if counted.batches == 0 {
-            let text = format!("fetch from {:?} returned nothing", consumers.offsets());
+/// First offsets whose records together are about `bytes_max` bytes.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    reason = "a share of a log need not be exact"
+)]
+fn limited(bytes_max: u64, producers: &Producers<'_>, before: &[i64], after: &[i64]) -> Vec<i64> {
+    let (records, bytes) = producers.mean_request();
+    let all = producers.acknowledged().iter().sum::<u64>() as f64 * bytes / records.max(1.0);
+    let share = (bytes_max as f64 / all.max(1.0)).min(1.0);
+    let pairs = before.iter().zip(after);
+    pairs
+        .map(|(&before, &after)| after - ((after - before) as f64 * share).ceil() as i64)
+        .collect()
+}
+
+struct ReadBack {
+    offsets: Vec<i64>,
+    /// True where all of the run's records are read.
+    whole: bool,
+    order: Order,
+    /// How often each unstamped batch was sent, less how often it was found.
+    unstamped: HashMap<u32, i64>,
+    verified: Verified,
+}
+
+impl ReadBack {
+    fn new(producers: &Producers<'_>, before: &[i64], from: Vec<i64>) -> Self {
+        let whole = from == before;
+        let begins = if whole {
+            Begins::AtFirst
+        } else {
+            Begins::Anywhere
+        };
+        let mut unstamped = HashMap::new();
+        // With a producer id the bytes of a batch differ from send to send.
+        if !producers.sender().stamped && producers.sender().producers.is_none() {
+            for (batches, acknowledged) in producers.templates() {
+                for batch in batches {
+                    *unstamped.entry(batch.checksum).or_insert(0) +=
+                        i64::try_from(acknowledged).unwrap_or(i64::MAX);
+                }
+            }
+        }
+        Self {
+            offsets: from,
+            whole,
+            order: Order::new(producers.sender().run, begins),
+            unstamped,
+            verified: Verified::default(),
+        }
+    }
+
+    fn see(&mut self, place: usize, header: &BatchHeader, batch: &[u8]) -> Result<(), String> {
+        if let Some(stamp) = Stamp::of(header, batch) {
+            self.verified.in_order += 1;
+            return self.order.see(place, &stamp);
+        }
+        if let Some(left) = self.unstamped.get_mut(&header.checksum) {
+            *left -= 1;
+            self.verified.counted += 1;
+            if *left < 0 {
+                let at = header.base_offset.0;
+                return Err(format!(
+                    "batch at {at} is there more often than it was sent"
+                ));
+            }
+        } else if !self.unstamped.is_empty() {
+            let at = header.base_offset.0;
+            return Err(format!("batch at {at} was never sent"));
+        }
+        Ok(())
+    }
+
+    fn run(
+        mut self,
+        control: &mut Control,
+        topics: &Topics,
+        ends: &[i64],
+        producers: &Producers<'_>,
+        known: Verified,
+    ) -> Result<Verified, Problem> {
+        let version = control.version(ApiKey::Fetch)?;
+        let workload = WrittenWorkload::default().check(Mode::Fetch)?;
+        loop {
+            let left: Vec<usize> = (0..topics.places())
+                .filter(|&place| self.offsets[place] < ends[place])
+                .take(PLACES_PER_FETCH)
+                .collect();
+            if left.is_empty() {
+                break;
+            }
+            let offsets = self.offsets.clone();
+            let request = request(&workload, topics, &left, &|place| offsets[place]);
+            let mut frame = BytesMut::new();
+            encode_request(&request, version, 0, Some(CLIENT_ID), &mut frame)?;
+            let body = control.exchange_frame(&frame, ApiKey::Fetch, version)?;
+            let mut counted = Counted::default();
+            let (_, error) = each_partition(&body, version, topics, &mut |place, partition| {
+                let run = partition.records().unwrap_or(&[]);
+                let mut offset = self.offsets[place];
+                let see =
+                    &mut |header: &BatchHeader, batch: &[u8], _| self.see(place, header, batch);
+                step(run, &mut offset, true, &mut counted, see)?;
+                self.offsets[place] = offset;
+                Ok(())
+            })?;
+            refused("Fetch", error, || "reading back".to_owned())?;
+            if counted.batches == 0 {
+                let words = topics.words(left[0]);
+                let text = format!("{words}: nothing is read at {}", offsets[left[0]]);
+                return Err(Problem::Verification(text));
+            }
+            self.verified.read_back += counted.records;
+        }
+        self.ends(topics, producers)?;
+        let records = known.records;
+        Ok(Verified {
+            records,
+            not_read: records.saturating_sub(self.verified.read_back),
+            ..self.verified
+        })
+    }
+
+    fn ends(&self, topics: &Topics, producers: &Producers<'_>) -> Result<(), Problem> {
+        if producers.sender().stamped {
+            for (index, sent) in producers.sent().enumerate() {
+                let (link, place) = (index / topics.places(), index % topics.places());
+                let stream = u32::try_from(link).expect("connections fit 32 bits");
+                let checked = self.order.ends(stream, place, sent);
+                checked.map_err(|text| {
+                    Problem::Verification(format!("{}: {text}", topics.words(place)))
+                })?;
+            }
+        }
+        let missing: i64 = self.unstamped.values().sum();
+        if self.whole && missing > 0 {
+            let text = format!("{missing} batches were acknowledged and are not there");
             return Err(Problem::Verification(text));
         }
-        records += counted.records;
+        Ok(())
     }
-    Ok(records)
 }
+
+/// Partitions of one request when reading back.
+const PLACES_PER_FETCH: usize = 1000;

@@ -1,6 +1,7 @@
 //! The command line: one file per command, one enum of them. Exit codes: 0 done, 1 failed, 2 the
 //! command line itself is wrong.
 
+mod bench;
 mod connect;
 mod consume;
 mod output;
@@ -41,6 +42,8 @@ enum Command {
     Produce(produce::ProduceArguments),
     /// Print the records of a topic.
     Consume(consume::ConsumeArguments),
+    /// Make load for any Kafka broker, and measure it.
+    Bench(bench::BenchArguments),
     /// Write the reference documentation of this version.
     Reference(reference::ReferenceArguments),
 }
@@ -55,6 +58,7 @@ pub fn main(boot: Boot) -> ExitCode {
         Command::Topic(arguments) => topic::run(&arguments),
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Reference(arguments) => reference::run(&arguments),
     }
 }

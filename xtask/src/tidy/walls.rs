@@ -28,7 +28,8 @@ impl Ring {
     /// True where code of this ring may name code of the other.
     fn may_name(self, other: Self) -> bool {
         match self {
-            Self::Front => matches!(other, Self::Live | Self::World | Self::Pure),
+            // A tool may be one of the front's commands; the module rules say from which file.
+            Self::Front => other != Self::Front,
             Self::Live => matches!(other, Self::World | Self::Pure),
             Self::World => false,
             Self::Pure => other == Self::Pure,
