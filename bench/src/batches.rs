@@ -5,9 +5,12 @@ use klamm_records::batch::{BatchError, batches, verify};
 
 use crate::progress::Counted;
 
+/// Takes a batch's head, its bytes, and the number of its records that are new.
+pub type See<'s> = dyn FnMut(&BatchHeader, &[u8], u64) -> Result<(), String> + 's;
+
 /// Steps over the whole batches of `run`, which begins at or before `offset`, and moves `offset`
 /// behind them. A batch cut off at the end is legal: the client fetches it again. `see` gets each
-/// batch with the number of its records that are new.
+/// batch.
 ///
 /// # Errors
 /// Words on a gap, a repetition or damage.
@@ -16,7 +19,7 @@ pub fn step(
     offset: &mut i64,
     check_crc: bool,
     counted: &mut Counted,
-    see: &mut dyn FnMut(&BatchHeader, &[u8], u64) -> Result<(), String>,
+    see: &mut See<'_>,
 ) -> Result<(), String> {
     for item in batches(run) {
         let (header, bytes) = match item {

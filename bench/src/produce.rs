@@ -232,7 +232,7 @@ impl Load for Producers<'_> {
 }
 
 /// Sequences run from 0 to the largest int32 and begin again at 0.
-fn sequence_after(sequence: i32, records: u64) -> i32 {
+pub(crate) fn sequence_after(sequence: i32, records: u64) -> i32 {
     let next = (i64::from(sequence) + i64::try_from(records).unwrap_or(0)) % (1 << 31);
     i32::try_from(next).expect("below 2^31")
 }

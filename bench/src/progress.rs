@@ -82,7 +82,9 @@ impl Progress {
 
     /// Ends it.
     pub fn measured(&mut self, now: Instant) {
-        let from = self.measured_from.unwrap_or((now, self.totals(now)));
+        let from = self
+            .measured_from
+            .unwrap_or_else(|| (now, self.totals(now)));
         self.measured = Some(self.totals(now).since(&from.1));
     }
 

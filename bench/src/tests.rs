@@ -67,8 +67,10 @@ fn compressed_batches_are_counted_by_their_bytes() {
 #[test]
 fn idempotent_keyed_batches_are_proved_too() {
     let words = "produce --partitions 2 --idempotent --acks -1 --key-bytes 8 --connections 2";
-    let (_, verified) = proved(words, 100_000);
-    assert!(verified.in_order > 0);
+    for codec in ["none", "gzip"] {
+        let (_, verified) = proved(&format!("{words} --codec {codec}"), 50_000);
+        assert!(verified.in_order > 0, "{codec}");
+    }
 }
 
 #[test]
@@ -90,10 +92,12 @@ fn fetch_reads_the_log_again_and_again() {
 #[test]
 fn open_loop_sends_what_was_planned_and_tells_phases_in_order() {
     let words = "requests --connections 2 --rate 1000 --arrivals fixed";
-    let (report, told) = run(words, Sin::None, &clock(50, 200)).expect("a clean run");
-    let achieved = report.achieved.expect("open loops have a plan");
-    assert!((0.8..1.2).contains(&achieved), "{achieved}");
-    assert!(report.latency_us.count >= 150);
+    let (report, told) = run(words, Sin::None, &clock(0, 250)).expect("a clean run");
+    // However busy the machine is: what was due was sent, or is told to be overdue.
+    let due = report.latency_us.count as f64 + report.overdue as f64;
+    let planned = report.measured.elapsed_ns as f64 / 1e6;
+    assert!((due - planned).abs() < 30.0, "{due} of {planned}");
+    assert!(report.achieved.is_some());
     let words: Vec<&str> = told
         .iter()
         .filter_map(|told| match told {
@@ -193,6 +197,8 @@ fn doubled_batches_void_the_run_though_counts_agree() {
     voids(words, Sin::DoublesBatches, u64::MAX, "again");
     let packed = "produce --requests-max 6 --depth 1 --codec lz4";
     voids(packed, Sin::DoublesBatches, u64::MAX, "more often");
+    let numbered = "produce --requests-max 6 --depth 1 --codec lz4 --idempotent --acks -1";
+    voids(numbered, Sin::DoublesBatches, u64::MAX, "sequence");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use bytes::BytesMut;
-use klamm_model::BatchHeader;
+use klamm_model::{BatchHeader, ProducerStamp};
 use klamm_wire::{ApiKey, encode_request};
 use serde::Serialize;
 
@@ -14,7 +14,7 @@ use crate::{
     fetch::{each_partition, request},
     order::{Begins, Order},
     problem::Problem,
-    produce::Producers,
+    produce::{Producers, sequence_after},
     progress::Counted,
     stamp::Stamp,
     topics::Topics,
@@ -29,7 +29,7 @@ pub struct Verified {
     pub records: u64,
     /// Records read back with good checksums.
     pub read_back: u64,
-    /// Batches read back whose stamps show that each is there once and in its order.
+    /// Batches read back whose stamps or sequences show that each is there once and in its order.
     pub in_order: u64,
     /// Batches read back unstamped, whose bytes are those that were sent, as often as they were.
     pub counted: u64,
@@ -94,6 +94,8 @@ struct ReadBack {
     /// True where all of the run's records are read.
     whole: bool,
     order: Order,
+    /// The next sequence, by producer id and place: tells the order of batches without stamps.
+    sequences: HashMap<(i64, usize), i32>,
     /// How often each unstamped batch was sent, less how often it was found.
     unstamped: HashMap<u32, i64>,
     verified: Verified,
@@ -121,6 +123,7 @@ impl ReadBack {
             offsets: from,
             whole,
             order: Order::new(producers.sender().run, begins),
+            sequences: HashMap::new(),
             unstamped,
             verified: Verified::default(),
         }
@@ -130,6 +133,10 @@ impl ReadBack {
         if let Some(stamp) = Stamp::of(header, batch) {
             self.verified.in_order += 1;
             return self.order.see(place, &stamp);
+        }
+        if let Some(producer) = header.producer {
+            self.verified.in_order += 1;
+            return self.see_sequence(place, producer, header);
         }
         if let Some(left) = self.unstamped.get_mut(&header.checksum) {
             *left -= 1;
@@ -145,6 +152,27 @@ impl ReadBack {
             return Err(format!("batch at {at} was never sent"));
         }
         Ok(())
+    }
+
+    fn see_sequence(
+        &mut self,
+        place: usize,
+        producer: ProducerStamp,
+        header: &BatchHeader,
+    ) -> Result<(), String> {
+        let found = producer.base_sequence.0;
+        let records = u64::try_from(header.record_count).unwrap_or(0);
+        let key = (producer.id.0, place);
+        let next = self.sequences.insert(key, sequence_after(found, records));
+        // Where reading begins later, the first sequence of a producer is taken as it is.
+        let expected = next.unwrap_or(if self.whole { 0 } else { found });
+        if found == expected {
+            return Ok(());
+        }
+        let id = producer.id.0;
+        Err(format!(
+            "producer {id}: sequence {found} comes where {expected} is"
+        ))
     }
 
     fn run(

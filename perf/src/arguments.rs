@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Compares klamm with Apache Kafka by the processor time that the same work takes.
 #[derive(Debug, Parser)]
@@ -18,6 +18,15 @@ pub struct Arguments {
 pub enum Command {
     /// Run scenarios against both brokers by turns and keep the evidence.
     Compare(Box<Compare>),
+    /// Draw all evidence as one HTML file.
+    Report {
+        /// Folder of the evidence.
+        #[arg(long, default_value = "perf/runs")]
+        runs: PathBuf,
+        /// The file.
+        #[arg(long, default_value = "perf/report.html")]
+        into: PathBuf,
+    },
     /// Let Maven copy Apache Kafka's jars, as perf/pom.xml names them, into a folder.
     FetchKafka {
         /// The folder.
@@ -28,9 +37,16 @@ pub enum Command {
 /// Options of a comparison.
 #[derive(Args, Clone, Debug)]
 pub struct Compare {
-    /// Scenario files, for example bench/scenarios/*.toml.
+    /// Scenarios by name, such as w1-small-batched, or files.
     #[arg(required = true)]
     pub scenarios: Vec<PathBuf>,
+    /// When records are acknowledged, on both brokers.
+    #[arg(long, value_enum, default_value = "written")]
+    pub class: Class,
+    /// A first look: three pairs of five seconds after a short warm-up. A Java machine is seldom
+    /// warm then, and the row says so.
+    #[arg(long)]
+    pub quick: bool,
     /// The klamm binary.
     #[arg(long, default_value = "target/release/klamm")]
     pub klamm: PathBuf,
@@ -94,6 +110,50 @@ pub struct Compare {
     /// What a reader must know, such as what else ran on the machine.
     #[arg(long, default_value = "")]
     pub note: String,
+}
+
+/// When records are acknowledged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Class {
+    /// When the kernel has them: they survive the process.
+    Written,
+    /// When the device has flushed them: they survive power loss.
+    Flushed,
+}
+
+impl Class {
+    /// What it means, for the evidence.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Written => "written: acknowledged from the page cache, on both",
+            Self::Flushed => "flushed: acknowledged after a flush to the device, on both",
+        }
+    }
+}
+
+impl Compare {
+    /// The same with everything that `--quick` shortens.
+    #[must_use]
+    pub fn shortened(mut self) -> Self {
+        if self.quick {
+            self.pairs = self.pairs.min(3);
+            self.seconds = self.seconds.min(5.0);
+            self.settle_seconds = self.settle_seconds.min(1.0);
+            self.warm_up_seconds_min = self.warm_up_seconds_min.min(10.0);
+            self.warm_up_seconds_max = self.warm_up_seconds_max.min(20.0);
+            self.count_seconds = self.count_seconds.min(1);
+            self.note = format!("Quick look: short windows, short warm-up. {}", self.note);
+        }
+        self
+    }
+
+    /// What cannot be measured so.
+    #[must_use]
+    pub fn contradiction(&self) -> Option<&'static str> {
+        (self.broker_core == self.client_core)
+            .then_some("the brokers' core and the client's must differ")
+    }
 }
 
 #[cfg(test)]

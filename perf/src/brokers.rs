@@ -10,7 +10,11 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{Problem, arguments::Compare, group::Group};
+use crate::{
+    Problem,
+    arguments::{Class, Compare},
+    group::Group,
+};
 
 /// How long a broker may take to start or to stop.
 const LIFE_WAIT: Duration = Duration::from_secs(60);
@@ -86,7 +90,7 @@ impl Drop for Running {
 }
 
 impl Broker {
-    /// Starts klamm in class `written`, or Kafka with its defaults, on an empty folder.
+    /// Starts klamm, or Kafka with its defaults, in the class asked for, on an empty folder.
     ///
     /// # Errors
     /// It does not start, or not in time; its own words are in `log` inside the data folder.
@@ -198,7 +202,10 @@ fn klamm_words(
         format!("log.dirs={}", folder.join("data").display()),
         format!("listeners=PLAINTEXT://{address}"),
         "klamm.admin.listener=127.0.0.1:29094".to_owned(),
-        "klamm.durability=written".to_owned(),
+        match compare.class {
+            Class::Written => "klamm.durability=written".to_owned(),
+            Class::Flushed => "klamm.durability=flushed".to_owned(),
+        },
         "log.segment.bytes=268435456".to_owned(),
     ];
     settings.extend(compare.klamm_set.iter().cloned());
@@ -246,6 +253,9 @@ fn kafka_words(
         "log.retention.check.interval.ms=5000".to_owned(),
         "log.segment.delete.delay.ms=1000".to_owned(),
     ];
+    if compare.class == Class::Flushed {
+        settings.push("log.flush.interval.messages=1".to_owned());
+    }
     settings.extend(compare.kafka_set.iter().cloned());
     let file = folder.join("server.properties");
     fs::write(&file, settings.join("\n")).map_err(|error| Problem::at(file.display(), error))?;

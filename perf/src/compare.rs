@@ -5,17 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
     Problem,
     accounts::{Moment, ticks_per_second},
     arguments::Compare,
     brokers::{Broker, Kind, check_disk},
-    counts::{Count, count},
+    counts::count,
     evidence::{self, Evidence},
-    load::{Line, Load, Totals},
-    statistics::{Estimate, median},
+    load::{Line, Load, Steered, Totals},
+    quantiles::Quantiles,
+    row::{Row, Scenario, Unit, Window, Windows},
 };
 
 /// A warm-up is over when the cost changes by less than this from one span to the next.
@@ -26,164 +25,6 @@ const SPAN_NS: u64 = 5_000_000_000;
 
 /// Warm-up that is enough for a broker without a Java machine, in seconds.
 const NATIVE_WARM_UP: f64 = 8.0;
-
-/// Pairs below which an interval means nothing.
-const PAIRS_MIN: usize = 3;
-
-/// Share of a window that the host may steal.
-const STEAL_MAX: f64 = 0.02;
-
-/// The part of a scenario file that the judge reads.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct Scenario {
-    /// Row of the scorecard.
-    pub name: String,
-    /// What it is like.
-    pub about: String,
-    /// Kind of load.
-    pub mode: String,
-}
-
-/// What cost is counted by.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-pub enum Unit {
-    /// Processor seconds a GiB of batches.
-    #[serde(rename = "cpu-s/GiB")]
-    Gibibyte,
-    /// Processor microseconds a request.
-    #[serde(rename = "cpu-us/request")]
-    Request,
-}
-
-impl Unit {
-    /// The unit in words.
-    #[must_use]
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Gibibyte => "CPU-s/GiB",
-            Self::Request => "CPU-us/request",
-        }
-    }
-
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "counts of a window fit a double"
-    )]
-    fn cost(self, cpu_ns: u64, totals: &Totals) -> f64 {
-        let nanoseconds = cpu_ns as f64;
-        match self {
-            Self::Gibibyte => {
-                nanoseconds / 1e9 / (totals.bytes.max(1) as f64 / (1_u64 << 30) as f64)
-            }
-            Self::Request => nanoseconds / 1e3 / (totals.requests.max(1) as f64),
-        }
-    }
-}
-
-/// One measured window.
-#[derive(Clone, Debug, Serialize)]
-pub struct Window {
-    /// Whose turn it was.
-    pub broker: Kind,
-    /// Which pair it belongs to.
-    pub pair: usize,
-    /// What the generator did in it.
-    pub totals: Totals,
-    /// Processor time of the broker, in nanoseconds.
-    pub broker_cpu_ns: u64,
-    /// Processor time of the other broker, which was idle.
-    pub idle_broker_cpu_ns: u64,
-    /// Processor time of kernel threads: writeback of whoever wrote.
-    pub kernel_cpu_ns: u64,
-    /// Processor time of everything: broker, generator, kernel threads and strangers.
-    pub busy_cpu_ns: u64,
-    /// Share of the machine that the host took.
-    pub steal: f64,
-    /// Cost in the scenario's unit.
-    pub cost: f64,
-    /// Memory of the broker afterwards, in KiB: now, and the most so far.
-    pub resident_kib: (u64, u64),
-    /// The generator's own result.
-    pub result: serde_json::Value,
-}
-
-/// A scenario's windows and what they say.
-#[derive(Clone, Debug, Serialize)]
-pub struct Row {
-    /// The file's name without its ending.
-    pub file: String,
-    /// Its head.
-    pub scenario: Scenario,
-    /// The whole workload, as the generator understood it.
-    pub workload: serde_json::Value,
-    /// What cost is counted by.
-    pub unit: Unit,
-    /// Seconds of warm-up and whether the cost was stable at its end, by broker.
-    pub warm_up: Vec<(Kind, f64, bool)>,
-    /// All windows in order.
-    pub windows: Vec<Window>,
-    /// Kafka's cost over klamm's, by pair.
-    pub ratios: Vec<f64>,
-    /// Their median with its interval.
-    pub ratio: Option<Estimate>,
-    /// System calls and allocations a request.
-    pub counts: Vec<Count>,
-    /// Why the ratio must not be quoted.
-    pub refused: Option<String>,
-}
-
-impl Row {
-    /// Median of a figure over a broker's windows.
-    #[must_use]
-    pub fn median_of(&self, kind: Kind, figure: impl Fn(&Window) -> f64) -> Option<f64> {
-        let values: Vec<f64> = self
-            .windows
-            .iter()
-            .filter(|window| window.broker == kind)
-            .map(figure)
-            .collect();
-        (!values.is_empty()).then(|| median(&values))
-    }
-
-    fn judge(&mut self) {
-        let cost = |pair: usize, kind: Kind| {
-            let mut found = self
-                .windows
-                .iter()
-                .filter(|w| w.pair == pair && w.broker == kind);
-            found.next().map(|window| window.cost)
-        };
-        let pairs = self
-            .windows
-            .iter()
-            .map(|window| window.pair + 1)
-            .max()
-            .unwrap_or(0);
-        self.ratios = (0..pairs)
-            .filter_map(|pair| Some(cost(pair, Kind::Kafka)? / cost(pair, Kind::Klamm)?))
-            .collect();
-        if self.ratios.is_empty() {
-            return;
-        }
-        let ratio = Estimate::of(&self.ratios);
-        self.ratio = Some(ratio);
-        let steal = self
-            .windows
-            .iter()
-            .map(|window| window.steal)
-            .fold(0.0, f64::max);
-        if self.ratios.len() < PAIRS_MIN {
-            self.refused = Some(format!("fewer than {PAIRS_MIN} pairs"));
-        } else if let Some((kind, ..)) = self.warm_up.iter().find(|(_, _, stable)| !stable) {
-            // A machine that still compiles its code looks dearer than it is.
-            self.refused = Some(format!("{kind:?} was not warm"));
-        } else if !ratio.is_decided() {
-            self.refused = Some("the interval crosses one".to_owned());
-        } else if steal > STEAL_MAX {
-            self.refused = Some(format!("the host stole {:.1} % of a window", steal * 100.0));
-        }
-    }
-}
 
 /// Runs the whole comparison.
 ///
@@ -196,8 +37,8 @@ pub fn run(compare: &Compare) -> Result<(), Problem> {
     }
     let mut evidence = Evidence::gather(compare, &brokers)?;
     let mut outcome = Ok(());
-    for file in &compare.scenarios {
-        match measure(compare, file, &brokers) {
+    for name in &compare.scenarios {
+        match scenario_file(name).and_then(|file| measure(compare, &file, &brokers)) {
             Ok(row) => {
                 eprintln!("{}", evidence::line(&row));
                 evidence.rows.push(row);
@@ -205,7 +46,7 @@ pub fn run(compare: &Compare) -> Result<(), Problem> {
             }
             Err(problem) => {
                 // The other rows are worth keeping.
-                outcome = Err(Problem::at(file.display(), problem));
+                outcome = Err(Problem::at(name.display(), problem));
                 break;
             }
         }
@@ -218,35 +59,51 @@ pub fn run(compare: &Compare) -> Result<(), Problem> {
     outcome
 }
 
-fn measure(compare: &Compare, file: &Path, brokers: &[Broker]) -> Result<Row, Problem> {
+/// A file as it is named, or the scenario of this name beside the generator.
+fn scenario_file(name: &Path) -> Result<PathBuf, Problem> {
+    if name.is_file() {
+        return Ok(name.to_owned());
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench/scenarios");
+    let file = folder.join(format!("{}.toml", name.display()));
+    let known = file.is_file();
+    known.then_some(file).ok_or_else(|| {
+        Problem::at(
+            name.display(),
+            "neither a file nor a name in bench/scenarios",
+        )
+    })
+}
+
+fn read_scenario(file: &Path) -> Result<(Scenario, bool), Problem> {
     let text = fs::read_to_string(file).map_err(|error| Problem::at(file.display(), error))?;
-    let scenario: Scenario =
-        toml::from_str(&text).map_err(|error| Problem::at(file.display(), error))?;
-    let unit = if scenario.mode == "requests" {
-        Unit::Request
-    } else {
-        Unit::Gibibyte
-    };
+    let problem = |error: toml::de::Error| Problem::at(file.display(), error);
+    let scenario: Scenario = toml::from_str(&text).map_err(problem)?;
+    let table: toml::Table = toml::from_str(&text).map_err(problem)?;
+    let workload = table.get("workload");
+    let catches_up = workload.is_some_and(|workload| workload.get("catch-up").is_some());
+    Ok((scenario, catches_up))
+}
+
+fn measure(compare: &Compare, file: &Path, brokers: &[Broker]) -> Result<Row, Problem> {
+    let (scenario, catches_up) = read_scenario(file)?;
+    let unit = Unit::of(&scenario, catches_up);
+    let kind = scenario.judge.kind;
     let name = file.file_stem().map(PathBuf::from).unwrap_or_default();
-    let mut row = Row {
-        file: name.display().to_string(),
-        scenario,
-        workload: serde_json::Value::Null,
-        unit,
-        warm_up: Vec::new(),
-        windows: Vec::new(),
-        ratios: Vec::new(),
-        ratio: None,
-        counts: Vec::new(),
-        refused: None,
-    };
-    for broker in brokers {
-        let (seconds, stable) = warm_up(compare, file, broker, unit)?;
-        eprintln!(
-            "{}: {:?} warm after {seconds:.0} s, stable: {stable}",
-            row.file, broker.kind
-        );
-        row.warm_up.push((broker.kind, seconds, stable));
+    let mut row = Row::new(name.display().to_string(), scenario, unit);
+    let at_first: Vec<u64> = brokers
+        .iter()
+        .map(|broker| broker.resident_kib().0)
+        .collect();
+    if matches!(kind, Windows::Load | Windows::Latency) {
+        for broker in brokers {
+            let (seconds, stable) = warm_up(compare, file, broker, unit)?;
+            eprintln!(
+                "{}: {:?} warm after {seconds:.0} s, stable: {stable}",
+                row.file, broker.kind
+            );
+            row.warm_up.push((broker.kind, seconds, stable));
+        }
     }
     for pair in 0..compare.pairs {
         let mut order: Vec<usize> = (0..brokers.len()).collect();
@@ -254,14 +111,31 @@ fn measure(compare: &Compare, file: &Path, brokers: &[Broker]) -> Result<Row, Pr
             order.reverse();
         }
         for turn in order {
-            let idle = brokers.iter().enumerate().find(|(index, _)| *index != turn);
-            let idle = idle.map(|(_, broker)| broker);
-            row.windows
-                .push(window(compare, file, &brokers[turn], idle, unit, pair)?);
+            let mut others = brokers.iter().enumerate();
+            let idle = others
+                .find(|(index, _)| *index != turn)
+                .map(|(_, broker)| broker);
+            let stage = Stage {
+                compare,
+                file,
+                broker: &brokers[turn],
+                idle,
+                unit,
+                pair,
+                at_first_kib: at_first[turn],
+            };
+            row.windows.push(match kind {
+                Windows::Once => stage.once()?,
+                Windows::Load | Windows::Latency | Windows::Idle => stage.window()?,
+            });
         }
     }
+    if let Some(window) = row.windows.first() {
+        row.workload = window.result.get("workload").cloned().unwrap_or_default();
+    }
     row.judge();
-    for broker in brokers.iter().filter(|_| compare.count_seconds > 0) {
+    let counted = kind == Windows::Load && compare.count_seconds > 0;
+    for broker in brokers.iter().filter(|_| counted) {
         row.counts
             .extend(count(compare, file, broker, compare.count_seconds)?);
     }
@@ -284,7 +158,7 @@ fn warm_up(
             compare.warm_up_seconds_max.min(2.0 * NATIVE_WARM_UP),
         ),
     };
-    let mut load = Load::start(compare, file, broker)?;
+    let mut load = Load::start(compare, file, broker, Steered::Yes)?;
     let mut span: Option<(Totals, u64)> = None;
     let mut last_cost: Option<f64> = None;
     loop {
@@ -336,160 +210,143 @@ impl Snapshot {
     }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "counts of a window fit a double"
-)]
-fn window(
-    compare: &Compare,
-    file: &Path,
-    broker: &Broker,
-    idle: Option<&Broker>,
+/// Where and for whom a window is made.
+struct Stage<'c> {
+    compare: &'c Compare,
+    file: &'c Path,
+    broker: &'c Broker,
+    idle: Option<&'c Broker>,
     unit: Unit,
     pair: usize,
-) -> Result<Window, Problem> {
-    check_disk(&compare.data)?;
-    let mut load = Load::start(compare, file, broker)?;
-    let mut begun: Option<Snapshot> = None;
-    let mut ordered = false;
-    let (begun, ended) = loop {
-        match (load.line()?, begun.take()) {
-            (Line::Interval(totals), None) => {
-                let settled = totals.elapsed_ns as f64 / 1e9 >= compare.settle_seconds;
-                if settled && !ordered {
-                    load.measure()?;
-                    ordered = true;
+    /// The broker's memory before the row.
+    at_first_kib: u64,
+}
+
+impl Stage<'_> {
+    fn snapshot(&self, totals: Totals) -> Result<Snapshot, Problem> {
+        Snapshot::take(totals, self.broker, self.idle)
+    }
+
+    /// A span of steady load.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of a window fit a double"
+    )]
+    fn window(&self) -> Result<Window, Problem> {
+        let compare = self.compare;
+        check_disk(&compare.data)?;
+        let mut load = Load::start(compare, self.file, self.broker, Steered::Yes)?;
+        let mut begun: Option<Snapshot> = None;
+        let mut ordered = false;
+        let (begun, ended) = loop {
+            match (load.line()?, begun.take()) {
+                (Line::Interval(totals), None) => {
+                    let settled = totals.elapsed_ns as f64 / 1e9 >= compare.settle_seconds;
+                    if settled && !ordered {
+                        load.measure()?;
+                        ordered = true;
+                    }
+                }
+                (Line::Interval(totals), Some(from)) => {
+                    let span_ns = totals.elapsed_ns - from.totals.elapsed_ns;
+                    if span_ns as f64 / 1e9 >= compare.seconds {
+                        load.stop()?;
+                    }
+                    begun = Some(from);
+                }
+                (Line::Measure(totals), _) => begun = Some(self.snapshot(totals)?),
+                (Line::Measured(totals), Some(from)) => break (from, self.snapshot(totals)?),
+                (Line::Measured(_) | Line::Result(_), _) => {
+                    return Err(Problem::at("klamm-bench", "ended out of turn"));
                 }
             }
-            (Line::Interval(totals), Some(from)) => {
-                let span_ns = totals.elapsed_ns - from.totals.elapsed_ns;
-                if span_ns as f64 / 1e9 >= compare.seconds {
-                    load.stop()?;
-                }
-                begun = Some(from);
-            }
-            (Line::Measure(totals), _) => begun = Some(Snapshot::take(totals, broker, idle)?),
-            (Line::Measured(totals), Some(from)) => {
-                break (from, Snapshot::take(totals, broker, idle)?);
-            }
-            (Line::Measured(_) | Line::Result(_), _) => {
-                return Err(Problem::at("klamm-bench", "ended out of turn"));
-            }
-        }
-    };
-    let result = load.result()?;
-    let (from, to) = (begun.totals, ended.totals);
-    let totals = Totals {
-        requests: to.requests - from.requests,
-        batches: to.batches - from.batches,
-        records: to.records - from.records,
-        bytes: to.bytes - from.bytes,
-        elapsed_ns: to.elapsed_ns - from.elapsed_ns,
-        client_cpu_ns: to.client_cpu_ns - from.client_cpu_ns,
-    };
-    let tick_ns = 1_000_000_000 / ticks_per_second();
-    let (before, after) = (begun.moment.machine, ended.moment.machine);
-    let broker_cpu_ns = ended.broker_cpu_ns - begun.broker_cpu_ns;
-    let stolen = (after.steal - before.steal) as f64;
-    Ok(Window {
-        broker: broker.kind,
-        pair,
-        totals,
-        broker_cpu_ns,
-        idle_broker_cpu_ns: ended.idle_cpu_ns - begun.idle_cpu_ns,
+        };
+        let resident_kib = self.broker.resident_kib();
+        let totals = ended.totals.since(&begun.totals);
+        Ok(self.made(&begun, &ended, totals, resident_kib, load.result()?))
+    }
+
+    /// A whole run of the generator.
+    fn once(&self) -> Result<Window, Problem> {
+        check_disk(&self.compare.data)?;
+        let begun = self.snapshot(Totals::default())?;
+        let load = Load::start(self.compare, self.file, self.broker, Steered::No)?;
+        let result = load.result()?;
+        let ended = self.snapshot(Totals::default())?;
+        let measured = result.get("measured").cloned().unwrap_or_default();
+        let totals = serde_json::from_value(measured)
+            .map_err(|error| Problem::at("result of klamm-bench", error))?;
+        let resident_kib = self.broker.resident_kib();
+        Ok(self.made(&begun, &ended, totals, resident_kib, result))
+    }
+
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts of a window fit a double"
+    )]
+    fn made(
+        &self,
+        begun: &Snapshot,
+        ended: &Snapshot,
+        totals: Totals,
+        resident_kib: (u64, u64),
+        mut result: serde_json::Value,
+    ) -> Window {
+        let tick_ns = 1_000_000_000 / ticks_per_second();
+        let (before, after) = (begun.moment.machine, ended.moment.machine);
+        let broker_cpu_ns = ended.broker_cpu_ns - begun.broker_cpu_ns;
         // A kernel thread that ended in the window takes its ticks with it.
-        kernel_cpu_ns: ended.moment.kernel.saturating_sub(begun.moment.kernel) * tick_ns,
-        busy_cpu_ns: (after.busy - before.busy) * tick_ns,
-        steal: stolen / ((after.total - before.total).max(1) as f64),
-        cost: unit.cost(broker_cpu_ns, &totals),
-        resident_kib: broker.resident_kib(),
-        result,
-    })
+        let kernel_cpu_ns = ended.moment.kernel.saturating_sub(begun.moment.kernel) * tick_ns;
+        let stolen = (after.steal - before.steal) as f64;
+        let number = |path: &str| result.pointer(path).and_then(serde_json::Value::as_f64);
+        let cost = match self.unit {
+            // Writeback runs in kernel threads and belongs to the broker that caused it.
+            Unit::Gibibyte | Unit::Request => {
+                self.unit.cost(broker_cpu_ns + kernel_cpu_ns, &totals)
+            }
+            Unit::Connection => {
+                let grown = resident_kib.0.saturating_sub(self.at_first_kib) as f64;
+                grown / number("/workload/connections").unwrap_or(1.0)
+            }
+            Unit::Second => number("/catch_up/seconds").unwrap_or(f64::NAN),
+        };
+        let latencies = Quantiles::take_from(&mut result);
+        Window {
+            broker: self.broker.kind,
+            pair: self.pair,
+            totals,
+            broker_cpu_ns,
+            idle_broker_cpu_ns: ended.idle_cpu_ns - begun.idle_cpu_ns,
+            kernel_cpu_ns,
+            busy_cpu_ns: (after.busy - before.busy) * tick_ns,
+            steal: stolen / ((after.total - before.total).max(1) as f64),
+            cost,
+            resident_kib,
+            latencies,
+            result,
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn window(broker: Kind, pair: usize, cost: f64, steal: f64) -> Window {
-        Window {
-            broker,
-            pair,
-            totals: Totals::default(),
-            broker_cpu_ns: 0,
-            idle_broker_cpu_ns: 0,
-            kernel_cpu_ns: 0,
-            busy_cpu_ns: 0,
-            steal,
-            cost,
-            resident_kib: (0, 0),
-            result: serde_json::Value::Null,
+    #[test]
+    fn every_scenario_of_the_generator_can_be_judged() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../bench/scenarios");
+        for entry in fs::read_dir(folder).expect("the folder") {
+            let path = entry.expect("an entry").path();
+            let (scenario, catches_up) = read_scenario(&path).expect("a scenario");
+            let unit = Unit::of(&scenario, catches_up);
+            let once = scenario.judge.kind == Windows::Once;
+            assert!(unit != Unit::Second || once, "{}", path.display());
         }
     }
 
-    fn judged(costs: &[(f64, f64)], steal: f64) -> Row {
-        let windows = costs.iter().enumerate().flat_map(|(pair, (kafka, klamm))| {
-            [
-                window(Kind::Kafka, pair, *kafka, steal),
-                window(Kind::Klamm, pair, *klamm, steal),
-            ]
-        });
-        let scenario = Scenario {
-            name: "W1".into(),
-            about: String::new(),
-            mode: "produce".into(),
-        };
-        let mut row = Row {
-            file: String::new(),
-            scenario,
-            workload: serde_json::Value::Null,
-            unit: Unit::Gibibyte,
-            warm_up: Vec::new(),
-            windows: windows.collect(),
-            ratios: Vec::new(),
-            ratio: None,
-            counts: Vec::new(),
-            refused: None,
-        };
-        row.judge();
-        row
-    }
-
     #[test]
-    fn ratio_is_taken_within_pairs() {
-        let row = judged(&[(8.0, 2.0), (80.0, 20.0), (4.0, 1.0)], 0.0);
-        assert_eq!(row.ratios, [4.0, 4.0, 4.0]);
-        assert_eq!(row.refused, None);
-        assert_eq!(row.median_of(Kind::Klamm, |window| window.cost), Some(2.0));
-    }
-
-    #[test]
-    fn undecided_and_stolen_ratios_are_refused() {
-        let row = judged(&[(1.0, 1.1), (1.1, 1.0), (1.0, 0.9)], 0.0);
-        assert!(row.refused.expect("undecided").contains("crosses one"));
-        let row = judged(&[(4.0, 1.0), (4.1, 1.0), (4.0, 1.0)], 0.05);
-        assert!(row.refused.expect("stolen").contains("stole"));
-        let row = judged(&[(4.0, 1.0), (4.1, 1.0)], 0.0);
-        assert!(row.refused.expect("few").contains("pairs"));
-    }
-
-    #[test]
-    fn ratio_against_a_cold_broker_is_refused() {
-        let mut row = judged(&[(4.0, 1.0), (4.1, 1.0), (4.0, 1.0)], 0.0);
-        assert_eq!(row.refused, None);
-        row.warm_up = vec![(Kind::Klamm, 10.0, true), (Kind::Kafka, 36.0, false)];
-        row.judge();
-        assert_eq!(row.refused.as_deref(), Some("Kafka was not warm"));
-    }
-
-    #[test]
-    fn costs_have_their_units() {
-        let totals = Totals {
-            requests: 1000,
-            bytes: 2 << 30,
-            ..Totals::default()
-        };
-        assert!((Unit::Gibibyte.cost(3_000_000_000, &totals) - 1.5).abs() < 1e-9);
-        assert!((Unit::Request.cost(5_000_000, &totals) - 5.0).abs() < 1e-9);
+    fn scenarios_are_found_by_their_names() {
+        assert!(scenario_file(Path::new("w1-small-batched")).is_ok());
+        assert!(scenario_file(Path::new("w99")).is_err());
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     Problem,
     arguments::Compare,
     brokers::{Broker, Kind},
-    load::{Line, Load},
+    load::{Line, Load, Steered},
 };
 
 const SYSCALLS: &str = "raw_syscalls:sys_enter";
@@ -80,7 +80,7 @@ fn per_request(
     seconds: u64,
     events: &str,
 ) -> Result<Option<f64>, Problem> {
-    let mut load = Load::start(compare, scenario, broker)?;
+    let mut load = Load::start(compare, scenario, broker, Steered::Yes)?;
     loop {
         if let Line::Interval(totals) = load.line()?
             && totals.elapsed_ns as f64 / 1e9 >= compare.settle_seconds

@@ -9,8 +9,8 @@ use crate::{
     Problem,
     arguments::Compare,
     brokers::{Broker, Kind},
-    compare::{Row, Window},
     counts::Counted,
+    row::{Row, Window},
 };
 
 /// Facts about the machine that a reader needs.
@@ -37,7 +37,7 @@ pub struct Evidence {
     dirty: bool,
     command: Vec<String>,
     note: String,
-    durability: &'static str,
+    durability: String,
     machine: Machine,
     settings: Vec<(Kind, Vec<String>)>,
     /// The scenarios measured so far.
@@ -114,7 +114,7 @@ impl Evidence {
             dirty: !said("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty(),
             command: std::env::args().map(|word| shown(&word)).collect(),
             note: compare.note.clone(),
-            durability: "written: acknowledged from the page cache, on both",
+            durability: compare.class.words().to_owned(),
             machine: Machine::gather(&compare.machine),
             settings: brokers
                 .iter()
@@ -168,7 +168,7 @@ impl Evidence {
         if !self.note.is_empty() {
             say(format!("{}\n", self.note));
         }
-        say("Figures in pairs are Kafka / klamm. Broker cost only; medians of windows. Ratio: Kafka's cost over klamm's, median of \
+        say("Figures in pairs are Kafka / klamm. Cost is that of the broker and of kernel threads; medians of windows. Ratio: Kafka's cost over klamm's, median of \
              pairs, with the 90 % bootstrap interval. *Kernel*: processor time of kernel threads \
              in the window over the broker's. *Strangers*: processor time of anything else over \
              the broker's.\n"
@@ -179,6 +179,9 @@ impl Evidence {
         say("|---|---|---|---|---|---|---|---|---|---|---|---|---|".to_owned());
         for row in &self.rows {
             say(line(row));
+        }
+        for row in self.rows.iter().filter(|row| !row.latencies.is_empty()) {
+            say(latency_words(row));
         }
         say(format!("\nCommand: `{}`", self.command.join(" ")));
         text
@@ -215,6 +218,40 @@ fn none() -> String {
     "-".to_owned()
 }
 
+/// Latencies of a row as a small table.
+fn latency_words(row: &Row) -> String {
+    let mut text = format!("\n{}, latencies in us:\n\n| |", row.file);
+    let names = row
+        .latencies
+        .iter()
+        .flat_map(|(_, at)| at)
+        .map(|(name, _)| name);
+    let count = row.latencies.first().map_or(0, |(_, at)| at.len());
+    for name in names.take(count) {
+        let _ = write!(text, " {name} |");
+    }
+    let _ = write!(text, "\n|---|{}", "---|".repeat(count));
+    for (kind, at) in &row.latencies {
+        let _ = write!(text, "\n| {kind:?} |");
+        for (_, microseconds) in at {
+            let _ = write!(text, " {microseconds:.0} |");
+        }
+    }
+    if !row.latency_ratios.is_empty() {
+        let _ = write!(text, "\n| Ratio |");
+        for (_, ratio) in &row.latency_ratios {
+            let (median, low, high) = (ratio.median, ratio.low, ratio.high);
+            let words = if ratio.is_decided() && row.refused.is_none() {
+                format!("**{median:.1}** ({low:.1} to {high:.1})")
+            } else {
+                "refused".to_owned()
+            };
+            let _ = write!(text, " {words} |");
+        }
+    }
+    text
+}
+
 /// A row of the table.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "memory sizes fit a double")]
@@ -240,16 +277,7 @@ pub fn line(row: &Row) -> String {
             )
         }
     };
-    let strangers = |window: &Window| {
-        let known = window.broker_cpu_ns
-            + window.idle_broker_cpu_ns
-            + window.totals.client_cpu_ns
-            + window.kernel_cpu_ns;
-        share(
-            window.busy_cpu_ns.saturating_sub(known),
-            window.broker_cpu_ns,
-        )
-    };
+    let strangers = |window: &Window| share(window.strangers_ns(), window.broker_cpu_ns);
     let counts = |counted: Counted| {
         let of = |kind| {
             let mut found = row.counts.iter();

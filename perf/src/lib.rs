@@ -5,8 +5,9 @@
 //! control group of the same size (so that page cache recycles instead of touching fresh memory);
 //! only one is under load at a time. Windows alternate A B B A; each pair gives one ratio; the
 //! median and a bootstrap interval of the ratios are printed, or refused when the interval crosses
-//! one or the host stole time. Cost is processor time of the broker's own group; what kernel
-//! threads and everything else took in the same window is written beside it.
+//! one, the host stole time, strangers were busy, a planned rate was missed or a broker was not warm.
+//! Cost is processor time of the broker's own group and of kernel threads, which write back what it
+//! left in the page cache; what everything else took in the same window is written beside it.
 //!
 //! **Is not**: a load generator ([`load`] runs `klamm-bench`), and no needed part of the broker.
 
@@ -21,6 +22,9 @@ pub mod counts;
 pub mod evidence;
 pub mod group;
 pub mod load;
+pub mod page;
+pub mod quantiles;
+pub mod row;
 pub mod statistics;
 
 use std::fmt;
@@ -52,7 +56,11 @@ impl Problem {
 /// See [`Problem`].
 pub fn run(arguments: &Arguments) -> Result<(), Problem> {
     match &arguments.command {
-        Command::Compare(compare) => compare::run(compare),
+        Command::Compare(compare) => match compare.contradiction() {
+            Some(text) => Err(Problem(text.to_owned())),
+            None => compare::run(&compare.as_ref().clone().shortened()),
+        },
+        Command::Report { runs, into } => page::write(runs, into),
         Command::FetchKafka { into } => brokers::fetch_kafka(into),
     }
 }

@@ -31,6 +31,33 @@ pub struct Totals {
     pub client_cpu_ns: u64,
 }
 
+impl Totals {
+    /// What happened between `earlier` and now.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            requests: self.requests - earlier.requests,
+            batches: self.batches - earlier.batches,
+            records: self.records - earlier.records,
+            bytes: self.bytes - earlier.bytes,
+            elapsed_ns: self.elapsed_ns - earlier.elapsed_ns,
+            client_cpu_ns: self.client_cpu_ns.saturating_sub(earlier.client_cpu_ns),
+        }
+    }
+}
+
+/// Whether the judge says when to measure and when to stop.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Steered {
+    /// By lines on its standard input.
+    Yes,
+    /// It keeps the scenario's own times.
+    No,
+}
+
+/// Bytes that a window reads back at most: the newest, so that proving stays shorter than loading.
+const PROOF_BYTES: u64 = 256 << 20;
+
 /// One line of the generator.
 #[derive(Debug)]
 pub enum Line {
@@ -71,27 +98,34 @@ impl Load {
     ///
     /// # Errors
     /// The program cannot be started.
-    pub fn start(compare: &Compare, scenario: &Path, broker: &Broker) -> Result<Self, Problem> {
-        let mut child = Command::new("taskset")
-            .args(["-c", &compare.client_core.to_string()])
+    pub fn start(
+        compare: &Compare,
+        scenario: &Path,
+        broker: &Broker,
+        steered: Steered,
+    ) -> Result<Self, Problem> {
+        // klamm keeps everything until it has retention; Kafka's is set small.
+        let delete = (broker.kind == Kind::Klamm).to_string();
+        let mut words = vec!["scenario".to_owned(), scenario.display().to_string()];
+        words.extend(["--bootstrap".to_owned(), broker.address.to_string()]);
+        words.extend(["--json", "--interval-ms", "500", "--delete-topic"].map(str::to_owned));
+        words.extend([delete, "--proof-bytes".to_owned(), PROOF_BYTES.to_string()]);
+        if steered == Steered::Yes {
+            words.push("--steered".to_owned());
+        }
+        // Ten thousand connections need more descriptors than a shell hands out.
+        let script = format!(
+            "ulimit -n $(ulimit -Hn); exec taskset -c {} \"$@\"",
+            compare.client_core
+        );
+        let mut child = Command::new("sh")
+            .args(["-c", &script, "sh"])
             .arg(&compare.bench)
-            .arg("scenario")
-            .arg(scenario)
-            .args(["--bootstrap", &broker.address.to_string()])
-            .args(["--json", "--steered", "--interval-ms", "500"])
-            // klamm keeps everything until it has retention; Kafka's is set small.
-            .args([
-                "--delete-topic",
-                if broker.kind == Kind::Klamm {
-                    "true"
-                } else {
-                    "false"
-                },
-            ])
+            .args(words)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(|error| Problem::at("taskset", error))?;
+            .map_err(|error| Problem::at("sh", error))?;
         let orders = child.stdin.take().expect("standard input was piped");
         let lines = BufReader::new(child.stdout.take().expect("standard output was piped")).lines();
         Ok(Self {
