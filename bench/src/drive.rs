@@ -113,8 +113,6 @@ pub struct Course {
 pub struct Outcome {
     /// Its counters and latencies.
     pub progress: Progress,
-    /// Requests that were due and were never sent.
-    pub overdue: usize,
     /// True where it had nothing more to do.
     pub done: bool,
 }
@@ -199,7 +197,6 @@ pub fn drive(
     run.until_the_end(poll, steering, tell)?;
     let outcomes = run.lanes.into_iter().map(|lane| Outcome {
         done: lane.is_done(),
-        overdue: lane.backlog.len(),
         progress: lane.progress,
     });
     Ok(outcomes.collect())
@@ -291,6 +288,10 @@ impl Run<'_> {
         if next == Phase::Stop {
             for lane in &mut self.lanes {
                 lane.progress.measured(now);
+                for &due in &lane.backlog {
+                    let intended = due.checked_sub(lane.party.linger).unwrap_or(due);
+                    lane.progress.note_overdue(intended, now);
+                }
             }
             tell(Told::Measured(self.subject().totals(now)));
             return Ok(());

@@ -59,6 +59,7 @@ pub struct Progress {
     measured: Option<Totals>,
     latencies: Latencies,
     last_bytes_at: Option<Instant>,
+    overdue: u64,
 }
 
 impl Progress {
@@ -72,6 +73,7 @@ impl Progress {
             measured: None,
             latencies: Latencies::default(),
             last_bytes_at: None,
+            overdue: 0,
         }
     }
 
@@ -102,6 +104,21 @@ impl Progress {
             let latency = now.saturating_duration_since(intended);
             self.latencies.note(latency, 1);
         }
+    }
+
+    /// Notes a request that was due and was never sent: it has waited until now at least. Left out,
+    /// a stall at the end would be forgiven.
+    pub fn note_overdue(&mut self, due: Instant, now: Instant) {
+        if self.measured_from.is_some_and(|(from, _)| due >= from) {
+            self.latencies.note(now.saturating_duration_since(due), 1);
+            self.overdue += 1;
+        }
+    }
+
+    /// Requests of the measured part that were due and never sent.
+    #[must_use]
+    pub const fn overdue_count(&self) -> u64 {
+        self.overdue
     }
 
     /// Bytes so far.

@@ -96,8 +96,9 @@ pub struct Report {
     pub planned_rate: Option<f64>,
     /// Answered requests as a share of those planned; open loops only.
     pub achieved: Option<f64>,
-    /// Requests that were due and never sent, for want of answers.
-    pub overdue: usize,
+    /// Requests of the measured part that were due and never sent, for want of answers. The
+    /// latencies hold how long they had waited at its end.
+    pub overdue: u64,
     /// Why the result does not count.
     pub dropped: Option<String>,
     /// Latencies of requests, in microseconds, from the intended send time.
@@ -140,7 +141,7 @@ impl Report {
             measured,
             planned_rate: open.then_some(rate),
             achieved,
-            overdue: lead.overdue,
+            overdue: lead.progress.overdue_count(),
             dropped,
             latency_us: latencies.summary(),
             latency_means: if open {
@@ -216,6 +217,13 @@ impl Report {
         if let (Some(achieved), Some(rate)) = (self.achieved, self.planned_rate) {
             let text = format!("{:.1} % of {rate:.0} requests/s", achieved * 100.0);
             table.row("achieved", &text);
+            if self.overdue > 0 {
+                let text = format!(
+                    "{} requests were due and never sent; they count",
+                    self.overdue
+                );
+                table.row("overdue", &text);
+            }
         }
         table.row("latency", self.latency_means);
         table.latencies("of requests", &self.latency_ns);

@@ -64,7 +64,6 @@ pub fn storm(
             tell(Told::Measured(progress.totals(started)));
             return Ok(Outcome {
                 progress,
-                overdue: 0,
                 done: false,
             });
         }
@@ -120,7 +119,6 @@ pub fn idle(
             tell(Told::Measured(progress.totals(now)));
             return Ok(Outcome {
                 progress,
-                overdue: 0,
                 done: false,
             });
         }
