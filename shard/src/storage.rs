@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use klamm_engine::storage::{Storage, StorageError};
+use klamm_engine::storage::{Storage, StorageError, Unflushed};
 use klamm_os::disk::{self, AppendFile};
 
 /// Largest file that boot reads as a whole.
@@ -91,6 +91,24 @@ impl Storage for DataFolder {
     fn truncate(&mut self, path: &str, length: u64) -> Result<(), StorageError> {
         let path = self.at(path);
         disk::truncate(&path, length).map_err(|error| failed("cut", &path, &error))
+    }
+
+    fn cut(&mut self, path: &str, length: u64) -> Result<(), StorageError> {
+        let path = self.at(path);
+        disk::cut(&path, length).map_err(|error| failed("cut", &path, &error))
+    }
+
+    fn settle(&mut self, unflushed: &Unflushed) -> Result<(), StorageError> {
+        let files: Vec<_> = unflushed.files.iter().map(|path| self.at(path)).collect();
+        disk::together(&files, |path| disk::sync_file(path))
+            .map_err(|(path, error)| failed("flush", path, &error))?;
+        let replaced = unflushed.replaced.iter();
+        let replaced: Vec<_> = replaced.map(|(path, new)| (self.at(path), new)).collect();
+        disk::together(&replaced, |(path, new)| disk::write_atomically(path, new))
+            .map_err(|((path, _), error)| failed("replace", path, &error))?;
+        let folders: Vec<_> = unflushed.folders.iter().map(|path| self.at(path)).collect();
+        disk::together(&folders, |path| disk::sync_dir(path))
+            .map_err(|(path, error)| failed("flush", path, &error))
     }
 
     fn flush(&mut self, path: &str) -> Result<(), StorageError> {

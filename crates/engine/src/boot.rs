@@ -29,7 +29,7 @@ use crate::quorum;
 use crate::quorum_log::{QUORUM_STATE_PATH, decode_entry, parse_state};
 use crate::scale::Scale;
 use crate::segments::Segments;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Storage, StorageError, Unflushed};
 
 /// Folder of klamm's own files inside the data folder.
 pub const OWN_FOLDER: &str = "klamm";
@@ -290,6 +290,7 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
         &mut findings,
     )?;
     let mut replayed = Replayed::default();
+    let mut unflushed = Unflushed::default();
 
     let metadata = TopicPartition::METADATA;
     let name = TopicName::new("__cluster_metadata").expect("a legal name");
@@ -300,6 +301,7 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
         options,
         findings: &mut findings,
         replayed: &mut replayed,
+        unflushed: &mut unflushed,
         trust_files: known.incomplete,
     };
     let config = options.scale.bounded(klamm_model::TopicConfig::default());
@@ -319,6 +321,7 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
         options,
         findings: &mut findings,
         replayed: &mut replayed,
+        unflushed: &mut unflushed,
         trust_files: known.incomplete,
     };
     let mut in_doubt = Vec::new();
@@ -338,6 +341,7 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
             partitions: in_doubt,
         });
     }
+    storage.settle(&unflushed)?;
     save_base(storage, &wal.found, &shards, &quorum_log)?;
     clean_up(storage, &known, &image)?;
     for (shard, found) in shards.iter_mut().zip(0..) {

@@ -18,7 +18,7 @@ use crate::boot_wal::{Logged, LoggedBatch};
 use crate::partition::RecoveryPoint;
 use crate::producers;
 use crate::segments::{IndexPending, Segment, Segments};
-use crate::storage::{Storage, StorageError};
+use crate::storage::{Storage, StorageError, Unflushed};
 
 /// Where a batch's head holds its largest timestamp.
 const MAX_TIMESTAMP_AT: u64 = 35;
@@ -42,6 +42,8 @@ pub(crate) struct Work<'a, S> {
     pub(crate) options: &'a BootOptions,
     pub(crate) findings: &'a mut Vec<Finding>,
     pub(crate) replayed: &'a mut Replayed,
+    /// What must be durable before the next checkpoint says that it is.
+    pub(crate) unflushed: &'a mut Unflushed,
     /// A checkpoint could not be read: what no other speaks of may be durable all the same, and
     /// the write-ahead files that held it used again. Otherwise it is void: it stands in the
     /// write-ahead log.
@@ -263,14 +265,14 @@ impl<S: Storage> Work<'_, S> {
             });
         }
         if length > durable {
-            self.storage.truncate(&path, durable)?;
+            self.cut(&path, durable)?;
         }
         let (offsets, times) = self.usable_indexes(folder, base, durable, end)?;
         let mut found = self.index_active(&path, base, durable, (&offsets, &times), config)?;
         if found.is_err() && !offsets.is_empty() {
             // The index may be what is wrong: it is made anew from the segment's first byte.
             for file in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
-                self.storage.truncate(&index_path(folder, base, file), 0)?;
+                self.cut(&index_path(folder, base, file), 0)?;
             }
             found = self.index_active(&path, base, durable, (&[], &[]), config)?;
         }
@@ -383,7 +385,7 @@ impl<S: Storage> Work<'_, S> {
                 .length(&path)?
                 .is_some_and(|length| length > kept as u64)
             {
-                self.storage.truncate(&path, kept as u64)?;
+                self.cut(&path, kept as u64)?;
             }
         }
         Ok((offsets, times))
@@ -455,7 +457,7 @@ impl<S: Storage> Work<'_, S> {
         self.replayed.bytes += bytes.len() as u64;
     }
 
-    /// Writes and flushes everything that was replayed.
+    /// Writes everything that was replayed; it is flushed with that of all other partitions.
     fn write(
         &mut self,
         partition: TopicPartition,
@@ -467,12 +469,12 @@ impl<S: Storage> Work<'_, S> {
             self.storage.create_folder(&state.folder)?;
             let metadata = segment::format_partition_metadata(partition.topic);
             let path = format!("{}/{}", state.folder, segment::PARTITION_METADATA_FILE);
-            self.storage.replace(&path, metadata.as_bytes())?;
+            self.unflushed.replaced.insert(path, metadata.into());
         }
         for (base, (at, bytes)) in std::mem::take(&mut state.unwritten) {
             let path = log_path(&state.folder, base);
             self.storage.write_at(&path, at, &bytes)?;
-            self.storage.flush(&path)?;
+            self.unflushed.files.insert(path);
         }
         for found in &mut state.segments {
             self.write_index(&state.folder, found)?;
@@ -483,7 +485,7 @@ impl<S: Storage> Work<'_, S> {
             for file in SEGMENT_FILES {
                 let path = index_path(&state.folder, base, file);
                 if self.storage.length(&path)?.is_some() {
-                    self.storage.flush(&path)?;
+                    self.unflushed.files.insert(path);
                 }
             }
         }
@@ -499,10 +501,10 @@ impl<S: Storage> Work<'_, S> {
                 })
                 .collect();
             let path = format!("{}/{}", state.folder, segment::LEADER_EPOCH_FILE);
-            self.storage
-                .replace(&path, segment::format_leader_epochs(&epochs).as_bytes())?;
-            self.storage.flush_folder(&state.folder)?;
-            self.storage.flush_folder("")?;
+            let content = segment::format_leader_epochs(&epochs).into();
+            self.unflushed.replaced.insert(path, content);
+            self.unflushed.folders.insert(state.folder.clone());
+            self.unflushed.folders.insert(String::new());
         }
         Ok(())
     }
@@ -516,9 +518,15 @@ impl<S: Storage> Work<'_, S> {
             if !bytes.is_empty() {
                 let path = index_path(folder, found.base, file);
                 self.storage.write_at(&path, at, &bytes)?;
-                self.storage.flush(&path)?;
+                self.unflushed.files.insert(path);
             }
         }
+        Ok(())
+    }
+
+    fn cut(&mut self, path: &str, length: u64) -> Result<(), BootError> {
+        self.storage.cut(path, length)?;
+        self.unflushed.files.insert(path.to_owned());
         Ok(())
     }
 }

@@ -281,31 +281,19 @@ impl<S: Storage> Reading<'_, S> {
             end: next,
             flushed: from,
         };
-        let mut ended = judge(&area, bounds);
-        if stops_early(ended, next) && !later.is_empty() {
-            bounds.flushed = bounds.flushed.max(self.claims(later)?);
-            ended = judge(&area, bounds);
-        }
-        let mut damaged = Vec::new();
-        for item in Scan::new(&area, bounds) {
-            match item {
-                ScanItem::Entry(entry) if entry.head.kind == EntryKind::Batch => {
-                    let at = entry.head.stamp.position.since(start) as usize;
-                    let payload = at + klamm_records::wal::ENTRY_HEAD_BYTES;
-                    let bytes = area.slice(payload..payload + entry.payload.len());
-                    found.push(FoundEntry::Batch(entry.head.partition, bytes));
-                }
-                ScanItem::Entry(_) => {}
-                ScanItem::Damage(damage) => {
-                    found.push(FoundEntry::lost(&damage));
-                    damaged.push(damage);
-                }
+        let mut scanned = scan(&area, bounds);
+        if stops_early(scanned.ended, next) && !later.is_empty() {
+            let claimed = self.claims(later)?;
+            if claimed > bounds.flushed {
+                bounds.flushed = claimed;
+                scanned = scan(&area, bounds);
             }
         }
-        if !damaged.is_empty() {
-            self.quarantine(&path, file, &damaged)?;
+        found.append(&mut scanned.found);
+        if !scanned.damaged.is_empty() {
+            self.quarantine(&path, file, &scanned.damaged)?;
         }
-        Ok(ended)
+        Ok(scanned.ended)
     }
 
     /// The largest flushed position that a later file of this life claims.
@@ -360,8 +348,36 @@ fn stops_early(ended: ScanEnd, next: Option<WalPosition>) -> bool {
     }
 }
 
-fn judge(area: &[u8], bounds: ScanBounds) -> ScanEnd {
+/// What one file holds.
+struct Scanned {
+    /// In order.
+    found: Vec<FoundEntry>,
+    damaged: Vec<Damage>,
+    ended: ScanEnd,
+}
+
+/// Reads every entry once: checksums of a whole write-ahead log are most of what a start costs.
+fn scan(area: &Bytes, bounds: ScanBounds) -> Scanned {
     let mut scan = Scan::new(area, bounds);
-    while scan.next().is_some() {}
-    scan.end().unwrap_or(ScanEnd::Clean(bounds.start))
+    let (mut found, mut damaged) = (Vec::new(), Vec::new());
+    for item in scan.by_ref() {
+        match item {
+            ScanItem::Entry(entry) if entry.head.kind == EntryKind::Batch => {
+                let at = entry.head.stamp.position.since(bounds.start) as usize;
+                let payload = at + klamm_records::wal::ENTRY_HEAD_BYTES;
+                let bytes = area.slice(payload..payload + entry.payload.len());
+                found.push(FoundEntry::Batch(entry.head.partition, bytes));
+            }
+            ScanItem::Entry(_) => {}
+            ScanItem::Damage(damage) => {
+                found.push(FoundEntry::lost(&damage));
+                damaged.push(damage);
+            }
+        }
+    }
+    Scanned {
+        found,
+        damaged,
+        ended: scan.end().unwrap_or(ScanEnd::Clean(bounds.start)),
+    }
 }

@@ -2,7 +2,21 @@
 //! recovers from the real disk and from the simulated one. At run time the engine does no I/O; it
 //! returns effects.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+
+/// What boot changed and has not made durable yet. All of it is settled at once, before the
+/// checkpoint that relies on it: one flush after the other costs the disk's latency for every file
+/// of every partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unflushed {
+    /// Files that were written or cut.
+    pub files: BTreeSet<String>,
+    /// Small files that are to be replaced as a whole, with their new content.
+    pub replaced: BTreeMap<String, Vec<u8>>,
+    /// Folders in which names appeared.
+    pub folders: BTreeSet<String>,
+}
 
 /// Files and folders under one data folder. Paths are relative, with forward slashes.
 ///
@@ -40,11 +54,17 @@ pub trait Storage {
     /// The bytes were not all written.
     fn write_at(&mut self, path: &str, at: u64, bytes: &[u8]) -> Result<(), StorageError>;
 
-    /// Cuts a file.
+    /// Cuts a file, durably.
     ///
     /// # Errors
     /// The file was not cut.
     fn truncate(&mut self, path: &str, length: u64) -> Result<(), StorageError>;
+
+    /// Cuts a file; the cut is durable once the file is flushed.
+    ///
+    /// # Errors
+    /// The file was not cut.
+    fn cut(&mut self, path: &str, length: u64) -> Result<(), StorageError>;
 
     /// Makes a file's bytes and length durable.
     ///
@@ -64,6 +84,24 @@ pub trait Storage {
     /// # Errors
     /// Either content may be there.
     fn replace(&mut self, path: &str, bytes: &[u8]) -> Result<(), StorageError>;
+
+    /// Makes all of it durable: the files, the replacements, then the names in the folders. A
+    /// storage that can works on many at a time.
+    ///
+    /// # Errors
+    /// Some of it may not be durable.
+    fn settle(&mut self, unflushed: &Unflushed) -> Result<(), StorageError> {
+        for path in &unflushed.files {
+            self.flush(path)?;
+        }
+        for (path, bytes) in &unflushed.replaced {
+            self.replace(path, bytes)?;
+        }
+        for folder in &unflushed.folders {
+            self.flush_folder(folder)?;
+        }
+        Ok(())
+    }
 
     /// Creates a folder with its parents.
     ///

@@ -96,6 +96,13 @@ impl Storage for BootStorage<'_> {
         Ok(())
     }
 
+    fn cut(&mut self, path: &str, length: u64) -> Result<(), StorageError> {
+        self.change("cut", path)?;
+        let node = self.need("cut", path)?;
+        self.disk.truncate(node, length as usize);
+        Ok(())
+    }
+
     fn flush(&mut self, path: &str) -> Result<(), StorageError> {
         self.change("flush", path)?;
         let node = self.need("flush", path)?;

@@ -135,7 +135,12 @@ pub fn file_len(path: impl AsRef<Path>) -> io::Result<u64> {
     Ok(fs::metadata(path)?.len())
 }
 
-/// Cuts (or extends with zeros) a file to `length` and makes that durable.
+/// Cuts (or extends with zeros) a file to `length`; durable after [`sync_file`].
+pub fn cut(path: impl AsRef<Path>, length: u64) -> io::Result<()> {
+    OpenOptions::new().write(true).open(path)?.set_len(length)
+}
+
+/// [`cut`], durable when it returns.
 pub fn truncate(path: impl AsRef<Path>, length: u64) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(length)?;

@@ -6,17 +6,19 @@ mod block;
 mod buffer;
 mod folder;
 mod read;
+mod together;
 
 use std::{cell::Cell, io, rc::Rc};
 
 pub use append::AppendFile;
 pub use block::{BLOCK_BYTES, BlockFile, Caching};
 pub use folder::{
-    FolderLock, LockError, Space, create_dir_all, file_len, free_space, list, lock_folder, read,
-    read_to_string, remove_dir_all, remove_file, rename, restrict_file, sync_dir, sync_file,
+    FolderLock, LockError, Space, create_dir_all, cut, file_len, free_space, list, lock_folder,
+    read, read_to_string, remove_dir_all, remove_file, rename, restrict_file, sync_dir, sync_file,
     truncate, write_atomically, write_atomically_later,
 };
 pub use read::ReadFile;
+pub use together::together;
 
 /// Set by the first failure of a file's write or flush, for good: the kernel may have dropped the
 /// data and marked the pages clean, so a retry that "succeeds" proves nothing.
