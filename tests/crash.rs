@@ -1,5 +1,6 @@
 //! `kill -9` at random moments while five clients produce, idempotent and plain ones, pipelined,
-//! in all codecs; then everything is read and compared with what was acknowledged.
+//! in all codecs; then everything is read and compared with what was acknowledged. The same with
+//! SIGTERM, which must leave nothing to replay.
 //!
 //! `KLAMM_CRASH_ROUNDS` sets the number of deaths (10 in each class), `KLAMM_CRASH_SEED` repeats a
 //! run as far as threads and a kernel let themselves be repeated.
@@ -15,7 +16,8 @@ use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use harness::{
-    Broker, Client, Codec, DEADLINE, Options, Random, RawBatch, Record, Topic, produced, production,
+    Broker, Client, Codec, DEADLINE, End, Options, Random, RawBatch, Record, Topic, produced,
+    production,
 };
 use klamm_wire::{ApiKey, produce};
 
@@ -48,6 +50,16 @@ impl Stage {
             .reborn
             .wait_timeout_while(guard, DEADLINE, |(now, _)| *now == life);
         *waited.expect("no client panics while it holds this").0
+    }
+
+    /// Tells everybody that the broker lives again, and where.
+    fn announce(&self, broker: &Broker) {
+        let mut life = self
+            .life
+            .lock()
+            .expect("no client panics while it holds this");
+        *life = (life.0 + 1, broker.address());
+        self.reborn.notify_all();
     }
 }
 
@@ -187,7 +199,7 @@ fn number_from(variable: &str) -> Option<u64> {
     )
 }
 
-fn acknowledged_survives_death(test: &str, options: Options) {
+fn acknowledged_survives(test: &str, end: End, options: Options) {
     let rounds = number_from("KLAMM_CRASH_ROUNDS").unwrap_or(10);
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -227,7 +239,10 @@ fn acknowledged_survives_death(test: &str, options: Options) {
         for _ in 0..rounds {
             let alive = || running.iter().all(|thread| !thread.is_finished());
             wait_for_acknowledgements(&stage, random.below(400), alive);
-            die_and_rise(&mut broker, &stage, &mut random);
+            match end {
+                End::Kill => die_and_rise(&mut broker, &stage, &mut random),
+                End::Stop => stop_and_rise(&mut broker, &stage),
+            }
         }
         wait_for_acknowledgements(&stage, 100, || true);
         stage.over.store(true, Ordering::Release);
@@ -259,12 +274,16 @@ fn die_and_rise(broker: &mut Broker, stage: &Stage, random: &mut Random) {
         broker.start_again_and_kill(Duration::from_micros(random.below(30_000)));
     }
     broker.start_again();
-    let mut life = stage
-        .life
-        .lock()
-        .expect("no client panics while it holds this");
-    *life = (life.0 + 1, broker.address());
-    stage.reborn.notify_all();
+    stage.announce(broker);
+}
+
+fn stop_and_rise(broker: &mut Broker, stage: &Stage) {
+    let took = broker.stop();
+    assert!(took < Duration::from_secs(10), "{took:?} to end");
+    broker.start_again();
+    let said = broker.process().expect("our own").log.text();
+    assert!(!said.contains("brought the write-ahead log"), "{said}");
+    stage.announce(broker);
 }
 
 /// No acknowledged record is missing, changed or moved; each client's order is kept; idempotent
@@ -326,13 +345,21 @@ fn origin(value: &[u8], part: i32) -> (u64, u64) {
 #[test]
 fn what_is_acknowledged_as_flushed_survives_kill_9() {
     let options = Options::new().set("klamm.durability", "flushed");
-    acknowledged_survives_death("what_is_acknowledged_as_flushed_survives_kill_9", options);
+    acknowledged_survives(
+        "what_is_acknowledged_as_flushed_survives_kill_9",
+        End::Kill,
+        options,
+    );
 }
 
 #[test]
 fn what_is_acknowledged_as_written_survives_kill_9() {
     let options = Options::new().set("klamm.durability", "written");
-    acknowledged_survives_death("what_is_acknowledged_as_written_survives_kill_9", options);
+    acknowledged_survives(
+        "what_is_acknowledged_as_written_survives_kill_9",
+        End::Kill,
+        options,
+    );
 }
 
 /// The log turns around many times, and partitions spill while the process dies.
@@ -343,8 +370,21 @@ fn what_is_acknowledged_survives_kill_9_with_a_small_log() {
         .set("klamm.wal.file.bytes", 1 << 20)
         .set("klamm.tail.bytes", 1 << 20)
         .set("log.segment.bytes", 1 << 20);
-    acknowledged_survives_death(
+    acknowledged_survives(
         "what_is_acknowledged_survives_kill_9_with_a_small_log",
+        End::Kill,
         options,
     );
+}
+
+#[test]
+fn sigterm_under_load_loses_nothing_and_leaves_nothing_to_replay() {
+    for durability in ["flushed", "written"] {
+        let options = Options::new().set("klamm.durability", durability);
+        acknowledged_survives(
+            "sigterm_under_load_loses_nothing_and_leaves_nothing_to_replay",
+            End::Stop,
+            options,
+        );
+    }
 }

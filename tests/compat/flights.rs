@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clients::{CLIENTS, Foreign};
 use crate::harness::{Broker, Codec, RawBatch, skipped};
@@ -96,11 +96,16 @@ fn check(test: &str, name: &str) {
     for (codec, (reader, reads)) in codecs.zip(readers.iter().cycle()) {
         let topic = broker.client().create_topic("flights", PARTITIONS);
         let what = format!("{} in {codec}, read by {}", writer.name, reader.name);
+        let begun = Instant::now();
         let mut write = writer.writer(&installed, &address, &topic.name, codec);
         run_or_panic(&mut write, Some(&rows), &what);
+        let written = begun.elapsed();
         let mut read = reader.reader(reads, &address, &topic.name);
         let found = run_or_panic(&mut read, None, &what);
+        let read = begun.elapsed() - written;
         check_same(&found, &expected, &what);
+        let lines = expected.iter().filter(|&&byte| byte == b'\n').count();
+        eprintln!("{what}: {lines} rows, written in {written:.1?}, read in {read:.1?}");
     }
 }
 

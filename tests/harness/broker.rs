@@ -26,7 +26,10 @@ pub(crate) const fn is_release() -> bool {
 
 /// Keys and values that differ from a test's defaults; the later one wins.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Options(Vec<(String, String)>);
+pub(crate) struct Options {
+    keys: Vec<(String, String)>,
+    variables: Vec<(String, String)>,
+}
 
 impl Options {
     pub(crate) fn new() -> Self {
@@ -35,8 +38,15 @@ impl Options {
 
     #[must_use]
     pub(crate) fn set(mut self, key: &str, value: impl ToString) -> Self {
-        self.0.retain(|(other, _)| other != key);
-        self.0.push((key.to_owned(), value.to_string()));
+        self.keys.retain(|(other, _)| other != key);
+        self.keys.push((key.to_owned(), value.to_string()));
+        self
+    }
+
+    /// A variable of the process's environment.
+    #[must_use]
+    pub(crate) fn variable(mut self, name: &str, value: impl ToString) -> Self {
+        self.variables.push((name.to_owned(), value.to_string()));
         self
     }
 
@@ -46,10 +56,10 @@ impl Options {
             all = all.set(key, value);
         }
         all = all.set("log.dirs", folder.display());
-        for (key, value) in &self.0 {
+        for (key, value) in &self.keys {
             all = all.set(key, value);
         }
-        all.0
+        all.keys
     }
 }
 
@@ -75,6 +85,7 @@ impl Process {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command.env_remove("RUST_LOG");
+        command.envs(options.variables.iter().cloned());
         let begun = Instant::now();
         let mut child = command.spawn().expect("the binary under test starts");
         let log = Log::default();
@@ -85,6 +96,11 @@ impl Process {
 
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Time since the process was started.
+    pub(crate) fn age(&self) -> Duration {
+        self.begun.elapsed()
     }
 
     /// Sends a signal by its name to this process and no other.
@@ -319,14 +335,21 @@ impl Broker {
         begun.elapsed()
     }
 
-    /// Ends the process one way or the other.
-    pub(crate) fn end(&mut self, end: End) {
+    /// Ends the process one way or the other; gives how long that took.
+    pub(crate) fn end(&mut self, end: End) -> Duration {
+        let begun = Instant::now();
         match end {
             End::Kill => self.kill(),
             End::Stop => {
                 self.stop();
             }
         }
+        begun.elapsed()
+    }
+
+    /// Waits until the process has ended by itself.
+    pub(crate) fn wait_for_end(&mut self) -> ExitStatus {
+        self.process.as_mut().expect("our own broker").end(DEADLINE)
     }
 
     /// Starts it again on the same folder.

@@ -46,6 +46,14 @@ pub(crate) struct Fetched {
     pub(crate) records: Vec<u8>,
 }
 
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> i64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970");
+    now.as_millis() as i64
+}
+
 /// A name that no other test has, also on a broker that many runs share.
 pub(crate) fn unique(hint: &str) -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
