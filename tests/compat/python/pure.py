@@ -15,7 +15,8 @@ def produce(broker, topic, codec):
     for line in sys.stdin.buffer:
         key, value = line.rstrip(b"\n").split(b"\t", 1)
         futures.append(producer.send(topic, value, key=key or None))
-    producer.flush(60)
+    # It keeps everything in memory until here, and is slow.
+    producer.flush(600)
     for future in futures:
         future.get(30)
     producer.close()
