@@ -9,6 +9,7 @@ mod cli;
 mod durability;
 mod fetch;
 mod fetch_sessions;
+mod leader_epochs;
 mod life;
 mod machine;
 mod metadata;

@@ -25,6 +25,7 @@ fn ends_of_an_empty_log_are_zero() {
     for special in [-1, -2] {
         let listed = client.list_offset(&topic, 0, special);
         assert_eq!((listed.error_code, listed.offset), (0, 0));
+        assert_eq!(listed.leader_epoch, 0, "of a topic that was never led anew");
     }
     let listed = client.list_offset(&topic, 0, EPOCH);
     assert_eq!(

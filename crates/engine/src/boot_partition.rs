@@ -15,7 +15,7 @@ use klamm_replica::{EpochStart, LeaderEpochCache, LogGeneration, Producers, Reco
 
 use crate::boot::{BootError, BootOptions, Finding, RecoveredPartition};
 use crate::boot_wal::{Logged, LoggedBatch};
-use crate::partition::RecoveryPoint;
+use crate::partition::{RecoveryPoint, epochs_file};
 use crate::producers;
 use crate::segments::{IndexPending, Segment, Segments};
 use crate::storage::{Storage, StorageError, Unflushed};
@@ -79,6 +79,8 @@ pub(crate) struct Recovering {
     pub(crate) unwritten: BTreeMap<Offset, (u64, Vec<u8>)>,
     /// Segments that were closed by this boot.
     pub(crate) closed: Vec<Offset>,
+    /// The folder's list of leader epochs as it was read, if it was.
+    epochs_found: Option<Vec<u8>>,
 }
 
 impl<S: Storage> Work<'_, S> {
@@ -110,6 +112,7 @@ impl<S: Storage> Work<'_, S> {
             ),
             unwritten: BTreeMap::new(),
             closed: Vec::new(),
+            epochs_found: None,
         };
         if let Some(checkpoint) = checkpoint {
             self.restore(&mut state, config, checkpoint, &bases)?;
@@ -189,7 +192,10 @@ impl<S: Storage> Work<'_, S> {
         let end = checkpoint.flushed_end;
         state.log.log_start = checkpoint.log_start;
         state.log.log_end = end;
-        state.log.epochs = self.epochs(&state.folder, end)?;
+        let path = format!("{}/{}", state.folder, segment::LEADER_EPOCH_FILE);
+        let text = self.storage.read(&path)?.unwrap_or_default();
+        state.log.epochs = epochs_before(end, &text);
+        state.epochs_found = Some(text);
         let snapshot = producers::from_checkpoint(&checkpoint.producers, end);
         state.log.producers = Producers::restore(&snapshot, self.options.producers)
             .map_err(|error| partition_error(checkpoint.partition, &error))?;
@@ -391,21 +397,6 @@ impl<S: Storage> Work<'_, S> {
         Ok((offsets, times))
     }
 
-    fn epochs(&mut self, folder: &str, end: Offset) -> Result<LeaderEpochCache, BootError> {
-        let path = format!("{folder}/{}", segment::LEADER_EPOCH_FILE);
-        let bytes = self.storage.read(&path)?.unwrap_or_default();
-        let Ok(found) = segment::parse_leader_epochs(&String::from_utf8_lossy(&bytes)) else {
-            return Ok(LeaderEpochCache::new());
-        };
-        let entries = found.iter().map(|entry| EpochStart {
-            leader_epoch: entry.epoch,
-            start: entry.start,
-        });
-        let mut epochs = LeaderEpochCache::from_entries(entries).unwrap_or_default();
-        epochs.truncate_from_end(end);
-        Ok(epochs)
-    }
-
     /// Takes in one batch of the write-ahead log.
     fn replay(
         &mut self,
@@ -489,24 +480,28 @@ impl<S: Storage> Work<'_, S> {
                 }
             }
         }
-        if changed {
-            let epochs: Vec<_> = state
-                .log
-                .epochs
-                .entries()
-                .iter()
-                .map(|entry| segment::EpochStart {
-                    epoch: entry.leader_epoch,
-                    start: entry.start,
-                })
-                .collect();
-            let path = format!("{}/{}", state.folder, segment::LEADER_EPOCH_FILE);
-            let content = segment::format_leader_epochs(&epochs).into();
-            self.unflushed.replaced.insert(path, content);
+        let stale = state.folder_made && self.replace_epochs(state)?;
+        if changed || stale {
             self.unflushed.folders.insert(state.folder.clone());
             self.unflushed.folders.insert(String::new());
         }
         Ok(())
+    }
+
+    /// Brings the list of leader epochs up to date; true if it was not. Also without new batches: a
+    /// scan finds epochs that the file does not know, and the next boot takes them from the file.
+    fn replace_epochs(&mut self, state: &mut Recovering) -> Result<bool, BootError> {
+        let path = format!("{}/{}", state.folder, segment::LEADER_EPOCH_FILE);
+        let found = match state.epochs_found.take() {
+            Some(found) => found,
+            None => self.storage.read(&path)?.unwrap_or_default(),
+        };
+        let epochs = epochs_file(state.log.epochs.entries());
+        let stale = found != epochs.as_bytes();
+        if stale {
+            self.unflushed.replaced.insert(path, epochs.into());
+        }
+        Ok(stale)
     }
 
     fn write_index(&mut self, folder: &str, found: &mut Segment) -> Result<(), BootError> {
@@ -529,6 +524,20 @@ impl<S: Storage> Work<'_, S> {
         self.unflushed.files.insert(path.to_owned());
         Ok(())
     }
+}
+
+/// The leader epochs of a log that ends at `end`, from its folder's list: empty if that is damaged.
+fn epochs_before(end: Offset, text: &[u8]) -> LeaderEpochCache {
+    let Ok(found) = segment::parse_leader_epochs(&String::from_utf8_lossy(text)) else {
+        return LeaderEpochCache::new();
+    };
+    let entries = found.iter().map(|entry| EpochStart {
+        leader_epoch: entry.epoch,
+        start: entry.start,
+    });
+    let mut epochs = LeaderEpochCache::from_entries(entries).unwrap_or_default();
+    epochs.truncate_from_end(end);
+    epochs
 }
 
 /// Bytes of an offset index up to the first entry that is out of order or speaks of what is not

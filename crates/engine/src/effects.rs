@@ -106,8 +106,11 @@ pub struct Spill {
     pub time_index: Bytes,
     /// Where they go in the index file.
     pub time_index_at: u64,
-    /// Files that a new folder needs: name and content.
-    pub new_files: Vec<(&'static str, Bytes)>,
+    /// The folder is to be made first; one of an earlier topic of that name is put aside. Without
+    /// it, nothing at all is written to a folder that belongs to another topic.
+    pub makes_folder: bool,
+    /// Small files to replace before the batches are written: name and content.
+    pub small_files: Vec<(&'static str, Bytes)>,
     /// The segment is complete: its files are flushed and closed.
     pub complete: bool,
     /// Offset after the last batch.

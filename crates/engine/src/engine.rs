@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use klamm_metadata::{ConfigMap, Image};
-use klamm_model::{Cursors, Durability, Instant, NodeId, Offset, ShardId, TopicPartition};
+use klamm_model::{
+    Cursors, Durability, Instant, LeaderEpoch, NodeId, Offset, ShardId, TopicPartition,
+};
 use klamm_records::compress::Scratch;
 use klamm_records::wal::WalPosition;
 use klamm_replica::ProducerLimits;
@@ -447,6 +449,13 @@ impl Engine {
     pub fn cursors(&self, partition: TopicPartition) -> Option<Cursors> {
         let log = self.partition(self.slot_of(partition)?)?;
         Some(log.leader.cursors())
+    }
+
+    /// The reign of a partition of this core.
+    #[must_use]
+    pub fn leader_epoch(&self, partition: TopicPartition) -> Option<LeaderEpoch> {
+        let log = self.partition(self.slot_of(partition)?)?;
+        Some(log.leader.leader_epoch())
     }
 
     /// The bytes of a batch that lies in the tail, for tests and the quorum host.

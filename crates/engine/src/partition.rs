@@ -16,7 +16,7 @@ use klamm_model::{
 };
 use klamm_records::segment;
 use klamm_records::wal::WalPosition;
-use klamm_replica::{Leader, ProducersSnapshot};
+use klamm_replica::{EpochStart, Leader, ProducersSnapshot};
 
 use crate::api::ReadPositions;
 use crate::effects::Spill;
@@ -84,6 +84,9 @@ pub(crate) struct PartitionLog {
     pub(crate) flushing: bool,
     /// The folder holds the small files that Kafka's tools expect.
     pub(crate) folder_made: bool,
+    /// The last reign that the folder's list of leader epochs knows, or will once what is under way
+    /// is done. A restart takes the reigns before its checkpoint from there and nowhere else.
+    pub(crate) epochs_saved: Option<LeaderEpoch>,
     pub(crate) append_waiters: AppendWaiters,
     /// Ids of the watches on this partition.
     pub(crate) watches: Vec<u64>,
@@ -245,12 +248,8 @@ impl PartitionLog {
         self.unspilled_bytes -= bytes;
         let active = self.segments.active().map(|segment| segment.base);
         let rolled = active != Some(segment_base);
-        let folder_made = std::mem::replace(&mut self.folder_made, true);
-        let new_files = if folder_made {
-            Vec::new()
-        } else {
-            self.small_files()
-        };
+        let makes_folder = !std::mem::replace(&mut self.folder_made, true);
+        let small_files = self.take_small_files(makes_folder);
         let segment = self
             .segments
             .get_mut(segment_base)
@@ -275,7 +274,8 @@ impl PartitionLog {
             offset_index_at,
             time_index,
             time_index_at,
-            new_files,
+            makes_folder,
+            small_files,
             complete,
             end_offset,
         })
@@ -303,31 +303,30 @@ impl PartitionLog {
             offset_index_at,
             time_index,
             time_index_at,
-            new_files: Vec::new(),
+            makes_folder: false,
+            small_files: Vec::new(),
             complete: true,
             end_offset: self.spilled,
         })
     }
 
-    fn small_files(&self) -> Vec<(&'static str, Bytes)> {
-        let metadata = segment::format_partition_metadata(self.partition.topic);
-        let epochs: Vec<_> = self
-            .leader
-            .epochs()
-            .entries()
-            .iter()
-            .map(|entry| segment::EpochStart {
-                epoch: entry.leader_epoch,
-                start: entry.start,
-            })
-            .collect();
-        vec![
-            (segment::PARTITION_METADATA_FILE, metadata.into()),
-            (
-                segment::LEADER_EPOCH_FILE,
-                segment::format_leader_epochs(&epochs).into(),
-            ),
-        ]
+    /// The small files that the folder lacks. The list of epochs goes out before the batches of a
+    /// new epoch do, so no checkpoint can vouch for batches whose epoch is not in the list; where
+    /// it is ahead of the batches that survive a crash, a restart cuts it.
+    fn take_small_files(&mut self, makes_folder: bool) -> Vec<(&'static str, Bytes)> {
+        let mut files = Vec::new();
+        if makes_folder {
+            let metadata = segment::format_partition_metadata(self.partition.topic);
+            files.push((segment::PARTITION_METADATA_FILE, metadata.into()));
+        }
+        let epochs = self.leader.epochs();
+        let latest = epochs.latest().map(|entry| entry.leader_epoch);
+        if makes_folder || latest != self.epochs_saved {
+            self.epochs_saved = latest;
+            let text = epochs_file(epochs.entries());
+            files.push((segment::LEADER_EPOCH_FILE, text.into()));
+        }
+        files
     }
 
     /// What will be durable once everything up to the log's end is spilled and flushed.
@@ -362,4 +361,13 @@ impl PartitionLog {
     pub(crate) fn leader_epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
         self.leader.epochs().leader_epoch_at(offset)
     }
+}
+
+/// The text of `leader-epoch-checkpoint`.
+pub(crate) fn epochs_file(entries: &[EpochStart]) -> String {
+    let entries = entries.iter().map(|entry| segment::EpochStart {
+        epoch: entry.leader_epoch,
+        start: entry.start,
+    });
+    segment::format_leader_epochs(&entries.collect::<Vec<_>>())
 }

@@ -425,7 +425,12 @@ fn find_offset(log: &PartitionLog, question: &OffsetQuestion, isolation: Isolati
     match question.position {
         OffsetPosition::Earliest | OffsetPosition::EarliestLocal => plain(
             positions.log_start,
-            log.leader_epoch_at(positions.log_start),
+            // An empty log begins, as Kafka has it, in the reign that writes its next record.
+            if positions.log_start == log.leader.cursors().log_end {
+                Some(log.leader.leader_epoch())
+            } else {
+                log.leader_epoch_at(positions.log_start)
+            },
         ),
         OffsetPosition::Latest => plain(
             log.leader.readable_end(isolation),

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use klamm_metadata::{Delta, Image, Partition, Topic};
+use klamm_metadata::{Delta, Image, Partition, Topic, TopicDelta};
 use klamm_model::{Offset, PartitionIndex, TopicConfig, TopicName, TopicPartition};
 use klamm_records::segment;
 use klamm_replica::{Leader, LogGeneration, Recovered};
@@ -37,20 +37,7 @@ impl Engine {
             }
         }
         for change in &delta.topics_changed {
-            let topic = &change.after;
-            let config = Arc::new(self.config_of(topic));
-            for &index in change
-                .partitions_created
-                .iter()
-                .chain(&change.partitions_changed)
-            {
-                if let Some(partition) = topic.partition(index) {
-                    self.open_if_mine(topic, index, partition, &config);
-                }
-            }
-            if change.config_changed {
-                self.apply_config(topic, &config);
-            }
+            self.on_topic_changed(change);
         }
         if delta.broker_config_changed {
             let topics: Vec<Arc<Topic>> = self.image.topics().cloned().collect();
@@ -59,6 +46,60 @@ impl Engine {
                 self.apply_config(&topic, &config);
             }
         }
+    }
+
+    fn on_topic_changed(&mut self, change: &TopicDelta) {
+        let topic = &change.after;
+        // Every start of a node changes every partition; that must not cost a configuration each.
+        for &index in &change.partitions_changed {
+            if let Some(registration) = topic.partition(index) {
+                self.begin_reign(topic, index, registration);
+            }
+        }
+        let opens = |index: &&PartitionIndex| {
+            let partition = topic.partition(**index);
+            partition.is_some_and(|found| self.is_to_open(topic, **index, found))
+        };
+        let changed = change.partitions_created.iter();
+        let changed = changed.chain(&change.partitions_changed);
+        let opening: Vec<PartitionIndex> = changed.filter(opens).copied().collect();
+        if opening.is_empty() && !change.config_changed {
+            return;
+        }
+        let config = Arc::new(self.config_of(topic));
+        for index in opening {
+            if let Some(partition) = topic.partition(index) {
+                self.open_if_mine(topic, index, partition, &config);
+            }
+        }
+        if change.config_changed {
+            self.apply_config(topic, &config);
+        }
+    }
+
+    /// The leader of a partition that is open here is confirmed, perhaps in a newer reign.
+    fn begin_reign(&mut self, topic: &Topic, index: PartitionIndex, registration: &Partition) {
+        if registration.leader != Some(self.options.node) {
+            return;
+        }
+        let slot = self.slot_of(TopicPartition {
+            topic: topic.id(),
+            index,
+        });
+        if let Some(log) = slot.and_then(|slot| self.partition_mut(slot)) {
+            log.leader.begin_reign(registration.leader_epoch);
+        }
+    }
+
+    /// True if this core is to hold the partition and does not yet.
+    fn is_to_open(&self, topic: &Topic, index: PartitionIndex, registration: &Partition) -> bool {
+        let partition = TopicPartition {
+            topic: topic.id(),
+            index,
+        };
+        registration.leader == Some(self.options.node)
+            && partition.home(self.options.shards) == self.options.shard
+            && self.slot_of(partition).is_none()
     }
 
     fn config_of(&self, topic: &Topic) -> TopicConfig {
@@ -91,21 +132,13 @@ impl Engine {
         registration: &Partition,
         config: &Arc<TopicConfig>,
     ) {
+        if !self.is_to_open(topic, index, registration) {
+            return;
+        }
         let partition = TopicPartition {
             topic: topic.id(),
             index,
         };
-        let mine = registration.leader == Some(self.options.node)
-            && partition.home(self.options.shards) == self.options.shard;
-        if !mine {
-            return;
-        }
-        if let Some(slot) = self.slot_of(partition) {
-            if let Some(log) = self.partition_mut(slot) {
-                log.leader.begin_reign(registration.leader_epoch);
-            }
-            return;
-        }
         let found = self.recovered.remove(&partition);
         let found = found.unwrap_or_else(|| {
             RecoveredPartition::empty(
@@ -164,6 +197,7 @@ impl Engine {
             recovery: found.recovery,
             recovery_next: None,
             folder_made: found.folder_made,
+            epochs_saved: latest,
             append_waiters: AppendWaiters::default(),
             watches: Vec::new(),
             unspilled_bytes: 0,

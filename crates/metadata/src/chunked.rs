@@ -102,6 +102,27 @@ impl<K: Ord + Clone, V: Clone> ChunkedMap<K, V> {
         chunk.get_mut(place).map(|(_, value)| value)
     }
 
+    /// Changes in place every value that is `wanted`; a chunk without such a value stays shared.
+    pub(crate) fn change_where(
+        &mut self,
+        wanted: impl Fn(&V) -> bool,
+        mut change: impl FnMut(&mut V),
+    ) {
+        let holds = |chunk: &Chunk<K, V>| chunk.iter().any(|(_, value)| wanted(value));
+        if !self.chunks.iter().any(holds) {
+            return;
+        }
+        for chunk in Arc::make_mut(&mut self.chunks) {
+            if holds(chunk) {
+                for (_, value) in Arc::make_mut(chunk) {
+                    if wanted(value) {
+                        change(value);
+                    }
+                }
+            }
+        }
+    }
+
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         let at = self.chunk_of(&key);
         let chunks = Arc::make_mut(&mut self.chunks);
@@ -228,9 +249,16 @@ mod tests {
             let mut kept: Vec<(ChunkedMap<u64, u64>, BTreeMap<u64, u64>)> = Vec::new();
             for _ in 0..2000 {
                 let (key, value) = (next(&mut state) % 700, next(&mut state));
-                match next(&mut state) % 4 {
-                    0 => assert_eq!(map.remove(&key), model.remove(&key)),
-                    1 => {
+                match next(&mut state) % 40 {
+                    39 => {
+                        let wanted = |held: &u64| held % 5 == key % 5;
+                        map.change_where(wanted, |held| *held ^= value);
+                        for held in model.values_mut().filter(|held| wanted(held)) {
+                            *held ^= value;
+                        }
+                    }
+                    0..10 => assert_eq!(map.remove(&key), model.remove(&key)),
+                    10..20 => {
                         let (ours, theirs) = (map.get_mut(&key), model.get_mut(&key));
                         assert_eq!(ours, theirs);
                         if let (Some(ours), Some(theirs)) = (ours, theirs) {

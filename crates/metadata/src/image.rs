@@ -59,6 +59,13 @@ impl Partition {
         }
     }
 
+    /// Its leader leads it anew. At the end of the number line the epochs stay where they are:
+    /// only a log that nobody can have written gets there, and replay must not fail on it.
+    const fn begin_reign(&mut self) {
+        self.leader_epoch = LeaderEpoch(self.leader_epoch.0.saturating_add(1));
+        self.partition_epoch = PartitionEpoch(self.partition_epoch.0.saturating_add(1));
+    }
+
     pub(crate) fn to_record(&self, partition: TopicPartition) -> PartitionRecord {
         PartitionRecord {
             topic: partition.topic,
@@ -131,6 +138,11 @@ impl Topic {
     #[must_use]
     pub fn config(&self, broker_layer: &ConfigMap) -> TopicConfig {
         TopicConfig::from_layers(&self.overrides, broker_layer)
+    }
+
+    fn is_led_by(&self, node: NodeId) -> bool {
+        let mut partitions = self.partitions.iter();
+        partitions.any(|(_, partition)| partition.leader == Some(node))
     }
 
     pub(crate) fn shares_overrides(&self, other: &Self) -> bool {
@@ -349,6 +361,12 @@ impl Image {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
 
+    /// True if the node leads any partition.
+    #[must_use]
+    pub fn leads_any(&self, node: NodeId) -> bool {
+        self.topics().any(|topic| topic.is_led_by(node))
+    }
+
     pub(crate) fn topic_map(&self) -> &ChunkedMap<TopicName, Arc<Topic>> {
         &self.inner.topics
     }
@@ -435,6 +453,7 @@ impl Inner {
                 }
                 self.next_producer = *next;
             }
+            MetadataRecord::LeaderEpochsRaised { leader } => self.raise_leader_epochs(*leader),
             MetadataRecord::FeatureLevel { name, level } => {
                 let features = Arc::make_mut(&mut self.features);
                 match level {
@@ -494,6 +513,17 @@ impl Inner {
                 partition: record.partition(),
             }),
         }
+    }
+
+    fn raise_leader_epochs(&mut self, leader: NodeId) {
+        let led = |partition: &Partition| partition.leader == Some(leader);
+        self.topics.change_where(
+            |topic| topic.is_led_by(leader),
+            |topic| {
+                let partitions = &mut Arc::make_mut(topic).partitions;
+                partitions.change_where(led, Partition::begin_reign);
+            },
+        );
     }
 
     fn delete_topic(&mut self, id: TopicId) -> Result<(), ReplayError> {

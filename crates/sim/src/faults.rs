@@ -22,11 +22,13 @@ pub enum Plant {
     CheckpointReportedEarly,
     /// A cold read leaves out one batch.
     ColdReadSkipsBatch,
+    /// A folder's list of leader epochs stays as it was when the folder was made.
+    LeaderEpochsForgotten,
 }
 
 impl Plant {
     /// Every fault that can be planted.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::FlushSkipped,
         Self::FlushReportedEarly,
         Self::TornTailAccepted,
@@ -36,6 +38,7 @@ impl Plant {
         Self::FolderFlushSkipped,
         Self::CheckpointReportedEarly,
         Self::ColdReadSkipsBatch,
+        Self::LeaderEpochsForgotten,
     ];
 
     /// Its name on the command line.
@@ -51,6 +54,7 @@ impl Plant {
             Self::FolderFlushSkipped => "folder-flush-skipped",
             Self::CheckpointReportedEarly => "checkpoint-reported-early",
             Self::ColdReadSkipsBatch => "cold-read-skips-batch",
+            Self::LeaderEpochsForgotten => "leader-epochs-forgotten",
         }
     }
 

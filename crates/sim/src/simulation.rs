@@ -12,7 +12,9 @@ use klamm_engine::metadata::{Command, Image, Registration};
 use klamm_model::{ClusterId, Durability, Instant, ShardId, TopicId, TopicPartition, WallTime};
 
 use crate::check::ledger::Ledger;
-use crate::check::{Violation, high_watermark_never_goes_back};
+use crate::check::{
+    Violation, high_watermark_never_goes_back, leader_epochs_only_grow_and_stand_in_the_log,
+};
 use crate::faults::Plant;
 use crate::random::Random;
 use crate::trace::Trace;
@@ -344,6 +346,10 @@ impl Simulation {
             let home = partition.home(shards);
             if let Some(cursors) = node.engine(home.0).cursors(partition) {
                 high_watermark_never_goes_back::check(&mut self.ledger, partition, cursors)?;
+            }
+            if let Some(epoch) = node.engine(home.0).leader_epoch(partition) {
+                let log = self.ledger.log(partition);
+                leader_epochs_only_grow_and_stand_in_the_log::check(log, partition, epoch)?;
             }
         }
         Ok(())

@@ -69,3 +69,11 @@ fn a_checkpoint_that_is_reported_before_it_is_saved_is_found() {
 fn a_batch_that_is_left_out_of_a_read_is_found() {
     is_found(Plant::ColdReadSkipsBatch, &[READS]);
 }
+
+#[test]
+fn a_list_of_leader_epochs_that_stays_old_is_found() {
+    is_found(
+        Plant::LeaderEpochsForgotten,
+        &["leader_epochs_only_grow_and_stand_in_the_log"],
+    );
+}

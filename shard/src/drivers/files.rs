@@ -53,10 +53,7 @@ impl Folders {
             self.put_aside(name, &mut aside)?;
         }
         disk::create_dir_all(&path)?;
-        for (file, content) in files {
-            disk::write_atomically(path.join(file), content)?;
-        }
-        Ok(())
+        write_files(&path, files)
     }
 
     /// Runs `enter`, unless the folder belongs to a later topic: then this one is gone.
@@ -95,6 +92,14 @@ impl Folders {
     fn lock(&self) -> MutexGuard<'_, u64> {
         self.aside.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Replaces small files in a folder, each durably. Blocks.
+pub(crate) fn write_files(folder: &Path, files: &[(&'static str, Bytes)]) -> io::Result<()> {
+    for (file, content) in files {
+        disk::write_atomically(folder.join(file), content)?;
+    }
+    Ok(())
 }
 
 /// The topic that a folder says it belongs to.

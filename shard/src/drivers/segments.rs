@@ -13,7 +13,7 @@ use klamm_os::disk::{self, AppendFile, BlockFile, Caching};
 use klamm_os::exec;
 use klamm_records::segment::{self, SegmentFile};
 
-use super::files::Folders;
+use super::files::{Folders, write_files};
 use super::patiently;
 
 /// Segments with open descriptors; beyond that the one longest unused is closed.
@@ -62,14 +62,21 @@ impl SegmentFiles {
 
     async fn write_portion(&self, spill: Spill) -> io::Result<()> {
         let topic = spill.partition.topic;
-        if !spill.new_files.is_empty() {
-            patiently(|| {
+        if !spill.small_files.is_empty() {
+            let makes_folder = spill.makes_folder;
+            let written = patiently(|| {
                 let folders = self.folders.clone();
-                let (name, files) = (Arc::clone(&spill.folder), spill.new_files.clone());
-                exec::spawn_blocking(move || folders.make(&name, topic, &files))
+                let (name, files) = (Arc::clone(&spill.folder), spill.small_files.clone());
+                exec::spawn_blocking(move || {
+                    if makes_folder {
+                        folders.make(&name, topic, &files).map(Some)
+                    } else {
+                        folders.enter(&name, topic, |path| write_files(path, &files))
+                    }
+                })
             })
             .await?;
-            if self.is_dropped(spill.partition) {
+            if written.is_none() || self.is_dropped(spill.partition) {
                 return Ok(());
             }
         }

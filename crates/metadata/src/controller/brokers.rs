@@ -1,4 +1,5 @@
-//! Registration of brokers, the cluster's id, and the finalising of features at first start.
+//! Registration of brokers, the cluster's id, the finalising of features at first start, and the
+//! new reign over its partitions that a broker's new life begins.
 
 use std::fmt;
 
@@ -174,6 +175,14 @@ impl Controller {
                     level: feature.max,
                 });
             }
+        }
+        // The same process may ask twice; only a new one can have lost what its predecessor knew.
+        let known = self.image.brokers().get(&registration.node);
+        let lives_anew = known.is_some_and(|known| known.incarnation != registration.incarnation);
+        if lives_anew && self.image.leads_any(registration.node) {
+            records.push(MetadataRecord::LeaderEpochsRaised {
+                leader: registration.node,
+            });
         }
         records.push(MetadataRecord::BrokerRegistered {
             node: registration.node,

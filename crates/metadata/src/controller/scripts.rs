@@ -132,6 +132,9 @@ fn registration(words: &[&str]) -> Registration {
     for word in &words[1..] {
         match word.split_once('=').expect("key=value") {
             ("rack", rack) => registration.rack = Some(rack.to_owned()),
+            ("life", number) => {
+                registration.incarnation = [number.parse().expect("a number"); 16];
+            }
             ("cluster", byte) => {
                 registration.cluster = ClusterId([byte.parse().expect("a number"); 16]);
             }
@@ -281,9 +284,10 @@ fn show(image: &Image) -> String {
             let ids = |nodes: &[NodeId]| nodes.iter().map(|node| node.0).collect::<Vec<_>>();
             let (replicas, isr) = (ids(&partition.replicas), ids(&partition.isr));
             let leader = partition.leader.map(|node| node.0);
+            let (epoch, version) = (partition.leader_epoch, partition.partition_epoch);
             writeln!(
                 out,
-                "  {index} on {replicas:?} in sync {isr:?} leader {leader:?}"
+                "  {index} on {replicas:?} in sync {isr:?} leader {leader:?} in epoch {epoch}, version {version}"
             )
             .expect("string");
         }

@@ -32,6 +32,7 @@ const TOPIC_DELETED: u8 = 6;
 const CONFIG_SET: u8 = 7;
 const PRODUCER_IDS_ALLOCATED: u8 = 8;
 const FEATURE_LEVEL: u8 = 9;
+const LEADER_EPOCHS_RAISED: u8 = 10;
 
 /// The bytes are no metadata records of a version that this program knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +135,7 @@ pub fn decode(payload: &[u8]) -> Result<Vec<MetadataRecord>, RecordError> {
         let (kind, version) = (reader.u8()?, reader.u8()?);
         let length = reader.u32()? as usize;
         let fields = reader.take(length)?;
-        if !(CLUSTER..=FEATURE_LEVEL).contains(&kind) {
+        if !(CLUSTER..=LEADER_EPOCHS_RAISED).contains(&kind) {
             return Err(RecordError::Kind { found: kind });
         }
         if version > VERSION {
@@ -187,6 +188,7 @@ pub(crate) fn size_hint(record: &MetadataRecord) -> usize {
             }
             MetadataRecord::ProducerIdsAllocated { .. } => 8,
             MetadataRecord::FeatureLevel { name, .. } => 4 + name.len(),
+            MetadataRecord::LeaderEpochsRaised { .. } => 4,
         }
 }
 
@@ -267,6 +269,10 @@ fn put_record(out: &mut BytesMut, record: &MetadataRecord) {
             put_text(out, name);
             out.put_i16(*level);
             FEATURE_LEVEL
+        }
+        MetadataRecord::LeaderEpochsRaised { leader } => {
+            out.put_i32(leader.0);
+            LEADER_EPOCHS_RAISED
         }
     };
     let length = u32::try_from(out.len() - start - HEAD_BYTES).expect("limits keep records small");
@@ -501,6 +507,9 @@ fn read_record(fields: &mut Reader<'_>) -> Result<MetadataRecord, RecordError> {
                 _ => return fields.illegal("feature level"),
             },
         },
+        LEADER_EPOCHS_RAISED => MetadataRecord::LeaderEpochsRaised {
+            leader: fields.node()?,
+        },
         found => return Err(RecordError::Kind { found }),
     })
 }
@@ -563,6 +572,7 @@ mod tests {
                 name: "metadata.version".to_owned(),
                 level: 29,
             },
+            MetadataRecord::LeaderEpochsRaised { leader: NodeId(2) },
         ]
     }
 
@@ -618,7 +628,7 @@ mod tests {
         let bytes = encode(&one_of_each_kind());
         for length in 0..bytes.len() {
             let cut = decode(&bytes[..length]);
-            assert!(cut.is_err() || cut.expect("whole records").len() < 11);
+            assert!(cut.is_err() || cut.expect("whole records").len() < 12);
         }
         for place in 0..bytes.len() {
             for value in [0, 1, 0x7f, 0x80, 0xff] {

@@ -106,6 +106,14 @@ pub enum MetadataRecord {
         /// The next free one.
         next: ProducerId,
     },
+    /// A node that leads partitions lives anew: each of them begins a new reign, and its leader
+    /// epoch and partition epoch grow by one (KIP-320: who acts on an older reign is fenced). One
+    /// record for all of them, because a record for each would make every start of a node with
+    /// 100 000 partitions write megabytes.
+    LeaderEpochsRaised {
+        /// The leader.
+        leader: NodeId,
+    },
     /// A feature's level was finalised.
     FeatureLevel {
         /// The feature, for example `metadata.version`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use klamm_model::TopicPartition;
+use klamm_model::{LeaderEpoch, TopicPartition};
 
 /// What a known batch survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,6 +45,10 @@ pub struct LogLedger {
     pub high_watermark: i64,
     /// End of the log when this life began.
     pub recovered_end: i64,
+    /// Largest leader epoch seen, in all lives.
+    pub leader_epoch: Option<LeaderEpoch>,
+    /// Largest leader epoch seen before this life.
+    pub earlier_leader_epoch: Option<LeaderEpoch>,
 }
 
 impl LogLedger {
@@ -140,6 +144,12 @@ impl<'a> Stored<'a> {
     pub fn number(&self) -> u64 {
         let at = self.bytes.len() - 9;
         u64::from_be_bytes(number_at(self.bytes, at))
+    }
+
+    /// The reign in which it was written.
+    #[must_use]
+    pub fn leader_epoch(&self) -> i32 {
+        i32::from_be_bytes(number_at(self.bytes, 12))
     }
 
     /// Producer id, epoch and base sequence.

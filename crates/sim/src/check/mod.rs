@@ -5,6 +5,7 @@ pub mod acked_is_never_lost;
 pub mod dump;
 pub mod high_watermark_never_goes_back;
 pub mod indexes_equal_their_rebuild;
+pub mod leader_epochs_only_grow_and_stand_in_the_log;
 pub mod ledger;
 pub mod metadata_replay_equals_state;
 pub mod no_duplicate_with_idempotence;

@@ -7,8 +7,8 @@ use klamm_model::{Durability, Offset, TopicPartition};
 use super::{ClassSeen, Purpose, Simulation};
 use crate::check::ledger::Survives;
 use crate::check::{
-    Violation, ensure, offsets_are_never_reused, reads_return_exactly_what_was_appended,
-    times_find_the_first_late_record,
+    Violation, ensure, leader_epochs_only_grow_and_stand_in_the_log, offsets_are_never_reused,
+    reads_return_exactly_what_was_appended, times_find_the_first_late_record,
 };
 use crate::workload::admin::Errand;
 use crate::workload::reader::{Asked, Question};
@@ -51,11 +51,27 @@ impl Simulation {
                 }
                 (Purpose::Register, Reply::Control(ControlReply::Registered(Ok(())))) => {
                     self.registered = true;
+                    self.check_reigns()?;
                 }
                 (purpose, reply) => {
                     let what = format!("{purpose:?} was answered by {reply:?}");
                     return Err(Violation::new(EXPLAINED, what));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// A life that made itself known leads in a reign of its own.
+    fn check_reigns(&self) -> Result<(), Violation> {
+        let image = self.image(0);
+        for (&partition, log) in &self.ledger.logs {
+            if let Some(found) = image.partition(partition) {
+                leader_epochs_only_grow_and_stand_in_the_log::after_registration(
+                    log,
+                    partition,
+                    found.leader_epoch,
+                )?;
             }
         }
         Ok(())

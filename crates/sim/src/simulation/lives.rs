@@ -8,8 +8,8 @@ use crate::check::dump::{self, Dump};
 use crate::check::ledger::{Known, Survives};
 use crate::check::{
     Violation, acked_is_never_lost, ensure, indexes_equal_their_rebuild,
-    metadata_replay_equals_state, no_duplicate_with_idempotence,
-    recovered_log_is_the_flushed_prefix_plus_a_valid_tail,
+    leader_epochs_only_grow_and_stand_in_the_log, metadata_replay_equals_state,
+    no_duplicate_with_idempotence, recovered_log_is_the_flushed_prefix_plus_a_valid_tail,
 };
 use crate::workload::TOPICS;
 use crate::world::node::{LifeOptions, SimNode, StartFailed, Started};
@@ -207,6 +207,13 @@ impl Simulation {
                 topic.config(&file).index_interval_bytes as usize
             });
             indexes_equal_their_rebuild::check(partition, files, interval)?;
+            let epochs = started.leader_epochs.get(&partition);
+            leader_epochs_only_grow_and_stand_in_the_log::after_restart(
+                partition,
+                &stored,
+                epochs.map_or(&[], Vec::as_slice),
+                image.partition(partition).map(|found| found.leader_epoch),
+            )?;
             if partition == TopicPartition::METADATA {
                 continue;
             }
@@ -227,6 +234,7 @@ impl Simulation {
                 .collect();
             log.recovered_end = end.0;
             log.high_watermark = 0;
+            log.earlier_leader_epoch = log.leader_epoch;
         }
         Ok(())
     }

@@ -92,6 +92,8 @@ pub struct Started {
     pub batches_replayed: u64,
     /// End of every partition's log.
     pub log_ends: BTreeMap<TopicPartition, Offset>,
+    /// The leader epochs that boot found in every partition: number and first offset.
+    pub leader_epochs: BTreeMap<TopicPartition, Vec<(i32, i64)>>,
 }
 
 /// A running node.
@@ -151,6 +153,15 @@ impl SimNode {
             .map(|(&partition, log)| (partition, log.log_end()))
             .collect();
         log_ends.insert(TopicPartition::METADATA, booted.quorum_log.log_end());
+        let logs = booted.shards.iter().flat_map(|shard| &shard.partitions);
+        let logs = logs.chain([(&TopicPartition::METADATA, &booted.quorum_log)]);
+        let leader_epochs = logs
+            .map(|(&partition, found)| {
+                let epochs = found.log.epochs.entries().iter();
+                let epochs = epochs.map(|entry| (entry.leader_epoch.0, entry.start.0));
+                (partition, epochs.collect())
+            })
+            .collect();
         let mut quorum = Some((booted.quorum, booted.quorum_log));
         let mut cores = Vec::new();
         for (shard, share) in (0..).zip(booted.shards) {
@@ -214,6 +225,7 @@ impl SimNode {
             findings: booted.findings,
             batches_replayed: booted.batches_replayed,
             log_ends,
+            leader_epochs,
         };
         Ok((node, started))
     }

@@ -208,17 +208,27 @@ impl Hands<'_> {
         nodes: &mut Option<SegmentNodes>,
         flushes: &mut Vec<FlushTicket>,
     ) -> bool {
-        let folder_stages = if spill.new_files.is_empty() {
+        let forgets_epochs =
+            self.plant == Some(Plant::LeaderEpochsForgotten) && !spill.makes_folder;
+        let folder_stages = if spill.small_files.is_empty() || forgets_epochs {
             0
         } else {
-            1 + spill.new_files.len() * REPLACE_STAGES
+            1 + spill.small_files.len() * REPLACE_STAGES
         };
         if stage <= folder_stages {
-            if stage == 1 {
+            if stage == 1 && spill.makes_folder {
                 self.claim_folder(spill);
-            } else {
+                return false;
+            }
+            let is_metadata = spill.partition == TopicPartition::METADATA;
+            let topic = Some(spill.partition.topic);
+            if !spill.makes_folder && !is_metadata && self.owner(&spill.folder) != topic {
+                // The folder belongs to a later topic of that name: this partition is gone.
+                return true;
+            }
+            if stage > 1 {
                 let (file, stage) = ((stage - 2) / REPLACE_STAGES, (stage - 2) % REPLACE_STAGES);
-                let (name, content) = &spill.new_files[file];
+                let (name, content) = &spill.small_files[file];
                 self.replace(&format!("{}/{name}", spill.folder), content, stage + 1);
             }
             return false;
