@@ -199,6 +199,8 @@ impl Log {
         {
             self.entries.pop_front();
         }
+        // A long log found at the start would otherwise leave its room behind for ever.
+        self.entries.shrink_to(2 * self.entries.len());
         self.base = position;
     }
 

@@ -67,6 +67,8 @@ pub struct EngineStats {
     pub spills: u64,
     /// Checkpoints saved.
     pub checkpoints: u64,
+    /// Times that replayed entries of the metadata log gave way to the image that they make.
+    pub metadata_compactions: u64,
 }
 
 /// Gauges of one core, computed when asked.

@@ -25,6 +25,9 @@ use crate::engine::Engine;
 use crate::quorum_log::{self, QUORUM_STATE_PATH};
 use crate::waiters::Slot;
 
+/// What an entry takes in memory beside its payload, roughly.
+const ENTRY_BYTES: usize = 128;
+
 /// The quorum as core 0 hosts it.
 #[derive(Debug)]
 pub(crate) struct QuorumHost {
@@ -46,6 +49,10 @@ pub(crate) struct QuorumHost {
     waiting: VecDeque<(Ticket, Command)>,
     /// Last index proposed.
     proposed: Index,
+    /// About how many bytes of replayed entries Raft holds.
+    replayed_bytes: usize,
+    /// Size of the snapshot that Raft holds.
+    snapshot_bytes: usize,
     /// State of the source of topic ids.
     seed: u128,
     now: Now,
@@ -95,6 +102,8 @@ impl Engine {
             held: VecDeque::new(),
             waiting: VecDeque::new(),
             proposed,
+            replayed_bytes: 0,
+            snapshot_bytes: 0,
             seed,
             now,
         });
@@ -234,16 +243,35 @@ impl Engine {
                 continue;
             };
             let position = MetadataOffset(quorum_log::offset_of(index).0);
+            host.replayed_bytes += ENTRY_BYTES;
             if let Payload::Data(payload) = &entry.payload {
+                host.replayed_bytes += payload.len();
                 replay(&mut host.published, position, payload);
             }
             host.published.advance(position);
         }
+        self.compact(host, committed.last);
         if !before.is_same(&host.published) {
             let image = host.published.clone();
             self.on_image(&image);
             self.effects.push(Effect::Image(image));
         }
+    }
+
+    /// Lets Raft forget entries that are replayed; they stay in the partition. Their image takes
+    /// their place, for a follower that is behind. Making it costs in proportion to its size, so
+    /// that is done only after as many bytes of entries.
+    fn compact(&mut self, host: &mut QuorumHost, last: Index) {
+        let window = self.options.scale.metadata_entries_bytes;
+        if host.replayed_bytes < window.max(host.snapshot_bytes) {
+            return;
+        }
+        let snapshot = host.published.to_snapshot();
+        host.snapshot_bytes = snapshot.len();
+        host.replayed_bytes = 0;
+        let compacted = host.raft.compact(last, snapshot);
+        assert!(compacted, "entry {last} was just handed out as committed");
+        self.stats.metadata_compactions += 1;
     }
 
     /// Lets the replies go whose decisions rest only on what is committed.

@@ -14,6 +14,9 @@ pub struct Scale {
     pub spill_backlog_bytes: usize,
     /// Ceiling over `segment.bytes`, which itself cannot be set below 1 MiB.
     pub segment_bytes_max: u32,
+    /// Replayed entries of the metadata log stay in memory until they are this large together, or
+    /// as large as the image that replaces them.
+    pub metadata_entries_bytes: usize,
 }
 
 impl Default for Scale {
@@ -23,6 +26,7 @@ impl Default for Scale {
             spill_bytes: 4 << 20,
             spill_backlog_bytes: 1 << 20,
             segment_bytes_max: u32::MAX,
+            metadata_entries_bytes: 1 << 20,
         }
     }
 }

@@ -107,6 +107,8 @@ pub struct RunStats {
     pub cold_reads: u64,
     /// Checkpoints saved.
     pub checkpoints: u64,
+    /// Times that entries of the metadata log gave way to their image in memory.
+    pub metadata_compactions: u64,
     /// Topics deleted.
     pub topics_deleted: u64,
     /// Runs at whose end something was damaged.

@@ -39,6 +39,7 @@ fn every_invariant_holds_in_hundreds_of_worlds() {
         ("batches replayed", total.replayed, 10_000),
         ("reads from segments", total.cold_reads, 2_000),
         ("checkpoints", total.checkpoints, 1_000),
+        ("compactions", total.metadata_compactions, 300),
         ("topics deleted", total.topics_deleted, 200),
         ("sectors lost", total.disk.sectors_lost, 2_000),
         ("sectors garbled", total.disk.sectors_garbled, 100),

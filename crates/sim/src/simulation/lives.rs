@@ -258,6 +258,7 @@ impl Simulation {
                 let stats = node.engine(shard).stats();
                 self.stats.cold_reads += stats.cold_reads;
                 self.stats.checkpoints += stats.checkpoints;
+                self.stats.metadata_compactions += stats.metadata_compactions;
             }
         }
         self.calls.clear();
@@ -388,6 +389,7 @@ impl RunStats {
         self.reads += other.reads;
         self.cold_reads += other.cold_reads;
         self.checkpoints += other.checkpoints;
+        self.metadata_compactions += other.metadata_compactions;
         self.topics_deleted += other.topics_deleted;
         self.damaged += other.damaged;
         self.damage_told += other.damage_told;

@@ -537,6 +537,7 @@ impl LifeOptions {
                 spill_bytes: random.between(1, 16) * 512,
                 spill_backlog_bytes: random.between(1, 16) * 512,
                 segment_bytes_max: 1024 * random.between(4, 24) as u32,
+                metadata_entries_bytes: random.between(1, 16) * 512,
             },
             broker_file: ConfigMap::new(),
             seed: u128::from(random.next()) << 64 | u128::from(random.next()),
