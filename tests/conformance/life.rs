@@ -154,7 +154,8 @@ fn sigterm_ends_the_process_within_seconds_whatever_clients_do() {
 
 #[test]
 fn sigint_ends_the_process_too() {
-    let mut process = Process::start(folder().path(), &Options::new());
+    let folder = folder();
+    let mut process = Process::start(folder.path(), &Options::new());
     let ready = process.log.find(0, DEADLINE, |line| {
         line.contains("ready after").then_some(())
     });
