@@ -310,10 +310,6 @@ impl Turns {
         exec::sleep(HOUSEKEEPING_INTERVAL).await;
         self.housekeeping.set(false);
         self.core.engine.borrow_mut().housekeep(Core::now().instant);
-        let wanted = self.core.engine.borrow().wal_flush_wanted();
-        if wanted != FlushWanted::No && !self.flushing.get() {
-            self.flush();
-        }
         self.core.work.notify();
     }
 }

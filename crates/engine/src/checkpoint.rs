@@ -231,9 +231,11 @@ impl Engine {
         }
     }
 
-    /// Once a second or so: a core that went quiet brings its segments up to date, so that its
-    /// files are whole and a restart has nothing to replay.
+    /// Once a second or so: bytes that nobody waits for are flushed in time, and a core that went
+    /// quiet brings its segments up to date, so that its files are whole and a restart has nothing to
+    /// replay.
     pub fn housekeep(&mut self, now: Instant) {
+        self.look_after_flushes(now);
         if self.wal.backlog() > 0 && now.since(self.last_append) >= QUIET {
             self.request_checkpoint();
         }

@@ -2,6 +2,7 @@
 //! in by method, effects out by [`Engine::take_effects`].
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use klamm_metadata::{ConfigMap, Image};
@@ -167,6 +168,12 @@ impl Commits {
     }
 }
 
+/// Appends that pause this long let the rest be flushed.
+const FLUSH_PAUSE: Duration = Duration::from_millis(500);
+
+/// Longest time for which bytes that nobody waits for stay unflushed.
+const FLUSH_INTERVAL_MAX: Duration = Duration::from_secs(5);
+
 /// All state of one core.
 #[derive(Debug)]
 pub struct Engine {
@@ -189,6 +196,10 @@ pub struct Engine {
     pub(crate) dirty: BTreeSet<Slot>,
     /// When something was last appended.
     pub(crate) last_append: Instant,
+    /// When the housekeeping first saw bytes that no flush has covered.
+    unflushed_since: Option<Instant>,
+    /// A flush is due although nobody waits.
+    flush_due: bool,
     /// Partitions with so much in memory that a spill is due.
     pub(crate) spill_due: Vec<Slot>,
     pub(crate) checkpointer: Checkpointer,
@@ -225,6 +236,8 @@ impl Engine {
             cold: ColdReads::default(),
             dirty: BTreeSet::new(),
             last_append: Instant(0),
+            unflushed_since: None,
+            flush_due: false,
             spill_due: Vec::new(),
             checkpointer: Checkpointer::default(),
             quorum: None,
@@ -322,23 +335,37 @@ impl Engine {
         self.wal.written()
     }
 
-    /// The file that a flush must cover: the one that takes entries. Older files were flushed
-    /// when the next was begun.
+    /// Whether everything written so far should be flushed.
     #[must_use]
     pub fn wal_flush_wanted(&self) -> FlushWanted {
         if self.wal.flushed() >= self.wal.written() {
             return FlushWanted::No;
         }
-        if self.commits.awaited > 0 {
+        if self.commits.awaited > 0 || self.flush_due {
             FlushWanted::Now
         } else {
             FlushWanted::Sometime
         }
     }
 
+    /// Lets what nobody waits for be flushed when the appends pause, and after some seconds in any
+    /// case. Sooner, most of it would be written for nothing: its place in the write-ahead log is
+    /// used again as soon as the segments hold it, durably.
+    pub(crate) fn look_after_flushes(&mut self, now: Instant) {
+        if self.wal.flushed() >= self.wal.written() {
+            self.unflushed_since = None;
+            return;
+        }
+        let since = *self.unflushed_since.get_or_insert(now);
+        self.flush_due =
+            now.since(self.last_append) >= FLUSH_PAUSE || now.since(since) >= FLUSH_INTERVAL_MAX;
+    }
+
     /// Everything before `position` is durable.
     pub fn on_wal_flushed(&mut self, position: WalPosition) {
         self.wal.on_flushed(position);
+        self.flush_due = false;
+        self.unflushed_since = None;
         while let Some(commit) = self.commits.pop_flushed(position) {
             self.advance(commit.slot, |log| {
                 log.leader
@@ -478,6 +505,6 @@ pub enum FlushWanted {
     No,
     /// Somebody waits for it.
     Now,
-    /// Nobody waits; within a second or so.
+    /// Nobody waits, and more is likely to come first: [`Engine::housekeep`] says when.
     Sometime,
 }

@@ -3,6 +3,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
+use bytes::Bytes;
 use klamm_os::{
     disk::{self, AppendFile, BlockFile, Caching, LockError, ReadFile},
     exec::{self, ShardPlan, run_shards},
@@ -32,6 +33,8 @@ impl Numbers {
     }
 }
 
+const SECTOR: usize = 512;
+
 async fn check_appends(folder: &std::path::Path, wanted: Caching, seed: u64) -> Caching {
     let path = folder.join(format!("segment-{seed}"));
     let mut numbers = Numbers(seed * 7919 + 1);
@@ -41,15 +44,21 @@ async fn check_appends(folder: &std::path::Path, wanted: Caching, seed: u64) -> 
     for step in 0..60 {
         let longest = [10, 5000, 70_000, 2_500_000][numbers.below(16).min(3)];
         let count = numbers.below(4);
-        let slices: Vec<Vec<u8>> = (0..count)
-            .map(|_| {
-                let length = numbers.below(longest);
-                numbers.bytes(length)
-            })
-            .collect();
-        let slices: Vec<&[u8]> = slices.iter().map(Vec::as_slice).collect();
-        let append = file.write_at(model.len() as u64, &slices);
-        model.extend(slices.concat());
+        let mut slices: Vec<Bytes> = Vec::new();
+        let begin = model.len();
+        for _ in 0..count {
+            let length = numbers.below(longest);
+            let slice = Bytes::from(numbers.bytes(length + SECTOR));
+            // Half of them lie as they will lie in the file, and need no copy.
+            let skip = match numbers.below(2) {
+                0 => 0,
+                _ => (model.len() + SECTOR - slice.as_ptr() as usize % SECTOR) % SECTOR,
+            };
+            let slice = slice.slice(skip..skip + length);
+            model.extend_from_slice(&slice);
+            slices.push(slice);
+        }
+        let append = file.write_at(begin as u64, slices);
         match numbers.below(4) {
             // Goes on although nobody waits.
             0 => drop(append),
@@ -120,21 +129,84 @@ fn appends_equal_a_model_in_a_file_system_of_memory() {
     });
 }
 
+fn one(bytes: &[u8]) -> Vec<Bytes> {
+    vec![Bytes::copy_from_slice(bytes)]
+}
+
+#[test]
+fn bytes_that_lie_as_they_will_lie_in_the_file_are_not_copied() {
+    run_one(|| async {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let file = BlockFile::open(folder.path().join("segment"), 0, 0, Caching::Direct).unwrap();
+        let batch = Numbers(7).bytes(100_000 + 2 * SECTOR);
+        let batch = Bytes::from(batch);
+        let copied = || stats::with(|s| s.block_bytes_copied.get());
+        let mut model = Vec::new();
+        for (count, fits) in [(40, true), (40, false)] {
+            let before = copied();
+            let begin = model.len();
+            let mut slices = Vec::new();
+            for _ in 0..count {
+                let address = batch.as_ptr() as usize;
+                let skip = (model.len() + SECTOR - address % SECTOR) % SECTOR;
+                let skip = skip + usize::from(!fits);
+                slices.push(batch.slice(skip..skip + 100_000));
+                model.extend_from_slice(&batch[skip..skip + 100_000]);
+            }
+            file.write_at(begin as u64, slices).await.unwrap();
+            let copied = copied() - before;
+            if file.caching() == Caching::Direct && fits {
+                assert!(copied < 60_000, "{copied} bytes were copied");
+            } else {
+                assert!(copied >= 4_000_000, "{copied} bytes were copied");
+            }
+        }
+        file.flush().await.unwrap();
+        assert!(fs::read(folder.path().join("segment")).unwrap() == model);
+    });
+}
+
+#[test]
+fn a_file_is_longer_than_its_content_until_it_is_flushed() {
+    run_one(|| async {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let path = folder.path().join("segment");
+        let file = BlockFile::open(&path, 0, 0, Caching::Direct).unwrap();
+        if file.caching() != Caching::Direct {
+            return;
+        }
+        file.write_at(0, one(&[7; 300_001])).await.unwrap();
+        let ahead = disk::file_len(&path).unwrap();
+        assert!(ahead >= 600_000, "{ahead}");
+        file.write_at(300_001, one(&[8; 200_000])).await.unwrap();
+        assert_eq!(
+            disk::file_len(&path).unwrap(),
+            ahead,
+            "no write moved the end"
+        );
+        file.flush().await.unwrap();
+        let content = fs::read(&path).unwrap();
+        assert_eq!(content.len(), 500_001);
+        assert!(content[..300_001].iter().all(|&byte| byte == 7));
+        assert!(content[300_001..].iter().all(|&byte| byte == 8));
+    });
+}
+
 #[test]
 fn append_at_another_position_is_refused_and_harms_nothing() {
     run_one(|| async {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("segment");
         let file = BlockFile::open(&path, 0, 0, Caching::Direct).unwrap();
-        file.write_at(0, &[b"abc"]).await.unwrap();
-        let error = file.write_at(2, &[b"x"]).await.unwrap_err();
+        file.write_at(0, one(b"abc")).await.unwrap();
+        let error = file.write_at(2, one(b"x")).await.unwrap_err();
         assert!(
             error
                 .to_string()
                 .contains("expected an append at 3, found one at 2"),
             "{error}"
         );
-        file.write_at(3, &[b"d"]).await.unwrap();
+        file.write_at(3, one(b"d")).await.unwrap();
         assert_eq!(file.read_at(0, 10).await.unwrap(), "abcd");
     });
 }
@@ -178,10 +250,10 @@ fn short_write_and_error_make_a_block_file_unusable() {
         for caching in [Caching::Direct, Caching::Buffered] {
             let path = folder.path().join(format!("{caching:?}"));
             let file = BlockFile::open(&path, 0, 0, caching).unwrap();
-            file.write_at(0, &[&[1; 60_000]]).await.unwrap();
+            file.write_at(0, one(&[1; 60_000])).await.unwrap();
             // 5,536 of these bytes fit.
-            let behind = file.write_at(60_000, &[&[2; 20_000]]);
-            let after = file.write_at(80_000, &[b"x"]);
+            let behind = file.write_at(60_000, one(&[2; 20_000]));
+            let after = file.write_at(80_000, one(b"x"));
             assert_eq!(behind.await.unwrap_err().raw_os_error(), Some(27));
             assert!(after.await.unwrap_err().to_string().contains("unusable"));
             assert!(

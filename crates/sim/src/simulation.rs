@@ -337,7 +337,7 @@ impl Simulation {
         self.trace.event(format_args!("tick {nanos} {shard}"));
         let node = self.node.as_mut().expect("the node is up");
         node.wake(now);
-        node.housekeep(now, &mut self.disk, shard);
+        node.housekeep(now, shard);
     }
 
     fn check_positions(&mut self) -> Result<(), Violation> {

@@ -3,6 +3,7 @@
 pub(crate) mod files;
 pub(crate) mod reader;
 pub(crate) mod segments;
+pub(crate) mod turnstile;
 pub(crate) mod wal;
 
 use std::future::Future;

@@ -15,15 +15,21 @@ use klamm_records::segment::{self, SegmentFile};
 
 use super::files::{Folders, write_files};
 use super::patiently;
+use super::turnstile::Turnstile;
 
 /// Segments with open descriptors; beyond that the one longest unused is closed.
 const OPEN_SEGMENTS_MAX: usize = 256;
+
+/// Portions that are written at a time. Each may have to be copied into aligned memory first, which
+/// is used again and again only as long as it is little.
+const PORTIONS_AT_ONCE: usize = 2;
 
 /// The segment files of one core that are written to.
 pub(crate) struct SegmentFiles {
     folders: Folders,
     open: RefCell<BTreeMap<(TopicPartition, Offset), Rc<OpenSegment>>>,
     clock: Cell<u64>,
+    portions: Turnstile,
     /// Operations under way for each partition, and whether it was dropped meanwhile.
     busy: RefCell<BTreeMap<TopicPartition, Busy>>,
 }
@@ -38,6 +44,8 @@ struct OpenSegment {
     log: BlockFile,
     offset_index: AppendFile,
     time_index: AppendFile,
+    /// The folder was flushed since this was opened: the names are durable.
+    is_named: Cell<bool>,
     used: Cell<u64>,
 }
 
@@ -47,6 +55,7 @@ impl SegmentFiles {
             folders,
             open: RefCell::default(),
             clock: Cell::new(0),
+            portions: Turnstile::new(PORTIONS_AT_ONCE),
             busy: RefCell::default(),
         }
     }
@@ -94,8 +103,9 @@ impl SegmentFiles {
                 .time_index
                 .write_at(spill.time_index_at, &[&spill.time_index])?;
         }
-        let slices: Vec<&[u8]> = spill.batches.iter().map(|batch| &batch[..]).collect();
-        files.log.write_at(spill.at, &slices).await?;
+        let inside = self.portions.enter().await;
+        files.log.write_at(spill.at, spill.batches).await?;
+        drop(inside);
         if spill.complete {
             self.open.borrow_mut().remove(&key);
             flush_all(&files).await?;
@@ -122,6 +132,7 @@ impl SegmentFiles {
         folder: &str,
         segments: &[(Offset, u64)],
     ) -> io::Result<()> {
+        let mut unnamed = Vec::new();
         for &(base, length) in segments {
             if self.is_dropped(partition) {
                 return Ok(());
@@ -133,6 +144,13 @@ impl SegmentFiles {
                 return Ok(());
             };
             flush_all(&files).await?;
+            if !files.is_named.get() {
+                unnamed.push(files);
+            }
+        }
+        // Segments that were completed meanwhile are older than the one that took their place.
+        if unnamed.is_empty() && !segments.is_empty() {
+            return Ok(());
         }
         let root = self.folders.root().to_owned();
         let path = root.join(folder);
@@ -143,7 +161,11 @@ impl SegmentFiles {
                 disk::sync_dir(&root)
             })
         })
-        .await
+        .await?;
+        for files in unnamed {
+            files.is_named.set(true);
+        }
+        Ok(())
     }
 
     /// Forgets a partition that goes away. What is under way for it comes to nothing.
@@ -231,6 +253,7 @@ impl SegmentFiles {
                 log: BlockFile::open(at(SegmentFile::Log), length, 0, Caching::Direct)?,
                 offset_index: AppendFile::open(at(SegmentFile::OffsetIndex), 0)?,
                 time_index: AppendFile::open(at(SegmentFile::TimeIndex), 0)?,
+                is_named: Cell::new(false),
                 used: Cell::new(self.clock.get()),
             })
         })?;

@@ -37,6 +37,8 @@ pub struct Stats {
     pub gathered_writes: Counter,
     /// Bytes that `pwritev` took.
     pub gathered_write_bytes: Counter,
+    /// Bytes of block files that had to be copied before they could be written.
+    pub block_bytes_copied: Counter,
     /// Operations handed to the private ring: flushes, direct reads and writes, polls.
     pub ring_entries: Counter,
     /// `io_uring_enter` calls on the private ring.
@@ -59,6 +61,7 @@ thread_local! {
         accepts: Counter(Cell::new(0)),
         gathered_writes: Counter(Cell::new(0)),
         gathered_write_bytes: Counter(Cell::new(0)),
+        block_bytes_copied: Counter(Cell::new(0)),
         ring_entries: Counter(Cell::new(0)),
         ring_enters: Counter(Cell::new(0)),
         ring_completions: Counter(Cell::new(0)),

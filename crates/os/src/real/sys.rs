@@ -221,6 +221,37 @@ pub(crate) fn allocate(fd: RawFd, length: u64, keep_size: bool) -> io::Result<()
     check(unsafe { libc::fallocate(fd, mode, 0, file_position(length)?) }).map(drop)
 }
 
+/// What memory of a direct write or read must be aligned to, if the kernel says.
+pub(crate) fn direct_memory_alignment(fd: RawFd) -> Option<usize> {
+    let mut facts = MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: the path is empty and ends with a zero byte; `facts` is large enough for the answer.
+    let asked = check(unsafe {
+        libc::statx(
+            fd,
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            libc::STATX_DIOALIGN,
+            facts.as_mut_ptr(),
+        )
+    });
+    asked.ok()?;
+    // SAFETY: statx filled the structure, for it returned success; all its fields are numbers.
+    let facts = unsafe { facts.assume_init() };
+    if facts.stx_mask & libc::STATX_DIOALIGN == 0 {
+        return None;
+    }
+    let both = facts.stx_dio_mem_align.max(facts.stx_dio_offset_align);
+    usize::try_from(both)
+        .ok()
+        .filter(|alignment| *alignment > 0)
+}
+
+/// Asks for huge pages under a piece of memory; nothing is lost where there are none.
+pub(crate) fn prefer_huge_pages(start: *mut u8, length: usize) {
+    // SAFETY: the advice changes no content; the caller owns the memory.
+    unsafe { libc::madvise(start.cast(), length, libc::MADV_HUGEPAGE) };
+}
+
 /// Locks the open file for us alone, without waiting; `false` when somebody else has it.
 pub(crate) fn lock_exclusively(fd: RawFd) -> io::Result<bool> {
     // SAFETY: no pointers.

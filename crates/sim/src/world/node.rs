@@ -292,13 +292,10 @@ impl SimNode {
     }
 
     /// Once a second or so.
-    pub fn housekeep(&mut self, now: Now, disk: &mut SimDisk, shard: u16) {
+    pub fn housekeep(&mut self, now: Now, shard: u16) {
         let core = &mut self.cores[usize::from(shard)];
         core.engine.housekeep(now.instant);
         core.work = true;
-        if core.engine.wal_flush_wanted() != FlushWanted::No && !core.flushing {
-            self.begin_wal_flush(disk, shard);
-        }
     }
 
     /// Wakes the cores whose deadlines have come.

@@ -23,8 +23,16 @@ const SEGMENT_FILES: [SegmentFile; 3] = [
     SegmentFile::TimeIndex,
 ];
 
-/// Segments that a core has open for writing.
-pub(crate) type OpenSegments = BTreeMap<(TopicPartition, Offset), SegmentNodes>;
+/// A portion of at least this much makes the file longer ahead of itself; a real disk has larger
+/// numbers here.
+const AHEAD_FROM: usize = 1024;
+
+/// Lengths ahead are multiples of this.
+const BLOCK: usize = 4096;
+
+/// Segments that a core has open for writing, each with the end of its batches: the file may be
+/// longer.
+pub(crate) type OpenSegments = BTreeMap<(TopicPartition, Offset), (SegmentNodes, usize)>;
 
 /// One piece of work.
 #[derive(Debug)]
@@ -263,13 +271,22 @@ impl Hands<'_> {
                     batches = &batches[..batches.len().saturating_sub(1)];
                 }
                 let mut at = spill.at as usize;
+                let bytes: usize = spill.batches.iter().map(Bytes::len).sum();
+                if bytes >= AHEAD_FROM {
+                    let ahead = (at + 2 * bytes).next_multiple_of(BLOCK);
+                    self.disk.extend(files[0], ahead);
+                }
                 for batch in batches {
                     self.disk.write(files[0], at, batch);
                     at += batch.len();
                 }
+                let key = (spill.partition, spill.segment);
+                if let Some((_, end)) = self.open.get_mut(&key) {
+                    *end = at;
+                }
                 if spill.complete {
-                    let key = (spill.partition, spill.segment);
                     self.open.remove(&key);
+                    self.cut(files[0], at);
                     flushes.extend(files.map(|node| self.disk.begin_flush(node)));
                 }
                 !spill.complete
@@ -286,6 +303,13 @@ impl Hands<'_> {
     fn write_if_any(&mut self, node: Node, at: usize, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.disk.write(node, at, bytes);
+        }
+    }
+
+    /// Takes back the room that was made ahead of the batches.
+    fn cut(&mut self, node: Node, length: usize) {
+        if self.disk.bytes(node).len() > length {
+            self.disk.truncate(node, length);
         }
     }
 
@@ -316,7 +340,7 @@ impl Hands<'_> {
         folder: &str,
         base: Offset,
     ) -> Option<SegmentNodes> {
-        if let Some(nodes) = self.open.get(&(partition, base)) {
+        if let Some((nodes, _)) = self.open.get(&(partition, base)) {
             return Some(*nodes);
         }
         let is_metadata = partition == TopicPartition::METADATA;
@@ -328,7 +352,8 @@ impl Hands<'_> {
             self.disk.open(&path).expect("the folder was made before")
         };
         let nodes = SEGMENT_FILES.map(open);
-        self.open.insert((partition, base), nodes);
+        let end = self.disk.bytes(nodes[0]).len();
+        self.open.insert((partition, base), (nodes, end));
         Some(nodes)
     }
 
@@ -341,6 +366,9 @@ impl Hands<'_> {
         let mut flushes = Vec::new();
         for &(base, _) in segments {
             let nodes = self.open_segment(partition, folder, base);
+            if let Some(&(nodes, end)) = self.open.get(&(partition, base)) {
+                self.cut(nodes[0], end);
+            }
             for node in nodes.into_iter().flatten() {
                 flushes.push(self.disk.begin_flush(node));
             }

@@ -6,6 +6,7 @@
 //!                                          aligned ^          ^ length
 //! ```
 //! The partial block is kept in memory, and written again, padded with zeros, with the next append.
+//! Large appends make the file longer ahead of themselves; a flush gives it its own length again.
 
 use std::{
     cell::{Cell, RefCell},
@@ -24,16 +25,23 @@ use io_uring::{opcode, types};
 
 use super::{
     Poison,
-    buffer::{BLOCK, Buffer, PIECE},
+    buffer::BLOCK,
+    gather::{Gather, SECTOR, Source},
     read::{open_direct, read_until},
 };
-use crate::real::{exec, sys};
+use crate::real::{exec, stats, sys};
 
 /// Positions that the disk sees are multiples of this.
 pub const BLOCK_BYTES: usize = BLOCK;
 
-/// Most pieces of one append in flight.
-const PIECES_IN_FLIGHT: usize = 4;
+/// Most operations of one append in flight.
+const WRITES_IN_FLIGHT: usize = 2;
+
+/// An append of at least this much makes room ahead of itself.
+const AHEAD_FROM: u64 = 256 << 10;
+
+/// Most bytes by which a file is made longer than it has to be.
+const AHEAD_MAX: u64 = 32 << 20;
 
 /// How a file meets the page cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,14 +65,16 @@ struct Inner {
     caching: Caching,
     /// Logical length, counting appends that still run.
     length: Cell<u64>,
-    /// Bytes of the last block before `length`.
+    /// Bytes of the last block before `written`.
     partial: RefCell<Vec<u8>>,
     /// Appends that ended: readers may go up to here.
     written: Cell<u64>,
     jobs: RefCell<VecDeque<Job>>,
     running: Cell<bool>,
-    /// Whether the file on disk ends with padding.
-    padded: Cell<bool>,
+    /// Length of the file on disk, padding and room ahead included.
+    disk_length: Cell<u64>,
+    /// Whether this device takes memory that is aligned to sectors only.
+    takes_sectors: bool,
     poison: Poison,
 }
 
@@ -74,11 +84,7 @@ struct Job {
 }
 
 enum Work {
-    Write {
-        position: u64,
-        pieces: VecDeque<Buffer>,
-        length_after: u64,
-    },
+    Write(Vec<Bytes>),
     Flush,
 }
 
@@ -147,6 +153,8 @@ impl BlockFile {
         }
         let aligned = length / BLOCK as u64 * BLOCK as u64;
         let mut partial = vec![0; (length - aligned) as usize];
+        let takes_sectors = sys::direct_memory_alignment(plain.as_raw_fd())
+            .is_some_and(|alignment| SECTOR.is_multiple_of(alignment));
         let read = super::folder::read_fully(&plain, aligned, &mut partial)?;
         if read < partial.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -161,7 +169,8 @@ impl BlockFile {
                 written: Cell::new(length),
                 jobs: RefCell::default(),
                 running: Cell::new(false),
-                padded: Cell::new(false),
+                disk_length: Cell::new(length),
+                takes_sectors,
                 poison: Poison::default(),
             }),
         })
@@ -177,21 +186,23 @@ impl BlockFile {
         self.inner.length.get()
     }
 
-    /// Appends the slices at `position`, which must be [`Self::length`]. The bytes are copied
-    /// before this returns.
+    /// Appends the slices at `position`, which must be [`Self::length`]. Slices that lie in memory
+    /// as they will lie in the file, as far as sectors go, are not copied.
     pub fn write_at(
         &self,
         position: u64,
-        slices: &[&[u8]],
+        slices: Vec<Bytes>,
     ) -> impl Future<Output = io::Result<()>> + use<> {
         let inner = &self.inner;
         let started = inner.poison.check().and_then(|()| {
-            if position != inner.length.get() {
-                let length = inner.length.get();
+            let length = inner.length.get();
+            if position != length {
                 let reason = format!("expected an append at {length}, found one at {position}");
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
             }
-            Ok(inner.enqueue(inner.cut(slices)))
+            let added: usize = slices.iter().map(Bytes::len).sum();
+            inner.length.set(length + added as u64);
+            Ok(inner.enqueue(Work::Write(slices)))
         });
         async move { started?.wait().await }
     }
@@ -214,45 +225,6 @@ impl BlockFile {
 }
 
 impl Inner {
-    /// Copies the partial block and the slices into aligned pieces.
-    fn cut(&self, slices: &[&[u8]]) -> Work {
-        let mut partial = self.partial.borrow_mut();
-        let added: usize = slices.iter().map(|slice| slice.len()).sum();
-        let position = self.length.get() - partial.len() as u64;
-        let mut rest = partial.len() + added;
-        let mut pieces = VecDeque::with_capacity(rest.div_ceil(PIECE));
-        let mut piece = Buffer::with_room(rest.min(PIECE));
-        piece.fill(&partial);
-        rest -= partial.len();
-        for slice in slices {
-            let mut slice = *slice;
-            while !slice.is_empty() {
-                let count = piece.fill(slice);
-                if count == 0 {
-                    let next = Buffer::with_room(rest.min(PIECE));
-                    pieces.push_back(std::mem::replace(&mut piece, next));
-                }
-                rest -= count;
-                slice = &slice[count..];
-            }
-        }
-        let length_after = self.length.get() + added as u64;
-        let last = piece.as_ref();
-        let border = last.len() / BLOCK * BLOCK;
-        partial.clear();
-        partial.extend_from_slice(&last[border..]);
-        piece.pad();
-        if !piece.as_ref().is_empty() {
-            pieces.push_back(piece);
-        }
-        self.length.set(length_after);
-        Work::Write {
-            position,
-            pieces,
-            length_after,
-        }
-    }
-
     fn enqueue(self: &Rc<Self>, work: Work) -> Rc<Done> {
         let done = Rc::<Done>::default();
         self.jobs.borrow_mut().push_back(Job {
@@ -282,20 +254,11 @@ impl Inner {
 
     async fn run_job(&self, work: Work) -> io::Result<()> {
         match work {
-            Work::Write {
-                position,
-                pieces,
-                length_after,
-            } => {
-                self.write_pieces(position, pieces).await?;
-                self.padded.set(!length_after.is_multiple_of(BLOCK as u64));
-                self.written.set(length_after);
-                Ok(())
-            }
+            Work::Write(slices) => self.append(slices).await,
             Work::Flush => {
-                if self.padded.get() {
+                if self.disk_length.get() != self.written.get() {
                     self.file.set_len(self.written.get())?;
-                    self.padded.set(false);
+                    self.disk_length.set(self.written.get());
                 }
                 let sync = opcode::Fsync::new(types::Fd(self.file.as_raw_fd()))
                     .flags(types::FsyncFlags::DATASYNC)
@@ -307,49 +270,97 @@ impl Inner {
         }
     }
 
-    async fn write_pieces(
-        &self,
-        mut position: u64,
-        mut pieces: VecDeque<Buffer>,
-    ) -> io::Result<()> {
+    async fn append(&self, slices: Vec<Bytes>) -> io::Result<()> {
+        let added: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
+        let (begin, end) = (self.written.get(), self.written.get() + added);
+        if added == 0 {
+            return Ok(());
+        }
+        self.make_room(end, added).await;
+        let before = Bytes::from(self.partial.take());
+        let partial = last_bytes(&before, &slices, (end % BLOCK as u64) as usize);
+        let position = begin - before.len() as u64;
+        let source = Source::new(std::iter::once(before).chain(slices), self.takes_sectors);
+        self.write_all(position, source).await?;
+        self.partial.replace(partial);
+        let padded = end.next_multiple_of(BLOCK as u64);
+        self.disk_length.set(self.disk_length.get().max(padded));
+        self.written.set(end);
+        Ok(())
+    }
+
+    /// Makes the file longer than it has to be, so that writes change no length: those that do wait
+    /// for each other, and are carried out by threads of the kernel.
+    async fn make_room(&self, end: u64, added: u64) {
+        let present = self.disk_length.get();
+        if end <= present || added < AHEAD_FROM || self.caching == Caching::Buffered {
+            return;
+        }
+        let wanted = (end + end.clamp(added, AHEAD_MAX)).next_multiple_of(BLOCK as u64);
+        let room = opcode::Fallocate::new(types::Fd(self.file.as_raw_fd()), wanted - present)
+            .offset(present)
+            .build();
+        let pending = exec::ring().operate(room, self.file.clone(), None);
+        // Room ahead only makes writes cheaper: where there is none, the write itself finds out.
+        if pending.finish().await.0.is_ok() {
+            self.disk_length.set(wanted);
+        }
+    }
+
+    async fn write_all(&self, mut position: u64, mut source: Source) -> io::Result<()> {
         let ring = exec::ring();
-        let start = |position: u64, piece: Buffer, from: usize| {
-            let bytes = &piece.as_ref()[from..];
-            let size = u32::try_from(bytes.len()).expect("a piece is at most 1 MiB");
-            let write = opcode::Write::new(types::Fd(self.file.as_raw_fd()), bytes.as_ptr(), size)
-                .offset(position)
-                .build();
-            let kept = (self.file.clone(), piece);
+        let start = |position: u64, gather: Gather, from: usize| {
+            let vectors = gather.vectors(from);
+            let count = u32::try_from(vectors.len()).expect("a write has few runs");
+            let write =
+                opcode::Writev::new(types::Fd(self.file.as_raw_fd()), vectors.as_ptr(), count)
+                    .offset(position)
+                    .build();
+            let kept = (self.file.clone(), vectors, gather);
             (position, from, ring.operate(write, kept, None))
         };
-        let mut flying = VecDeque::with_capacity(PIECES_IN_FLIGHT);
+        let mut flying = VecDeque::with_capacity(WRITES_IN_FLIGHT);
         loop {
-            while flying.len() < PIECES_IN_FLIGHT {
-                let Some(piece) = pieces.pop_front() else {
-                    break;
-                };
-                let length = piece.as_ref().len() as u64;
-                flying.push_back(start(position, piece, 0));
+            while flying.len() < WRITES_IN_FLIGHT && !source.is_empty() {
+                let gather = source.next(position);
+                stats::with(|s| s.block_bytes_copied.add(gather.copied() as u64));
+                let length = gather.len() as u64;
+                flying.push_back(start(position, gather, 0));
                 position += length;
             }
             let Some((begin, from, pending)) = flying.pop_front() else {
                 return Ok(());
             };
-            let (result, (_, piece)) = pending.finish().await;
+            let (result, (_, _, gather)) = pending.finish().await;
             let written = match result {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 other => other?,
             };
-            let left = piece.as_ref().len() - from - written;
-            if left > 0 {
+            if written < gather.len() - from {
                 // Only whole blocks count, or the rest could not be written directly.
                 let whole = written / BLOCK * BLOCK;
                 if whole == 0 && written > 0 {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
-                flying.push_front(start(begin + whole as u64, piece, from + whole));
+                flying.push_front(start(begin + whole as u64, gather, from + whole));
             }
         }
     }
+}
+
+/// The last `count` bytes of the slices, `before` being the first.
+fn last_bytes(before: &Bytes, slices: &[Bytes], count: usize) -> Vec<u8> {
+    let mut parts = Vec::new();
+    let mut left = count;
+    for slice in slices.iter().rev().chain(std::iter::once(before)) {
+        let part = left.min(slice.len());
+        parts.push(&slice[slice.len() - part..]);
+        left -= part;
+        if left == 0 {
+            break;
+        }
+    }
+    parts.reverse();
+    parts.concat()
 }

@@ -7,11 +7,13 @@ use std::{
     ptr::NonNull,
 };
 
+use crate::real::sys;
+
 /// Alignment of memory, positions and lengths: suits every disk with sectors up to 4 KiB.
 pub(super) const BLOCK: usize = 4096;
 
-/// Largest size that is recycled; also the most that one operation writes.
-pub(super) const PIECE: usize = 1 << 20;
+/// Largest size that is recycled: a huge page, which direct I/O takes as one run.
+pub(super) const PIECE: usize = 2 << 20;
 
 /// Buffers kept of each size.
 const KEPT: usize = 4;
@@ -38,7 +40,8 @@ unsafe impl Send for Buffer {}
 unsafe impl Sync for Buffer {}
 
 fn layout(capacity: usize) -> Layout {
-    Layout::from_size_align(capacity, BLOCK).expect("a capacity far below isize::MAX")
+    let alignment = if capacity == PIECE { PIECE } else { BLOCK };
+    Layout::from_size_align(capacity, alignment).expect("a capacity far below isize::MAX")
 }
 
 fn size_class(capacity: usize) -> Option<usize> {
@@ -62,7 +65,11 @@ impl Buffer {
         let start = recycled.unwrap_or_else(|| {
             // SAFETY: the layout has a size above zero.
             let start = unsafe { alloc(layout(capacity)) };
-            NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout(capacity)))
+            let start = NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout(capacity)));
+            if capacity == PIECE {
+                sys::prefer_huge_pages(start.as_ptr(), capacity);
+            }
+            start
         });
         Self {
             start,
@@ -90,19 +97,6 @@ impl Buffer {
         }
         self.length += count;
         count
-    }
-
-    /// Appends zeros up to the next block border.
-    pub(super) fn pad(&mut self) {
-        let padded = self.length.next_multiple_of(BLOCK);
-        // SAFETY: the capacity is a multiple of the block, so the padding lies inside.
-        unsafe {
-            self.start
-                .as_ptr()
-                .add(self.length)
-                .write_bytes(0, padded - self.length)
-        };
-        self.length = padded;
     }
 
     /// Declares that the kernel initialised the bytes up to `length`.

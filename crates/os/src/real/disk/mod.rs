@@ -5,6 +5,7 @@ mod append;
 mod block;
 mod buffer;
 mod folder;
+mod gather;
 mod read;
 mod together;
 
