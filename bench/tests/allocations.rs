@@ -9,6 +9,7 @@ use klamm_engine::{
     Engine, EngineOptions, Scale, WalOptions,
     api::{AppendCall, AppendPartition, Call, Now, Reply, Ticket},
     effects::Effect,
+    memory::Heap,
     metadata::{Image, MetadataRecord, PartitionRecord},
     replica::{ProducerLimits, TransactionVersion},
 };
@@ -79,7 +80,7 @@ impl Core {
             broker_file,
             scale: Scale::default(),
         };
-        let mut engine = Engine::new(options, BTreeMap::new());
+        let mut engine = Engine::new(options, BTreeMap::new(), Box::new(Heap));
         engine.on_image(&image);
         let mut core = Self {
             engine,

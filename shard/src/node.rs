@@ -21,7 +21,7 @@ use klamm_records::wal::Incarnation;
 
 use crate::calls::Calls;
 use crate::drivers::files::Folders;
-use crate::drivers::wal::WalFiles;
+use crate::drivers::wal::{SharedWalFiles, WalFiles};
 use crate::letters::Letter;
 use crate::probe::Probe;
 use crate::shards::{Core, Shards};
@@ -195,6 +195,7 @@ async fn run_core<F, Fut>(
             std::process::exit(74)
         }
     };
+    let files = SharedWalFiles::new(files);
     let mut engine = Engine::new(
         EngineOptions {
             shard: id,
@@ -219,6 +220,7 @@ async fn run_core<F, Fut>(
             scale: Scale::default(),
         },
         share.boot.partitions,
+        Box::new(files.clone()),
     );
     if let Some((quorum, log)) = share.quorum {
         let hosted = engine.host_quorum(

@@ -4,7 +4,7 @@
 //! connections, letters, completions -> engine -> effects -> write, flush, replies, letters
 //! ```
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use klamm_os::{clock, disk, exec};
 use crate::drivers::files::{self, Folders};
 use crate::drivers::reader::Reader;
 use crate::drivers::segments::SegmentFiles;
-use crate::drivers::wal::WalFiles;
+use crate::drivers::wal::SharedWalFiles;
 use crate::letters::Letter;
 use crate::probe::Probe;
 use crate::shards::{Core, Shards};
@@ -32,7 +32,7 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Turns {
     core: Rc<Core>,
     folders: Folders,
-    wal: RefCell<WalFiles>,
+    wal: SharedWalFiles,
     segments: SegmentFiles,
     reader: Reader,
     flushing: Cell<bool>,
@@ -42,13 +42,13 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    pub(crate) fn new(core: Rc<Core>, folders: Folders, wal: WalFiles) -> Rc<Self> {
+    pub(crate) fn new(core: Rc<Core>, folders: Folders, wal: SharedWalFiles) -> Rc<Self> {
         Rc::new(Self {
             segments: SegmentFiles::new(folders.clone()),
             reader: Reader::new(folders.root().to_owned()),
             core,
             folders,
-            wal: RefCell::new(wal),
+            wal,
             flushing: Cell::new(false),
             armed: Cell::new(None),
             housekeeping: Cell::new(false),
@@ -157,12 +157,10 @@ impl Turns {
                 }
             }
             Effect::WalBegin(begin) => {
-                let begun = self.wal.borrow_mut().begin(&begin);
-                must("begin a write-ahead file", begun);
+                must("begin a write-ahead file", self.wal.begin(&begin));
             }
-            Effect::WalWrite { file, at, bytes } => {
-                let written = self.wal.borrow_mut().write(file, at, &bytes);
-                must("write to the write-ahead log", written);
+            Effect::WalWrite { file, .. } => {
+                must("write to the write-ahead log", self.wal.placed(file));
                 return true;
             }
             Effect::Spill(spill) => exec::spawn_local(Rc::clone(self).spill(spill)).detach(),
@@ -267,7 +265,7 @@ impl Turns {
     fn flush(self: &Rc<Self>) {
         self.flushing.set(true);
         let position = self.core.engine.borrow().wal_written();
-        let flush = self.wal.borrow_mut().flush();
+        let flush = self.wal.flush();
         let turns = Rc::clone(self);
         let began = clock::monotonic();
         exec::spawn_local(async move {
@@ -316,7 +314,7 @@ impl Turns {
 
 /// A failed write or flush leaves no promise that could be kept: the process ends, and recovery
 /// finds what is durable (reliability law: no retry after the first error).
-fn must<T, E: std::fmt::Display>(operation: &str, result: Result<T, E>) -> T {
+pub(crate) fn must<T, E: std::fmt::Display>(operation: &str, result: Result<T, E>) -> T {
     match result {
         Ok(value) => value,
         Err(error) => {

@@ -2,7 +2,9 @@
 
 use klamm_model::{Acks, BatchHeader, Durability, Offset, Timestamp, TimestampType};
 use klamm_records::batch::{self, ValidateOptions};
-use klamm_records::wal::{ENTRY_HEAD_BYTES, EntryHead, WalPosition, entry_bytes, write_entry_head};
+use klamm_records::wal::{
+    ENTRY_HEAD_BYTES, EntryHead, FILE_HEAD_BYTES, WalPosition, entry_bytes, write_entry_head,
+};
 use klamm_replica::{Admission, AppendOrigin, AppendRefused, Placed, ProducerRefused};
 
 use crate::api::{
@@ -208,23 +210,17 @@ impl Engine {
         self.make_room(length);
         let position = self.wal.advance(length as u64);
         let stamp = self.wal.stamp(position);
-        let chunk = self
-            .tail
-            .open_number()
-            .expect("room was made in an open chunk");
         let log = self.partitions[slot as usize]
             .as_mut()
             .expect("an admitted batch has a log");
 
-        let start = self.tail.unsealed();
-        let open = self.tail.open_mut();
-        open.extend_from_slice(&[0; ENTRY_HEAD_BYTES]);
-        open.extend_from_slice(records);
-        open.resize(start + length, 0);
-        let (entry_head, rest) = open[start..]
+        let (chunk, start, entry) = self.tail.place(length);
+        let (entry_head, rest) = entry
             .split_first_chunk_mut::<ENTRY_HEAD_BYTES>()
             .expect("room for the head was just made");
-        let batch_bytes = &mut rest[..records.len()];
+        let (batch_bytes, padding) = rest.split_at_mut(records.len());
+        batch_bytes.copy_from_slice(records);
+        padding.fill(0);
         finish(batch_bytes);
         batch::stamp(batch_bytes, placed.base_offset, placed.leader_epoch);
         let (partition, epoch, base) = (log.partition, placed.leader_epoch, placed.base_offset);
@@ -275,16 +271,33 @@ impl Engine {
         }
     }
 
+    /// Where placed bytes lie that no effect speaks of yet: file, position in it, bytes. Whatever
+    /// ends the process finds them in the file.
+    pub fn unsealed_entries(&mut self) -> Option<(u64, u64, &[u8])> {
+        let length = self.tail.unsealed() as u64;
+        let start = WalPosition(self.wal.end().0 - length);
+        if length == 0 {
+            return None;
+        }
+        let (file, at) = self.wal.place_of(start);
+        Some((file, at, self.tail.unsealed_bytes()))
+    }
+
     /// Seals, rolls the file and opens a chunk as far as an entry of `length` bytes needs it.
     fn make_room(&mut self, length: usize) {
         if !self.wal.has_room(length as u64) {
             self.seal();
-            let effect = self.wal.begin_file(length as u64);
-            self.effects.push(effect);
-        }
-        if !self.tail.has_room(length) {
+            let tail = &mut self.tail;
+            let begin = self
+                .wal
+                .begin_file(length as u64, |file| tail.is_free(file));
+            let at = FILE_HEAD_BYTES as u64;
+            tail.open_file(begin.file, begin.recycle, at, begin.length);
+            self.chunk_slots.push_back(Default::default());
+            self.effects.push(Effect::WalBegin(begin));
+        } else if !self.tail.has_room(length) {
             self.seal();
-            self.tail.open_chunk(length);
+            self.tail.open_chunk(self.wal.open_file());
             self.chunk_slots.push_back(Default::default());
         }
     }

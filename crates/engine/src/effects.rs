@@ -21,13 +21,14 @@ pub enum Effect {
     /// Begin a write-ahead file before anything else is written. Must be done before the next
     /// effect is begun; the file's length is guaranteed afterwards.
     WalBegin(WalBegin),
-    /// Write into a write-ahead file. Done in order; complete before the turn goes on.
+    /// These entries belong into a write-ahead file. Done in order; complete before the turn goes on.
+    /// Nothing is left to do where they were placed in the file's own memory.
     WalWrite {
         /// Number of the file.
         file: u64,
         /// Byte position in it.
         at: u64,
-        /// What to write.
+        /// The entries.
         bytes: Bytes,
     },
     /// Write batches into a partition's segment; answered by `on_spilled`.

@@ -18,6 +18,7 @@ use crate::append::PendingBatch;
 use crate::boot::RecoveredPartition;
 use crate::checkpoint::Checkpointer;
 use crate::effects::{Effect, SmallFile};
+use crate::memory::WalMemory;
 use crate::partition::PartitionLog;
 use crate::quorum::QuorumHost;
 use crate::read::ColdReads;
@@ -213,14 +214,15 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine with what boot found for it.
+    /// An engine with what boot found for it, and the memory of its write-ahead files.
     #[must_use]
     pub fn new(
         options: EngineOptions,
         recovered: BTreeMap<TopicPartition, RecoveredPartition>,
+        memory: Box<dyn WalMemory>,
     ) -> Self {
         Self {
-            tail: Tail::new(options.tail_bytes, options.scale.chunk_bytes),
+            tail: Tail::new(options.tail_bytes, options.scale.chunk_bytes, memory),
             wal: Wal::new(options.wal.clone()),
             generation: 1,
             options,

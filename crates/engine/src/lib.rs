@@ -8,6 +8,7 @@
 //! 2. Bring calls to [`Engine::call`]; at the end of each turn [`Engine::end_turn`], then carry out
 //!    what [`Engine::swap_effects`] gives, in order, until there is nothing.
 //! 3. `WalBegin` and `WalWrite` are done before the turn goes on; then [`Engine::on_wal_written`].
+//!    Where the memory of [`memory::WalMemory`] is the file, there is nothing left to write.
 //!    While [`Engine::wal_flush_wanted`] says so, flush what was written and report the position
 //!    that was written *before the flush began* to [`Engine::on_wal_flushed`].
 //! 4. Everything else may take its time and is answered by its own `on_*`.
@@ -23,6 +24,7 @@ mod boot_wal;
 mod checkpoint;
 pub mod effects;
 pub mod engine;
+pub mod memory;
 mod partition;
 mod producers;
 mod quorum;

@@ -1,28 +1,30 @@
-//! The memory in which a core's newest write-ahead entries lie, chunk by chunk, in append order.
-//! One placement copy brings a batch here; the same bytes are then written to the write-ahead
-//! file, spilled into segments and sent to consumers.
+//! The memory in which a core's newest write-ahead entries lie, in append order: the memory of the
+//! write-ahead files themselves, counted in chunks. One placement copy brings a batch here; the same
+//! bytes are spilled into segments and sent to consumers.
 //!
 //! ```text
-//!  chunk 7 (retiring)   chunk 8            chunk 9 (open)
-//!  [e e e e e e e e ]   [e e e e e e e e]  [e e e e|pending…|     ]
+//!  file 7                                   file 8 (open)
+//!  chunk 21 (oldest)    chunk 22            chunk 23 (open)
+//!  [e e e e e e e e ]   [e e e e e e e e]   [e e e e|pending…|     ]
 //!                                                  ^sealed  ^filled
 //! ```
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-/// Chunks of one core. Owns the memory; hands out shared slices.
+use crate::memory::{WalMemory, WalSpace};
+
+/// Chunks of one core. Hands out shared slices of the files' memory.
 #[derive(Debug)]
 pub(crate) struct Tail {
-    /// Free part of the newest chunk, preceded by what was appended since the last seal.
-    open: BytesMut,
+    memory: Box<dyn WalMemory>,
+    /// The file that takes entries.
+    open: Option<Box<dyn WalSpace>>,
     /// Chunks that partitions may point into, oldest first; the last one is open.
     chunks: VecDeque<Chunk>,
     /// Bytes of all chunks.
     bytes: usize,
-    /// Chunks that left the tail but may still be on their way to a socket.
-    retired: Vec<Keeper>,
     /// Bytes of an ordinary chunk. A batch that does not fit gets a chunk of its own.
     chunk_bytes: usize,
     /// Bytes above which the oldest chunk is let go.
@@ -34,92 +36,91 @@ pub(crate) struct Tail {
 #[derive(Debug)]
 struct Chunk {
     number: u64,
-    capacity: usize,
-    keeper: Keeper,
+    /// The file in whose memory it lies.
+    file: u64,
+    bytes: usize,
 }
-
-/// An empty handle on a chunk's memory, through which it is won back for another chunk once
-/// nobody else holds a slice of it.
-#[derive(Debug)]
-struct Keeper(BytesMut);
-
-/// Most chunks that wait to be used again. More are given back to the allocator.
-const RETIRED_CHUNKS_MAX: usize = 64;
 
 impl Tail {
     /// A tail that keeps about `bytes_max` bytes, and never less than two chunks.
     #[must_use]
-    pub(crate) fn new(bytes_max: usize, chunk_bytes: usize) -> Self {
+    pub(crate) fn new(bytes_max: usize, chunk_bytes: usize, memory: Box<dyn WalMemory>) -> Self {
         Self {
-            open: BytesMut::new(),
+            memory,
+            open: None,
             chunks: VecDeque::new(),
             bytes: 0,
-            retired: Vec::new(),
             chunk_bytes,
             bytes_max: bytes_max.max(2 * chunk_bytes),
             next_number: 0,
         }
     }
 
-    /// True if `length` more bytes fit into the open chunk.
-    #[must_use]
-    pub(crate) fn has_room(&self, length: usize) -> bool {
-        self.open.capacity() - self.open.len() >= length
+    /// True if the file's memory is neither part of the tail nor held by anybody else.
+    pub(crate) fn is_free(&mut self, file: u64) -> bool {
+        let oldest = self.chunks.front().map(|chunk| chunk.file);
+        oldest.is_none_or(|oldest| file < oldest) && self.memory.is_idle(file)
     }
 
-    /// Opens a chunk with room for at least `length` bytes.
+    /// Goes on in the memory of another file, whose entries begin at `at`.
     ///
     /// # Panics
-    /// If the open chunk holds bytes that were not sealed.
-    pub(crate) fn open_chunk(&mut self, length: usize) {
-        assert!(
-            self.open.is_empty(),
-            "a chunk is sealed before the next is opened"
-        );
-        let wanted = length.max(self.chunk_bytes);
-        self.open = self
-            .reclaim(wanted)
-            .unwrap_or_else(|| BytesMut::with_capacity(wanted));
-        let capacity = self.open.capacity();
-        // The split turns the buffer into shared memory; its empty front half is the keeper.
-        let keeper = Keeper(self.open.split_to(0));
+    /// If something was not sealed.
+    pub(crate) fn open_file(&mut self, file: u64, recycle: Option<u64>, at: u64, length: u64) {
+        assert_eq!(self.unsealed(), 0, "a file is sealed before the next");
+        self.open = Some(self.memory.begin(file, recycle, at, length));
+        self.open_chunk(file);
+    }
+
+    /// True if the open chunk takes `length` more bytes.
+    #[must_use]
+    pub(crate) fn has_room(&self, length: usize) -> bool {
+        self.chunks
+            .back()
+            .is_some_and(|chunk| chunk.bytes == 0 || chunk.bytes + length <= self.chunk_bytes)
+    }
+
+    /// Begins a chunk in the open file.
+    pub(crate) fn open_chunk(&mut self, file: u64) {
         self.chunks.push_back(Chunk {
             number: self.next_number,
-            capacity,
-            keeper,
+            file,
+            bytes: 0,
         });
         self.next_number += 1;
-        self.bytes += capacity;
     }
 
-    fn reclaim(&mut self, wanted: usize) -> Option<BytesMut> {
-        let place = self
-            .retired
-            .iter_mut()
-            .position(|keeper| keeper.0.try_reclaim(wanted))?;
-        Some(self.retired.swap_remove(place).0)
+    /// Places `length` bytes of any content in the open chunk; returns their number, and the bytes.
+    ///
+    /// # Panics
+    /// If no file was opened.
+    pub(crate) fn place(&mut self, length: usize) -> (u64, usize, &mut [u8]) {
+        let (Some(open), Some(chunk)) = (self.open.as_mut(), self.chunks.back_mut()) else {
+            panic!("a file is opened before anything is placed");
+        };
+        chunk.bytes += length;
+        self.bytes += length;
+        let start = open.unsealed();
+        open.add(length);
+        (chunk.number, start, &mut open.unsealed_mut()[start..])
     }
 
-    /// The open chunk, to be appended to within its room.
-    pub(crate) fn open_mut(&mut self) -> &mut BytesMut {
-        &mut self.open
-    }
-
-    /// Bytes appended since the last seal.
+    /// Bytes placed since the last seal.
     #[must_use]
     pub(crate) fn unsealed(&self) -> usize {
-        self.open.len()
+        self.open.as_ref().map_or(0, |open| open.unsealed())
     }
 
-    /// Number of the open chunk, if one was ever opened.
-    #[must_use]
-    pub(crate) fn open_number(&self) -> Option<u64> {
-        self.chunks.back().map(|chunk| chunk.number)
+    /// What was placed since the last seal.
+    pub(crate) fn unsealed_bytes(&mut self) -> &[u8] {
+        self.open.as_mut().map_or(&[], |open| open.unsealed_mut())
     }
 
-    /// Takes what was appended since the last seal as shared bytes.
+    /// Takes what was placed since the last seal as shared bytes.
     pub(crate) fn seal(&mut self) -> Bytes {
-        self.open.split().freeze()
+        self.open
+            .as_mut()
+            .map_or_else(Bytes::new, |open| open.seal())
     }
 
     /// The oldest chunk, if it must leave so that the ceiling holds; never the open one.
@@ -131,20 +132,15 @@ impl Tail {
         self.chunks.front().map(|chunk| chunk.number)
     }
 
-    /// Lets the oldest chunk go. Partitions must have dropped their slices of it, or its memory
-    /// stays until they do.
+    /// Lets the oldest chunk go. Partitions must have dropped their slices of it, or its file's
+    /// memory is not used again until they do.
     pub(crate) fn retire_oldest(&mut self) {
-        let Some(chunk) = self.chunks.pop_front() else {
-            return;
-        };
-        self.bytes -= chunk.capacity;
-        // Ordinary chunks are used again; one made for a huge batch goes back to the allocator.
-        if chunk.capacity < 2 * self.chunk_bytes && self.retired.len() < RETIRED_CHUNKS_MAX {
-            self.retired.push(chunk.keeper);
+        if let Some(chunk) = self.chunks.pop_front() {
+            self.bytes -= chunk.bytes;
         }
     }
 
-    /// Bytes of memory in the tail's chunks.
+    /// Bytes of entries in the tail's chunks.
     #[must_use]
     pub(crate) const fn bytes(&self) -> usize {
         self.bytes
@@ -154,35 +150,39 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::memory::Heap;
 
     const CHUNK_BYTES: usize = 1 << 20;
 
     #[test]
-    fn a_retired_chunk_is_used_again_only_after_its_last_slice_is_gone() {
-        let mut tail = Tail::new(0, CHUNK_BYTES);
-        tail.open_chunk(1);
-        tail.open_mut().extend_from_slice(b"first");
-        let slice = tail.seal();
-        tail.open_chunk(1);
-        tail.open_chunk(1);
-        assert_eq!(tail.surplus(), Some(0));
+    fn a_file_is_used_again_only_after_the_last_of_its_chunks_left() {
+        let mut tail = Tail::new(0, CHUNK_BYTES, Box::new(Heap));
+        tail.open_file(7, None, 0, 4 << 20);
+        for _ in 0..2 {
+            tail.place(CHUNK_BYTES);
+            assert!(!tail.has_room(1));
+            tail.seal();
+            tail.open_chunk(7);
+        }
+        tail.open_file(8, None, 0, 4 << 20);
+        tail.place(CHUNK_BYTES);
+        assert_eq!((tail.surplus(), tail.is_free(7)), (Some(0), false));
         tail.retire_oldest();
-        assert_eq!(tail.retired.len(), 1);
-
-        tail.open_chunk(1);
-        assert_eq!(tail.retired.len(), 1, "the slice still holds the memory");
-        assert_eq!(&slice[..], b"first");
-        drop(slice);
-        tail.open_chunk(1);
-        assert_eq!(tail.retired.len(), 0, "the memory was won back");
-        assert!(tail.has_room(CHUNK_BYTES));
+        assert_eq!(tail.surplus(), None, "two chunks are kept");
+        assert!(!tail.is_free(7), "its second chunk is in use");
+        tail.retire_oldest();
+        tail.retire_oldest();
+        assert!(tail.is_free(7) && !tail.is_free(8));
+        assert_eq!(tail.bytes(), CHUNK_BYTES);
     }
 
     #[test]
     fn a_batch_larger_than_a_chunk_gets_one_of_its_own() {
-        let mut tail = Tail::new(0, CHUNK_BYTES);
-        tail.open_chunk(3 * CHUNK_BYTES);
+        let mut tail = Tail::new(0, CHUNK_BYTES, Box::new(Heap));
+        tail.open_file(1, None, 0, 8 << 20);
         assert!(tail.has_room(3 * CHUNK_BYTES));
-        assert_eq!(tail.open_number(), Some(0));
+        let (number, start, bytes) = tail.place(3 * CHUNK_BYTES);
+        assert_eq!((number, start, bytes.len()), (0, 0, 3 * CHUNK_BYTES));
+        assert!(!tail.has_room(1));
     }
 }

@@ -119,12 +119,18 @@ impl Wal {
             .is_some_and(|file| file.offset_of(self.end) + length <= file.length)
     }
 
-    /// Begins a file with room for an entry of `length` bytes.
-    pub(crate) fn begin_file(&mut self, length: u64) -> Effect {
+    /// Begins a file with room for an entry of `length` bytes, in place of a spare one that is
+    /// free, if there is any.
+    pub(crate) fn begin_file(
+        &mut self,
+        length: u64,
+        mut is_free: impl FnMut(u64) -> bool,
+    ) -> WalBegin {
         let needed = FILE_HEAD_BYTES as u64 + length;
         let length = needed.max(self.options.file_bytes);
         let recycle = if length == self.options.file_bytes {
-            self.spare.pop()
+            let spare = self.spare.iter().rposition(|&file| is_free(file));
+            spare.map(|place| self.spare.remove(place))
         } else {
             None
         };
@@ -140,12 +146,12 @@ impl Wal {
             number: file.number,
             start: file.start,
         };
-        Effect::WalBegin(WalBegin {
+        WalBegin {
             file: file.number,
             length,
             recycle,
             head: Bytes::copy_from_slice(head.encode().as_slice()),
-        })
+        }
     }
 
     /// The next `length` bytes belong to an entry; returns its position.
@@ -155,26 +161,36 @@ impl Wal {
         position
     }
 
-    /// The write that brings `bytes`, which begin at `position`, into the open file.
-    pub(crate) fn write(&self, position: WalPosition, bytes: Bytes) -> Effect {
-        let file = self
-            .files
-            .back()
-            .expect("a file is begun before its first entry");
+    /// Number of the file that takes entries.
+    ///
+    /// # Panics
+    /// If none was begun.
+    pub(crate) fn open_file(&self) -> u64 {
+        let open = self.files.back();
+        open.expect("a file is begun before its first entry").number
+    }
+
+    /// Number of the open file, and where in it `position` lies.
+    pub(crate) fn place_of(&self, position: WalPosition) -> (u64, u64) {
+        let open = self.files.back();
+        let file = open.expect("a file is begun before its first entry");
         assert!(
             position >= file.start,
             "entries are sealed before a file is begun"
         );
-        let at = file.offset_of(position);
+        (file.number, file.offset_of(position))
+    }
+
+    /// The write that brings `bytes`, which begin at `position`, into the open file.
+    pub(crate) fn write(&self, position: WalPosition, bytes: Bytes) -> Effect {
+        let (file, at) = self.place_of(position);
         assert!(
-            at + bytes.len() as u64 <= file.length,
+            self.files
+                .back()
+                .is_some_and(|open| at + bytes.len() as u64 <= open.length),
             "an entry stays inside its file"
         );
-        Effect::WalWrite {
-            file: file.number,
-            at,
-            bytes,
-        }
+        Effect::WalWrite { file, at, bytes }
     }
 
     /// The kernel has everything before `position`.

@@ -429,3 +429,84 @@ fn folders_are_private_and_locked_by_one() {
     disk::remove_dir_all(folder.path().join("a")).unwrap();
     disk::remove_dir_all(folder.path().join("a")).unwrap();
 }
+
+#[test]
+fn memory_of_a_file_is_its_content_and_is_used_again_when_nobody_reads_it() {
+    run_one(|| async {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let path = folder.path().join("wal");
+        let length = 3 << 20;
+        let file = AppendFile::open(&path, length as u64).unwrap();
+        let mut memory = file.map(length).unwrap();
+        let mut numbers = Numbers(99);
+        let mut model = vec![0; length];
+        for round in 0..4 {
+            let mut writer = memory.writer(4096);
+            file.write_at(0, &[&[round; 4096]]).unwrap();
+            model[..4096].fill(round);
+            let mut kept = Vec::new();
+            let mut at = 4096;
+            while at < length {
+                let added = (1 + numbers.below(200_000)).min(length - at);
+                let bytes = numbers.bytes(added);
+                writer.add(added).unwrap();
+                let begin = writer.unsealed() - added;
+                writer.unsealed_mut()[begin..].copy_from_slice(&bytes);
+                model[at..at + added].copy_from_slice(&bytes);
+                at += added;
+                if numbers.below(3) == 0 {
+                    let sealed = writer.seal();
+                    kept.push((at - sealed.len(), sealed));
+                    memory.note_flush();
+                    file.flush().await.unwrap();
+                }
+            }
+            assert!(fs::read(&path).unwrap() == model, "round {round}");
+            for (at, sealed) in &kept {
+                assert!(
+                    model[*at..*at + sealed.len()] == sealed[..],
+                    "round {round}"
+                );
+            }
+            drop(writer);
+            assert!(!memory.is_idle(), "slices are still read");
+            kept.clear();
+            assert!(memory.is_idle());
+        }
+        assert!(
+            file.map(length + 1).is_err(),
+            "no memory behind the file's end"
+        );
+    });
+}
+
+#[test]
+fn memory_of_a_file_outlives_the_process_that_is_killed() {
+    let name = "memory_of_a_file_outlives_the_process_that_is_killed";
+    if let Some(path) = std::env::var_os("KLAMM_TEST_MAPPED") {
+        run_one(move || {
+            let path = path.clone();
+            async move {
+                let file = AppendFile::open(&path, 1 << 20).unwrap();
+                let mut writer = file.map(1 << 20).unwrap().writer(0);
+                writer.add(500_000).unwrap();
+                writer.unsealed_mut().fill(7);
+                std::process::Command::new("kill")
+                    .args(["-9", &std::process::id().to_string()])
+                    .status()
+                    .unwrap();
+            }
+        });
+    }
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let path = folder.path().join("wal");
+    let end = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name])
+        .env("KLAMM_TEST_MAPPED", &path)
+        .output()
+        .unwrap();
+    assert!(!end.status.success(), "it was killed");
+    let content = fs::read(&path).unwrap();
+    assert!(content[..500_000].iter().all(|&byte| byte == 7));
+    assert!(content[500_000..].iter().all(|&byte| byte == 0));
+}

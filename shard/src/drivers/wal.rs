@@ -1,6 +1,7 @@
-//! Writes the core's write-ahead files: synchronously into recycled page cache within the turn,
-//! one flush at a time for everything written before it.
+//! The core's write-ahead files, each of them memory: entries are placed in the kernel's page cache
+//! by the engine itself. What is left to do is to begin files and to flush them.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
@@ -9,15 +10,70 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use klamm_engine::effects::WalBegin;
-use klamm_os::disk::{self, AppendFile};
+use klamm_engine::memory::{WalMemory, WalSpace};
+use klamm_os::disk::{self, AppendFile, MappedFile, MappedWriter};
+
+use crate::turn::must;
 
 /// The open write-ahead files of one core. A file's name says nothing about its place in the log:
 /// its head does, so that a file is used again without renaming it.
+#[derive(Debug)]
 pub(crate) struct WalFiles {
     folder: PathBuf,
-    open: BTreeMap<u64, Rc<AppendFile>>,
+    open: BTreeMap<u64, WalFile>,
     /// Written since the last flush began.
     unflushed: BTreeMap<u64, Rc<AppendFile>>,
+}
+
+#[derive(Debug)]
+struct WalFile {
+    file: Rc<AppendFile>,
+    /// Made when the file is first used.
+    memory: Option<MappedFile>,
+}
+
+/// The files as the engine sees them.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedWalFiles(Rc<RefCell<WalFiles>>);
+
+impl SharedWalFiles {
+    pub(crate) fn new(files: WalFiles) -> Self {
+        Self(Rc::new(RefCell::new(files)))
+    }
+
+    /// Makes a file the next of the log, by its head.
+    pub(crate) fn begin(&self, begin: &WalBegin) -> io::Result<()> {
+        self.0.borrow_mut().write_head(begin)
+    }
+
+    /// Takes note of entries that were placed in a file's memory.
+    pub(crate) fn placed(&self, file: u64) -> io::Result<()> {
+        self.0.borrow_mut().mark(file).map(drop)
+    }
+
+    /// Begins to flush everything placed so far.
+    pub(crate) fn flush(&self) -> impl Future<Output = io::Result<()>> + use<> {
+        self.0.borrow_mut().flush()
+    }
+}
+
+impl WalMemory for SharedWalFiles {
+    fn is_idle(&mut self, file: u64) -> bool {
+        let mut files = self.0.borrow_mut();
+        let memory = files.open.get_mut(&file).map(|open| open.memory.as_mut());
+        memory.is_some_and(|memory| memory.is_none_or(MappedFile::is_idle))
+    }
+
+    fn begin(
+        &mut self,
+        file: u64,
+        recycle: Option<u64>,
+        at: u64,
+        length: u64,
+    ) -> Box<dyn WalSpace> {
+        let writer = self.0.borrow_mut().writer(file, recycle, at, length);
+        Box::new(Space(must("begin a write-ahead file", writer)))
+    }
 }
 
 impl WalFiles {
@@ -25,7 +81,8 @@ impl WalFiles {
     pub(crate) fn new(folder: PathBuf, recyclable: &[(u64, String)]) -> io::Result<Self> {
         let mut open = BTreeMap::new();
         for (number, name) in recyclable {
-            open.insert(*number, Rc::new(AppendFile::open(folder.join(name), 0)?));
+            let file = Rc::new(AppendFile::open(folder.join(name), 0)?);
+            open.insert(*number, WalFile { file, memory: None });
         }
         Ok(Self {
             folder,
@@ -34,37 +91,55 @@ impl WalFiles {
         })
     }
 
-    /// Makes a file the next of the log: one that is free, or a new one.
-    pub(crate) fn begin(&mut self, begin: &WalBegin) -> io::Result<()> {
-        let recycled = begin.recycle.and_then(|number| self.open.remove(&number));
-        let file = match recycled {
-            Some(file) => file,
+    /// Finds the file to be used again, or makes a new one, and its memory.
+    fn writer(
+        &mut self,
+        number: u64,
+        recycle: Option<u64>,
+        at: u64,
+        length: u64,
+    ) -> io::Result<MappedWriter> {
+        let recycled = recycle.and_then(|number| self.open.remove(&number));
+        let mut open = match recycled {
+            Some(open) => open,
             None => {
-                let name = format!("{:020}.wal", begin.file);
-                let file = AppendFile::open(self.folder.join(name), begin.length)?;
+                let name = format!("{number:020}.wal");
+                let file = AppendFile::open(self.folder.join(name), length)?;
                 disk::sync_dir(&self.folder)?;
-                Rc::new(file)
+                let file = Rc::new(file);
+                WalFile { file, memory: None }
             }
         };
-        file.write_at(0, &[&begin.head])?;
-        self.unflushed.insert(begin.file, Rc::clone(&file));
-        self.open.insert(begin.file, file);
-        Ok(())
+        let size = |bytes| usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory);
+        let mut memory = match open.memory.take() {
+            Some(memory) => memory,
+            None => open.file.map(size(length)?)?,
+        };
+        let writer = memory.writer(size(at)?);
+        open.memory = Some(memory);
+        self.open.insert(number, open);
+        Ok(writer)
     }
 
-    /// Writes into a file that was begun.
-    pub(crate) fn write(&mut self, file: u64, at: u64, bytes: &Bytes) -> io::Result<()> {
-        let open = self.open.get(&file).ok_or(io::ErrorKind::NotFound)?;
-        open.write_at(at, &[bytes])?;
-        self.unflushed
-            .entry(file)
-            .or_insert_with(|| Rc::clone(open));
-        Ok(())
+    fn write_head(&mut self, begin: &WalBegin) -> io::Result<()> {
+        self.mark(begin.file)?.write_at(0, &[&begin.head])
     }
 
-    /// Begins to flush everything written so far.
-    pub(crate) fn flush(&mut self) -> impl Future<Output = io::Result<()>> + use<> {
+    fn mark(&mut self, number: u64) -> io::Result<Rc<AppendFile>> {
+        let open = self.open.get(&number).ok_or(io::ErrorKind::NotFound)?;
+        let unflushed = self.unflushed.entry(number);
+        Ok(Rc::clone(
+            unflushed.or_insert_with(|| Rc::clone(&open.file)),
+        ))
+    }
+
+    fn flush(&mut self) -> impl Future<Output = io::Result<()>> + use<> {
         let files = std::mem::take(&mut self.unflushed);
+        for number in files.keys() {
+            if let Some(memory) = self.open.get(number).and_then(|open| open.memory.as_ref()) {
+                memory.note_flush();
+            }
+        }
         let flushes: Vec<_> = files.values().map(|file| file.flush()).collect();
         async move {
             for flush in flushes {
@@ -72,5 +147,27 @@ impl WalFiles {
             }
             Ok(())
         }
+    }
+}
+
+/// The open file's memory.
+#[derive(Debug)]
+struct Space(MappedWriter);
+
+impl WalSpace for Space {
+    fn add(&mut self, length: usize) {
+        must("write to the write-ahead log", self.0.add(length));
+    }
+
+    fn unsealed(&self) -> usize {
+        self.0.unsealed()
+    }
+
+    fn unsealed_mut(&mut self) -> &mut [u8] {
+        self.0.unsealed_mut()
+    }
+
+    fn seal(&mut self) -> Bytes {
+        self.0.seal()
     }
 }

@@ -6,6 +6,7 @@ use std::{
     mem::{MaybeUninit, size_of},
     net::SocketAddr,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    ptr::NonNull,
     sync::OnceLock,
 };
 
@@ -244,6 +245,37 @@ pub(crate) fn direct_memory_alignment(fd: RawFd) -> Option<usize> {
     usize::try_from(both)
         .ok()
         .filter(|alignment| *alignment > 0)
+}
+
+/// The first `length` bytes of a file as memory that can be written to.
+pub(crate) fn map_shared(fd: RawFd, length: usize) -> io::Result<NonNull<u8>> {
+    // SAFETY: a mapping at an address of the kernel's choice touches no memory of ours.
+    let start = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            length,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+            fd,
+            0,
+        )
+    };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    NonNull::new(start.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+}
+
+/// Ends a mapping of [`map_shared`]; nobody may have a reference into it.
+pub(crate) fn unmap(start: *mut u8, length: usize) {
+    // SAFETY: the caller made this very mapping and gives it up.
+    unsafe { libc::munmap(start.cast(), length) };
+}
+
+/// Lets go of the addresses of a shared mapping's pages; their content stays in the file.
+pub(crate) fn forget_mapped(start: *mut u8, length: usize) {
+    // SAFETY: in a shared mapping of a file no content is lost: the next access finds it again.
+    unsafe { libc::madvise(start.cast(), length, libc::MADV_DONTNEED) };
 }
 
 /// Asks for huge pages under a piece of memory; nothing is lost where there are none.

@@ -253,7 +253,10 @@ impl Simulation {
             self.check_images()?;
         }
         let node = self.node.take();
-        if let Some(node) = node {
+        if let Some(mut node) = node {
+            if !matches!(end, End::Stop { .. }) {
+                node.leave_placed(&mut self.disk, &mut self.random);
+            }
             for shard in 0..node.shards() {
                 let stats = node.engine(shard).stats();
                 self.stats.cold_reads += stats.cold_reads;

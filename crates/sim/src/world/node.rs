@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use bytes::Bytes;
 use klamm_engine::api::{Call, Now, Reply, SharedImage, Ticket};
 use klamm_engine::boot::{self, BootError, BootOptions, Booted, Finding};
 use klamm_engine::effects::{Effect, WalBegin};
 use klamm_engine::engine::FlushWanted;
+use klamm_engine::memory::Heap;
 use klamm_engine::metadata::{BrokerDefaults, ConfigMap};
 use klamm_engine::replica::ProducerLimits;
 use klamm_engine::{Engine, EngineOptions, Scale, WalOptions};
@@ -197,6 +199,7 @@ impl SimNode {
                     scale: options.scale,
                 },
                 share.partitions,
+                Box::new(Heap),
             );
             if let Some((boot, log)) = quorum.take() {
                 engine
@@ -296,6 +299,34 @@ impl SimNode {
         let core = &mut self.cores[usize::from(shard)];
         core.engine.housekeep(now.instant);
         core.work = true;
+    }
+
+    /// The process ends here. Entries that were placed but not handed out yet lie in the files all the
+    /// same, for their memory is the files'; the last store may have been under way.
+    pub fn leave_placed(&mut self, disk: &mut SimDisk, random: &mut Random) {
+        for core in &mut self.cores {
+            let mut left = Vec::new();
+            if let Some((file, at, bytes)) = core.engine.unsealed_entries() {
+                let whole = random.chance(50);
+                let length = if whole {
+                    bytes.len()
+                } else {
+                    random.below(bytes.len())
+                };
+                left.push((file, at, Bytes::copy_from_slice(&bytes[..length])));
+            }
+            for effect in core.engine.take_effects() {
+                if let Effect::WalWrite { file, at, bytes } = effect {
+                    left.push((file, at, bytes));
+                }
+            }
+            for (file, at, bytes) in left {
+                // A file that was not begun has its earlier head yet, and holds nothing that counts.
+                if let Some(&node) = core.wal_open.get(&file) {
+                    disk.write(node, at as usize, &bytes);
+                }
+            }
+        }
     }
 
     /// Wakes the cores whose deadlines have come.

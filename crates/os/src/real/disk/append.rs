@@ -12,12 +12,13 @@ use std::{
 
 use io_uring::{opcode, types};
 
-use super::Poison;
+use super::{MappedFile, Poison};
 use crate::real::{exec, stats, sys};
 
 /// A file written at given positions and flushed as a whole.
 ///
 /// The first write or flush error makes it unusable; recovery reads what is on disk.
+#[derive(Debug)]
 pub struct AppendFile {
     file: Rc<File>,
     path: RefCell<PathBuf>,
@@ -109,6 +110,16 @@ impl AppendFile {
     /// Fills `buffer` from `position`; fewer bytes at the end of the file. Blocks.
     pub fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<usize> {
         super::folder::read_fully(&self.file, position, buffer)
+    }
+
+    /// The first `length` bytes as memory. What is stored there is a write: the next flush makes it
+    /// durable, and an error of the file ends its use. Blocks.
+    pub fn map(&self, length: usize) -> io::Result<MappedFile> {
+        self.poison.check()?;
+        if self.size()? < length as u64 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        MappedFile::new(self.file.clone(), self.poison.clone(), length)
     }
 
     /// Renames the file, replacing `to`; durable after `sync_dir` of the folder. Blocks.

@@ -6,6 +6,7 @@ mod block;
 mod buffer;
 mod folder;
 mod gather;
+mod mapped;
 mod read;
 mod together;
 
@@ -18,12 +19,13 @@ pub use folder::{
     read, read_to_string, remove_dir_all, remove_file, rename, restrict_file, sync_dir, sync_file,
     truncate, write_atomically, write_atomically_later,
 };
+pub use mapped::{MappedFile, MappedWriter};
 pub use read::ReadFile;
 pub use together::together;
 
 /// Set by the first failure of a file's write or flush, for good: the kernel may have dropped the
 /// data and marked the pages clean, so a retry that "succeeds" proves nothing.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Poison(Rc<Cell<bool>>);
 
 impl Poison {
