@@ -1,5 +1,7 @@
 //! The way of a produced batch into the log: validate, admit, place, park (walk "Produce", step 4).
 
+use std::sync::Arc;
+
 use klamm_model::{Acks, BatchHeader, Durability, Offset, Timestamp, TimestampType};
 use klamm_records::batch::{self, ValidateOptions};
 use klamm_records::wal::{
@@ -12,8 +14,11 @@ use crate::api::{
 };
 use crate::effects::Effect;
 use crate::engine::Engine;
-use crate::partition::TailBatch;
+use crate::partition::{PartitionLog, TailBatch};
 use crate::waiters::{AppendWaiter, Slot};
+
+/// Devices take memory as it lies if it is aligned to this.
+const SECTOR_BYTES: usize = 512;
 
 /// A batch that was placed in the open chunk but not yet sealed.
 #[derive(Debug)]
@@ -95,7 +100,7 @@ impl Engine {
         let Some(log) = self.partitions.get(slot as usize).and_then(Option::as_ref) else {
             return Step::Refused(AppendError::UnknownPartition);
         };
-        let config = std::sync::Arc::clone(&log.config);
+        let config = Arc::clone(&log.config);
         let options = ValidateOptions {
             batch_bytes_max: config.message_bytes_max as usize,
             compacted: config.cleanup.compact,
@@ -206,48 +211,39 @@ impl Engine {
             header,
             max_at,
         } = admitted;
-        let length = entry_bytes(records.len());
-        self.make_room(length);
-        let position = self.wal.advance(length as u64);
-        let stamp = self.wal.stamp(position);
+        let aligned = records.len() >= self.options.scale.aligned_batch_bytes;
+        let gap_bytes_max = if aligned { SECTOR_BYTES - 1 } else { 0 };
+        self.make_room(entry_bytes(gap_bytes_max + records.len()));
         let log = self.partitions[slot as usize]
             .as_mut()
             .expect("an admitted batch has a log");
-
-        let (chunk, start, entry) = self.tail.place(length);
-        let (entry_head, rest) = entry
-            .split_first_chunk_mut::<ENTRY_HEAD_BYTES>()
-            .expect("room for the head was just made");
-        let (batch_bytes, padding) = rest.split_at_mut(records.len());
-        batch_bytes.copy_from_slice(records);
-        padding.fill(0);
-        finish(batch_bytes);
-        batch::stamp(batch_bytes, placed.base_offset, placed.leader_epoch);
-        let (partition, epoch, base) = (log.partition, placed.leader_epoch, placed.base_offset);
-        let head =
-            EntryHead::batch(stamp, partition, epoch, base, records.len()).ending(placed.end);
-        write_entry_head(entry_head, &head);
-
         let mut header = *header;
         header.base_offset = placed.base_offset;
-        let last_offset = Offset(placed.end.0 - 1);
-        let config = std::sync::Arc::clone(&log.config);
-        if log
-            .segments
-            .must_roll(&config, records.len(), header.max_timestamp, last_offset)
-        {
-            if let Some(closing) = log.segments.active_mut() {
-                closing.close_index();
-            }
-            log.segments.roll(placed.base_offset, &config);
-        }
+        roll_if_due(log, &header, placed);
+        let begin = self.wal.end();
+        let gap_bytes = match log.segments.active() {
+            Some(segment) if aligned => gap_before(self.wal.place_of(begin).1, segment.bytes),
+            _ => 0,
+        };
+        let (partition, epoch, base) = (log.partition, placed.leader_epoch, placed.base_offset);
+        let head = EntryHead::batch(self.wal.stamp(begin), partition, epoch, base, records.len())
+            .ending(placed.end)
+            .with_gap(gap_bytes);
+        self.wal.advance(head.entry_bytes());
+
+        let (chunk, start, entry) = self.tail.place(head.entry_bytes());
+        fill_entry(entry, &head, records, |batch_bytes| {
+            finish(batch_bytes);
+            batch::stamp(batch_bytes, base, epoch);
+        });
+
         let segment = log.segments.active_mut().expect("rolled if there was none");
         let at = segment.bytes;
         segment.append(&header, max_at);
         self.last_append = now.instant;
         self.pending.push(PendingBatch {
             slot,
-            start: start + ENTRY_HEAD_BYTES,
+            start: start + head.payload_at(),
             length: records.len(),
             batch: TailBatch {
                 base_offset: placed.base_offset,
@@ -256,7 +252,7 @@ impl Engine {
                 chunk,
                 segment: segment.base,
                 position: at,
-                wal_end: position.plus(length),
+                wal_end: head.end(),
                 bytes: bytes::Bytes::new(),
             },
         });
@@ -336,6 +332,43 @@ impl Engine {
     }
 }
 
+/// Writes a whole entry into memory of its size.
+fn fill_entry(entry: &mut [u8], head: &EntryHead, records: &[u8], finish: impl FnOnce(&mut [u8])) {
+    let (entry_head, rest) = entry
+        .split_first_chunk_mut::<ENTRY_HEAD_BYTES>()
+        .expect("room for the head was just made");
+    let (gap, rest) = rest.split_at_mut(head.gap_bytes.into());
+    let (batch_bytes, padding) = rest.split_at_mut(records.len());
+    gap.fill(0);
+    batch_bytes.copy_from_slice(records);
+    padding.fill(0);
+    finish(batch_bytes);
+    write_entry_head(entry_head, head);
+}
+
+/// Begins a new segment where the next batch asks for one.
+fn roll_if_due(log: &mut PartitionLog, header: &BatchHeader, placed: Placed) {
+    let config = Arc::clone(&log.config);
+    let last_offset = Offset(placed.end.0 - 1);
+    let due = log
+        .segments
+        .must_roll(&config, header.size, header.max_timestamp, last_offset);
+    if !due {
+        return;
+    }
+    if let Some(closing) = log.segments.active_mut() {
+        closing.close_index();
+    }
+    log.segments.roll(placed.base_offset, &config);
+}
+
+/// Bytes between an entry's head and its payload, so that the payload lies in the write-ahead file,
+/// and so in memory, at the same place of a sector as at `segment_at` in its segment.
+const fn gap_before(entry_at: u64, segment_at: u64) -> u16 {
+    let payload_at = entry_at + ENTRY_HEAD_BYTES as u64;
+    (segment_at.wrapping_sub(payload_at) % SECTOR_BYTES as u64) as u16
+}
+
 impl From<AppendRefused> for AppendError {
     fn from(refused: AppendRefused) -> Self {
         match refused {
@@ -351,5 +384,26 @@ impl From<AppendRefused> for AppendError {
 impl From<ProducerRefused> for AppendError {
     fn from(refused: ProducerRefused) -> Self {
         Self::Producer(refused)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_brings_the_payload_to_the_place_of_a_sector_that_it_has_in_its_segment() {
+        for entry_at in (4096..6000).step_by(8) {
+            for segment_at in [0, 1, 431, 432, 511, 512, 16_301, (1 << 31) - 1] {
+                let gap = u64::from(gap_before(entry_at, segment_at));
+                assert!(gap < 512);
+                let payload_at = entry_at + ENTRY_HEAD_BYTES as u64 + gap;
+                assert_eq!(
+                    payload_at % 512,
+                    segment_at % 512,
+                    "{entry_at} {segment_at}"
+                );
+            }
+        }
     }
 }

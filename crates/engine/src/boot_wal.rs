@@ -364,7 +364,7 @@ fn scan(area: &Bytes, bounds: ScanBounds) -> Scanned {
         match item {
             ScanItem::Entry(entry) if entry.head.kind == EntryKind::Batch => {
                 let at = entry.head.stamp.position.since(bounds.start) as usize;
-                let payload = at + klamm_records::wal::ENTRY_HEAD_BYTES;
+                let payload = at + entry.head.payload_at();
                 let bytes = area.slice(payload..payload + entry.payload.len());
                 found.push(FoundEntry::Batch(entry.head.partition, bytes));
             }

@@ -12,6 +12,9 @@ pub struct Scale {
     pub spill_bytes: usize,
     /// A partition whose memory holds this much that is not in its segments is spilled.
     pub spill_backlog_bytes: usize,
+    /// Batches of at least this many bytes are placed, as far as sectors go, as they will lie in their
+    /// segment, so that they can be written there without a copy.
+    pub aligned_batch_bytes: usize,
     /// Ceiling over `segment.bytes`, which itself cannot be set below 1 MiB.
     pub segment_bytes_max: u32,
     /// Replayed entries of the metadata log stay in memory until they are this large together, or
@@ -25,6 +28,7 @@ impl Default for Scale {
             chunk_bytes: 1 << 20,
             spill_bytes: 4 << 20,
             spill_backlog_bytes: 1 << 20,
+            aligned_batch_bytes: 8 << 10,
             segment_bytes_max: u32::MAX,
             metadata_entries_bytes: 1 << 20,
         }

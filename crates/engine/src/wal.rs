@@ -154,11 +154,9 @@ impl Wal {
         }
     }
 
-    /// The next `length` bytes belong to an entry; returns its position.
-    pub(crate) fn advance(&mut self, length: u64) -> WalPosition {
-        let position = self.end;
-        self.end = WalPosition(self.end.0 + length);
-        position
+    /// The next `length` bytes belong to an entry.
+    pub(crate) fn advance(&mut self, length: usize) {
+        self.end = self.end.plus(length);
     }
 
     /// Number of the file that takes entries.

@@ -1,13 +1,15 @@
-//! One entry: a head of 80 bytes, the payload, and padding to a multiple of 8.
+//! One entry: a head of 80 bytes, perhaps a gap, the payload, and padding to a multiple of 8.
 //!
 //! ```text
 //!  0 head checksum u32      16 position u64      40 topic id 16 B       64 base offset i64
 //!  4 kind u8                24 incarnation u64   56 partition i32       72 end offset i64 (0: not told)
-//!  5 version u8, 2 B zero   32 flushed u64       60 leader epoch i32
+//!  5 version u8             32 flushed u64       60 leader epoch i32
+//!  6 gap u16
 //!  8 payload bytes u32
 //! 12 payload checksum u32 (0 for a batch, which has its own)
 //! ```
-//! Numbers are big-endian. The head's checksum covers bytes 4 to 80.
+//! Numbers are big-endian. The head's checksum covers bytes 4 to 80. Version 1 knew no gap, and is
+//! written where there is none.
 
 use std::fmt;
 
@@ -26,6 +28,7 @@ pub const ENTRY_HEAD_BYTES: usize = 80;
 pub const ENTRY_ALIGN_BYTES: usize = 8;
 
 pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION_WITH_GAP: u8 = 2;
 
 pub(super) const CHECKSUM: usize = 0;
 pub(super) const KIND: usize = 4;
@@ -40,6 +43,7 @@ const PARTITION: usize = 56;
 pub(super) const LEADER_EPOCH: usize = 60;
 pub(super) const BASE_OFFSET: usize = 64;
 const END_OFFSET: usize = 72;
+pub(super) const GAP: usize = 6;
 
 const _: () = assert!(ENTRY_HEAD_BYTES.is_multiple_of(ENTRY_ALIGN_BYTES));
 
@@ -102,6 +106,9 @@ pub struct EntryHead {
     pub kind: EntryKind,
     /// Where and when it was written.
     pub stamp: EntryStamp,
+    /// Bytes of any content between head and payload: they let the payload lie in memory as it will
+    /// lie in its segment.
+    pub gap_bytes: u16,
     /// Bytes of the payload, padding not counted.
     pub payload_bytes: u32,
     /// CRC-32C of the payload; 0 for a batch, which carries its own.
@@ -133,6 +140,7 @@ impl EntryHead {
         Self {
             kind: EntryKind::Batch,
             stamp,
+            gap_bytes: 0,
             payload_bytes: u32::try_from(batch_bytes).expect("a batch's length is an i32"),
             payload_checksum: 0,
             partition,
@@ -187,6 +195,7 @@ impl EntryHead {
         Self {
             kind,
             stamp,
+            gap_bytes: 0,
             payload_bytes: 0,
             payload_checksum: 0,
             partition: TopicPartition {
@@ -199,10 +208,23 @@ impl EntryHead {
         }
     }
 
-    /// Bytes of the whole entry, padding included.
+    /// The same with a gap before the payload.
+    #[must_use]
+    pub const fn with_gap(mut self, gap_bytes: u16) -> Self {
+        self.gap_bytes = gap_bytes;
+        self
+    }
+
+    /// Where the payload lies, from the entry's first byte.
+    #[must_use]
+    pub const fn payload_at(&self) -> usize {
+        ENTRY_HEAD_BYTES + self.gap_bytes as usize
+    }
+
+    /// Bytes of the whole entry, gap and padding included.
     #[must_use]
     pub const fn entry_bytes(&self) -> usize {
-        entry_bytes(self.payload_bytes as usize)
+        entry_bytes(self.gap_bytes as usize + self.payload_bytes as usize)
     }
 
     /// Where the next entry stands.
@@ -212,7 +234,7 @@ impl EntryHead {
     }
 }
 
-/// Bytes of an entry with a payload of this size, padding included.
+/// Bytes of an entry with a gap and payload of this size together, padding included.
 #[must_use]
 pub const fn entry_bytes(payload_bytes: usize) -> usize {
     ENTRY_HEAD_BYTES + payload_bytes.next_multiple_of(ENTRY_ALIGN_BYTES)
@@ -235,8 +257,11 @@ pub fn write_entry_head(out: &mut [u8; ENTRY_HEAD_BYTES], head: &EntryHead) {
     );
     out.fill(0);
     out[KIND] = head.kind.number();
-    out[VERSION_AT] = VERSION;
-    let fields: [(usize, &[u8]); 10] = [
+    out[VERSION_AT] = match head.gap_bytes {
+        0 => VERSION,
+        _ => VERSION_WITH_GAP,
+    };
+    let fields: [(usize, &[u8]); 11] = [
         (PAYLOAD_BYTES, &head.payload_bytes.to_be_bytes()),
         (PAYLOAD_CHECKSUM, &head.payload_checksum.to_be_bytes()),
         (POSITION, &stamp.position.0.to_be_bytes()),
@@ -247,6 +272,7 @@ pub fn write_entry_head(out: &mut [u8; ENTRY_HEAD_BYTES], head: &EntryHead) {
         (LEADER_EPOCH, &head.leader_epoch.0.to_be_bytes()),
         (BASE_OFFSET, &head.base_offset.0.to_be_bytes()),
         (END_OFFSET, &head.end_offset.0.to_be_bytes()),
+        (GAP, &head.gap_bytes.to_be_bytes()),
     ];
     for (at, field) in fields {
         put(out, at, field);
@@ -270,8 +296,9 @@ pub fn encode_entry(out: &mut BytesMut, mut head: EntryHead, payload: &[u8]) {
     write_entry_head(&mut bytes, &head);
     out.reserve(head.entry_bytes());
     out.put_slice(&bytes);
+    out.put_bytes(0, head.gap_bytes.into());
     out.put_slice(payload);
-    out.put_bytes(0, head.entry_bytes() - ENTRY_HEAD_BYTES - payload.len());
+    out.put_bytes(0, head.entry_bytes() - head.payload_at() - payload.len());
 }
 
 /// An entry that was read back and checked.
@@ -343,7 +370,12 @@ pub fn read_entry_head(
         return Err(EntryFault::HeadChecksum);
     }
     let flushed = WalPosition(u64_at(head, FLUSHED));
-    if head[VERSION_AT] != VERSION || flushed > position {
+    let gap_bytes = match head[VERSION_AT] {
+        VERSION => 0,
+        VERSION_WITH_GAP => u16::from_be_bytes(bytes_at(head, GAP)),
+        _ => return Err(EntryFault::HeadVersion),
+    };
+    if flushed > position {
         return Err(EntryFault::HeadVersion);
     }
     Ok(EntryHead {
@@ -353,6 +385,7 @@ pub fn read_entry_head(
             incarnation,
             flushed,
         },
+        gap_bytes,
         payload_bytes: u32_at(head, PAYLOAD_BYTES),
         payload_checksum: u32_at(head, PAYLOAD_CHECKSUM),
         partition: TopicPartition {
@@ -367,14 +400,15 @@ pub fn read_entry_head(
 
 /// Checks the payload behind a head that was read from the start of `bytes`.
 pub(super) fn read_payload<'a>(bytes: &'a [u8], head: &EntryHead) -> Result<&'a [u8], EntryFault> {
-    let end = ENTRY_HEAD_BYTES
+    let end = head
+        .payload_at()
         .checked_add(head.payload_bytes as usize)
         .ok_or(EntryFault::Overrun)?;
     // The padding must lie inside the file as well: the next entry stands behind it.
     if bytes.len() < head.entry_bytes() {
         return Err(EntryFault::Overrun);
     }
-    let payload = &bytes[ENTRY_HEAD_BYTES..end];
+    let payload = &bytes[head.payload_at()..end];
     match head.kind {
         EntryKind::Unknown(kind) => return Err(EntryFault::UnknownKind(kind)),
         EntryKind::Batch => {

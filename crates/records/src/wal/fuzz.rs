@@ -2,8 +2,8 @@
 //! knowing more to be durable never loses an entry.
 
 use super::entry::{
-    BASE_OFFSET, CHECKSUM, INCARNATION, KIND, LEADER_EPOCH, PAYLOAD_BYTES, PAYLOAD_CHECKSUM,
-    POSITION, VERSION, VERSION_AT,
+    BASE_OFFSET, CHECKSUM, GAP, INCARNATION, KIND, LEADER_EPOCH, PAYLOAD_BYTES, PAYLOAD_CHECKSUM,
+    POSITION, VERSION, VERSION_AT, VERSION_WITH_GAP,
 };
 use super::{
     ENTRY_ALIGN_BYTES, ENTRY_HEAD_BYTES, EntryKind, FileHead, Incarnation, Scan, ScanBounds,
@@ -96,12 +96,12 @@ fn mended(area: &[u8], start: WalPosition) -> Vec<u8> {
     let mut area = area.to_vec();
     let mut at = 0;
     while at + ENTRY_HEAD_BYTES <= area.len() {
-        let size = entry_bytes(u32_at(&area, at + PAYLOAD_BYTES) as usize);
+        let size = entry_bytes(gap_of(&area[at..]) + u32_at(&area, at + PAYLOAD_BYTES) as usize);
         let Some(entry) = area.get_mut(at..).and_then(|rest| rest.get_mut(..size)) else {
             at += ENTRY_ALIGN_BYTES;
             continue;
         };
-        if entry[VERSION_AT] == VERSION {
+        if [VERSION, VERSION_WITH_GAP].contains(&entry[VERSION_AT]) {
             mend_entry(entry, start.plus(at));
         }
         at += size;
@@ -109,10 +109,17 @@ fn mended(area: &[u8], start: WalPosition) -> Vec<u8> {
     area
 }
 
+fn gap_of(head: &[u8]) -> usize {
+    match head[VERSION_AT] {
+        VERSION_WITH_GAP => u16::from_be_bytes(bytes_at(head, GAP)).into(),
+        _ => 0,
+    }
+}
+
 fn mend_entry(entry: &mut [u8], position: WalPosition) {
-    let payload_bytes = u32_at(entry, PAYLOAD_BYTES) as usize;
+    let (gap, payload_bytes) = (gap_of(entry), u32_at(entry, PAYLOAD_BYTES) as usize);
     let (head, rest) = entry.split_at_mut(ENTRY_HEAD_BYTES);
-    let payload = &mut rest[..payload_bytes];
+    let payload = &mut rest[gap..gap + payload_bytes];
     if head[KIND] == EntryKind::Batch.number() {
         if mend_batch(payload) {
             put(head, BASE_OFFSET, &bytes_at::<8>(payload, 0));

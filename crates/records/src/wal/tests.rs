@@ -127,6 +127,7 @@ fn a_head_is_80_bytes_and_reads_back() {
     };
     let heads = [
         EntryHead::batch(stamp, PARTITION, LeaderEpoch(9), Offset(1 << 50), 12_345),
+        EntryHead::batch(stamp, PARTITION, LeaderEpoch(9), Offset(7), 12_345).with_gap(511),
         EntryHead::flush_mark(stamp),
         EntryHead::skip(stamp),
         EntryHead::log_start(stamp, PARTITION, Offset(5)),
@@ -590,4 +591,44 @@ fn every_single_bit_of_rot_is_found_and_nothing_else_is_lost() {
         }
         assert_eq!(found, expected, "{at}");
     }
+}
+
+#[test]
+fn a_gap_before_the_payload_is_neither_read_nor_lost() {
+    let mut batch = JAVA_NONE.to_vec();
+    stamp(&mut batch, Offset(3), LeaderEpoch(2));
+    let mut area = BytesMut::new();
+    let mut position = WalPosition(64);
+    let mut positions = Vec::new();
+    for gap in [0, 1, 511] {
+        let stamp = EntryStamp {
+            position,
+            incarnation: LIFE,
+            flushed: WalPosition::ZERO,
+        };
+        let head = EntryHead::batch(stamp, PARTITION, LeaderEpoch(2), Offset(3), batch.len());
+        encode_entry(&mut area, head.with_gap(gap), &batch);
+        positions.push(position);
+        position = head.with_gap(gap).end();
+    }
+    // What lies in a gap is not covered by anything.
+    let second = positions[1].since(positions[0]) as usize;
+    area[second + ENTRY_HEAD_BYTES] = 0x55;
+    let bounds = ScanBounds {
+        incarnation: LIFE,
+        start: positions[0],
+        end: Some(position),
+        flushed: position,
+    };
+    let mut scan = Scan::new(&area, bounds);
+    let found: Vec<_> = scan
+        .by_ref()
+        .map(|item| match item {
+            ScanItem::Entry(entry) => (entry.head.stamp.position, entry.payload.to_vec()),
+            ScanItem::Damage(damage) => panic!("{damage:?}"),
+        })
+        .collect();
+    let expected: Vec<_> = positions.iter().map(|at| (*at, batch.clone())).collect();
+    assert_eq!(found, expected);
+    assert_eq!(scan.end(), Some(ScanEnd::Full(position)));
 }

@@ -564,6 +564,7 @@ impl LifeOptions {
                 chunk_bytes,
                 spill_bytes: random.between(1, 16) * 512,
                 spill_backlog_bytes: random.between(1, 16) * 512,
+                aligned_batch_bytes: random.between(64, 1024),
                 segment_bytes_max: 1024 * random.between(4, 24) as u32,
                 metadata_entries_bytes: random.between(1, 16) * 512,
             },

@@ -2,7 +2,7 @@
 
 use klamm_engine::storage::{Storage, StorageError};
 use klamm_records::batch;
-use klamm_records::wal::{ENTRY_ALIGN_BYTES, ENTRY_HEAD_BYTES, FILE_HEAD_BYTES, FileHead};
+use klamm_records::wal::{ENTRY_ALIGN_BYTES, FILE_HEAD_BYTES, FileHead};
 
 use super::disk::{Node, SimDisk};
 use crate::faults::Plant;
@@ -167,7 +167,7 @@ fn forgive_torn_batches(file: &mut [u8]) {
         let place = head.start.plus(at);
         let found = klamm_records::wal::read_entry_head(&area[at..], place, head.incarnation);
         let Ok(entry) = found else { continue };
-        let start = at + ENTRY_HEAD_BYTES;
+        let start = at + entry.payload_at();
         let end = start + entry.payload_bytes as usize;
         let batch = area.get_mut(start..end);
         if let Some(batch) = batch.filter(|batch| batch::read(batch).is_ok()) {
