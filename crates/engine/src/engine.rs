@@ -275,7 +275,7 @@ impl Engine {
         std::mem::swap(into, &mut self.effects);
     }
 
-    /// Ends the collecting part of a turn: what was placed becomes one write, readers that are due
+    /// Ends the collecting part of a turn: what was placed is handed out, readers that are due
     /// are told, and segments are brought forward where that is due.
     pub fn end_turn(&mut self, now: Now) {
         self.seal();

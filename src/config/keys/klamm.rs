@@ -23,7 +23,7 @@ keys! {
     ("klamm.wal.file.bytes", Long { min: 1_048_576 }, Some("33554432"), ReadOnly, Obeyed,
         "Size of one preallocated file of the write-ahead log, in bytes."),
     ("klamm.tail.bytes", Long { min: 1_048_576 }, None, ReadOnly, Obeyed,
-        "Memory of a shard for the newest records, from which consumers that keep up are served, in bytes; the smaller of 256 MiB and a quarter of the memory shared by the shards if absent."),
+        "Memory of a shard for the newest records, from which consumers that keep up are served, in bytes; it is the page cache of the write-ahead files, which take as much on disk; the smaller of 256 MiB and a quarter of the memory shared by the shards if absent."),
     ("klamm.spin.us", Long { min: 0 }, Some("0"), ReadOnly, Obeyed,
         "How long an idle shard polls before it sleeps, in microseconds; buys latency with processor time."),
 }

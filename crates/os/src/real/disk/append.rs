@@ -1,5 +1,5 @@
-//! The write-ahead log's file: preallocated, recycled, written through the page cache with one
-//! synchronous call (1.5 to 8 µs over cached pages, which beats any ring), flushed by the ring.
+//! The write-ahead log's file: preallocated, recycled, written through the page cache by a
+//! synchronous call or as memory, flushed by the ring.
 
 use std::{
     cell::RefCell,
