@@ -33,6 +33,14 @@ impl Reading {
     fn end(&self) -> usize {
         self.start + self.bytes.len()
     }
+
+    /// End of the last batch, or of anything behind it that is not zero: a file is longer than its
+    /// batches while room is made ahead of them.
+    fn content_end(&self) -> usize {
+        let last = self.bytes.iter().rposition(|&byte| byte != 0);
+        last.map_or(self.start, |last| self.start + last + 1)
+            .max(self.good)
+    }
 }
 
 impl<S: Storage> Work<'_, S> {
@@ -129,9 +137,12 @@ impl<S: Storage> Work<'_, S> {
                     filled.map_err(|error| partition_error(partition, &error))?;
                 }
                 (None, Some(to), _) => reading.at = to,
-                (None, None, Some(_)) => return Ok(reading.end() as u64),
+                (None, None, Some(_)) if reading.good < reading.content_end() => {
+                    return Ok(reading.end() as u64);
+                }
+                (None, None, Some(_)) => return Ok(reading.good as u64),
                 (None, None, None) => {
-                    let (good, end) = (reading.good, reading.end());
+                    let (good, end) = (reading.good, reading.content_end());
                     if good < end && !logged.contains_key(&state.log.log_end) {
                         self.findings.push(Finding::SegmentDamage {
                             partition,
@@ -156,7 +167,7 @@ impl<S: Storage> Work<'_, S> {
         logged: &InLog<'_>,
     ) -> Option<usize> {
         let mut headers = Vec::new();
-        let (at, whole) = (reading.at, reading.end());
+        let (at, whole) = (reading.at, reading.content_end());
         let rest = reading.bytes.get(at - reading.start..).unwrap_or_default();
         let least = state.log.log_end.max(base);
         let end = segment::recover(rest, at, base, least, whole, |position, header| {
