@@ -1,8 +1,45 @@
-//! Settings of the C allocator. Process-wide; called once, before any thread exists.
+//! The C allocator: its settings, process-wide and made once before any thread exists, and a count
+//! of what each thread asks of it.
 //!
 //! On virtual machines the first touch of a page is dear (about 2.8 CPU-seconds per GiB here: the
 //! host takes freed guest pages back). By default glibc unmaps every buffer above 128 KiB when it
 //! is freed, so each recycled megabyte would be touched for the first time again.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+
+use super::stats;
+
+/// The C allocator with a count for each thread, in [`stats::Stats::allocations`]. A program makes
+/// it its global allocator so that "nothing is allocated for a request" can be seen from outside.
+#[derive(Debug)]
+pub struct Counting;
+
+// SAFETY: every call goes to the system's allocator with the caller's own arguments; counting
+// neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        stats::count_allocation();
+        // SAFETY: the caller keeps `alloc`'s contract, which is the system's.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        stats::count_allocation();
+        // SAFETY: as in `alloc`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        stats::count_allocation();
+        // SAFETY: `old` came from this allocator, and so from the system's.
+        unsafe { System.realloc(old, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, old: *mut u8, layout: Layout) {
+        // SAFETY: as in `realloc`.
+        unsafe { System.dealloc(old, layout) }
+    }
+}
 
 /// Buffers up to this many bytes are kept by the allocator for reuse instead of being unmapped.
 pub const KEPT_BUFFER_BYTES: usize = 32 << 20;

@@ -481,6 +481,11 @@ impl Watch {
             .set(self.readiness.ready.get() & !READABLE);
     }
 
+    /// Whether a write may succeed, as far as is known without asking.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.readiness.ready.get() & WRITABLE != 0
+    }
+
     /// A write found no room: the next wait is for a new event.
     pub(crate) fn not_writable(&self) {
         self.readiness

@@ -33,6 +33,8 @@ pub struct Stats {
     pub not_ready: Counter,
     /// Connections accepted.
     pub accepts: Counter,
+    /// Changes of a socket's low-water mark.
+    pub low_waters: Counter,
     /// `pwritev` calls.
     pub gathered_writes: Counter,
     /// Bytes that `pwritev` took.
@@ -49,6 +51,27 @@ pub struct Stats {
     pub ring_wakes: Counter,
     /// Times that this shard found another one (or a mailbox owner) parked, and woke it.
     pub peer_wakes: Counter,
+    /// Calls of the allocator, where [`super::alloc::Counting`] is the program's.
+    pub allocations: Counter,
+}
+
+impl Stats {
+    /// System calls that a request can cost: sockets, the write-ahead log, the ring, wakes of
+    /// other shards. Files that are opened, listed or removed are not counted.
+    pub fn system_calls(&self) -> u64 {
+        [
+            &self.receives,
+            &self.sends,
+            &self.accepts,
+            &self.low_waters,
+            &self.gathered_writes,
+            &self.ring_enters,
+            &self.peer_wakes,
+        ]
+        .iter()
+        .map(|counter| counter.get())
+        .sum()
+    }
 }
 
 thread_local! {
@@ -59,6 +82,7 @@ thread_local! {
         sent_bytes: Counter(Cell::new(0)),
         not_ready: Counter(Cell::new(0)),
         accepts: Counter(Cell::new(0)),
+        low_waters: Counter(Cell::new(0)),
         gathered_writes: Counter(Cell::new(0)),
         gathered_write_bytes: Counter(Cell::new(0)),
         block_bytes_copied: Counter(Cell::new(0)),
@@ -67,7 +91,14 @@ thread_local! {
         ring_completions: Counter(Cell::new(0)),
         ring_wakes: Counter(Cell::new(0)),
         peer_wakes: Counter(Cell::new(0)),
+        allocations: Counter(Cell::new(0)),
     } };
+}
+
+/// Counts one call of the allocator, also while the thread begins or ends.
+pub(crate) fn count_allocation() {
+    // A thread that has no counters any more is no shard.
+    let _ = STATS.try_with(|stats| stats.allocations.add(1));
 }
 
 /// Looks at the counters of the calling thread.

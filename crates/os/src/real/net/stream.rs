@@ -2,6 +2,7 @@
 //! may wait to read and one to write; share it by `Rc`.
 
 use std::{
+    cell::Cell,
     collections::VecDeque,
     io::{self, IoSlice},
     mem::MaybeUninit,
@@ -14,6 +15,9 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::{Socket, SocketOptions};
 use crate::real::{exec, ring::Watch, stats, sys};
 
+/// The kernel grows a socket's buffer for the mark, so there is a ceiling.
+const LOW_WATER_BYTES_MAX: usize = 2 << 20;
+
 /// A connected TCP socket, watched by the shard that made it a stream.
 ///
 /// Dropping any of its futures loses nothing: bytes leave the receive buffer only in
@@ -22,18 +26,38 @@ pub struct Stream {
     // Declared before the socket: the watch ends before the descriptor closes.
     watch: Watch,
     socket: Socket,
+    /// Bytes that must have arrived before the stream becomes readable.
+    low_water: Cell<usize>,
 }
 
 impl Stream {
     /// Makes the socket a connection of this shard.
     pub fn from_socket(socket: Socket) -> Self {
         let watch = Watch::new(exec::ring(), socket.inner.as_raw_fd());
-        Self { watch, socket }
+        Self {
+            watch,
+            socket,
+            low_water: Cell::new(1),
+        }
     }
 
     /// Waits until [`Self::try_read`] may find bytes, the end, or an error. Holds no buffer.
     pub async fn readable(&self) {
         self.watch.readable().await;
+    }
+
+    /// Asks the kernel to call this stream readable only once `bytes` more have arrived, or it
+    /// ends, or the kernel holds as much as it will: one wake and one read for a large message
+    /// instead of one for each piece on the way. Holds until changed; 1 is the usual mark.
+    pub fn set_low_water(&self, bytes: usize) -> io::Result<()> {
+        let bytes = bytes.clamp(1, LOW_WATER_BYTES_MAX);
+        if self.low_water.replace(bytes) == bytes {
+            return Ok(());
+        }
+        stats::with(|s| s.low_waters.add(1));
+        let mark = libc::c_int::try_from(bytes).expect("clamped");
+        let fd = self.socket.inner.as_raw_fd();
+        sys::set_option(fd, libc::SOL_SOCKET, libc::SO_RCVLOWAT, mark)
     }
 
     /// Appends what has arrived to `buffer`, as much as its spare capacity takes (which must not
@@ -81,19 +105,28 @@ impl Stream {
     /// calls. After an error the queue holds what was not sent.
     pub async fn write_gathered(&self, queue: &mut VecDeque<Bytes>) -> io::Result<()> {
         while !queue.is_empty() {
-            if !self.try_write_gathered(queue)? {
-                self.watch.writable().await;
+            if self.try_write_gathered(queue)?.is_none() {
+                self.writable().await;
             }
         }
         Ok(())
     }
 
-    /// One gathered send of the front of `queue`; `false` when the socket takes no more now.
-    pub fn try_write_gathered(&self, queue: &mut VecDeque<Bytes>) -> io::Result<bool> {
+    /// Waits until [`Self::try_write_gathered`] may get rid of something, or finds an error.
+    pub async fn writable(&self) {
+        self.watch.writable().await;
+    }
+
+    /// One gathered send of the front of `queue`: the bytes that the socket took. `None` when it
+    /// takes no more now: wait for [`Self::writable`].
+    pub fn try_write_gathered(&self, queue: &mut VecDeque<Bytes>) -> io::Result<Option<usize>> {
         /// Bytes of one call: enough to amortise it, little enough to keep the shard moving.
         const CALL_BYTES: usize = 4 << 20;
         if self.watch.is_closed() {
             return Err(io::ErrorKind::NotConnected.into());
+        }
+        if !self.watch.is_writable() {
+            return Ok(None);
         }
         let mut slices = [IoSlice::new(&[]); sys::SLICES_MAX];
         let (mut count, mut asked) = (0, 0);
@@ -107,7 +140,7 @@ impl Stream {
         }
         if asked == 0 {
             queue.drain(..count);
-            return Ok(true);
+            return Ok(Some(0));
         }
         let sent = sys::send_gathered(self.socket.inner.as_raw_fd(), &slices[..count])?;
         stats::with(|s| {
@@ -117,19 +150,24 @@ impl Stream {
                 None => s.not_ready.add(1),
             }
         });
-        let Some(mut sent) = sent else {
+        let Some(sent) = sent else {
             self.watch.not_writable();
-            return Ok(false);
+            return Ok(None);
         };
+        if sent < asked {
+            // A short send filled the socket; room after it is a new event.
+            self.watch.not_writable();
+        }
+        let mut taken = sent;
         while let Some(piece) = queue.front_mut() {
-            if piece.len() > sent {
-                piece.advance(sent);
+            if piece.len() > taken {
+                piece.advance(taken);
                 break;
             }
-            sent -= piece.len();
+            taken -= piece.len();
             queue.pop_front();
         }
-        Ok(true)
+        Ok(Some(sent))
     }
 
     /// Tells the peer that nothing more comes, or that nothing more is read, or both.
