@@ -45,7 +45,7 @@ fn route(context: Context, request: Request, behind_barrier: bool) -> Result<Ans
             Answer::LateProduce(Box::pin(h00_produce::handle_late(context, request)))
         }
         ApiKey::Produce => Answer::Produce(h00_produce::begin(&context, &request)?),
-        ApiKey::Fetch => Answer::Later(Box::pin(h01_fetch::handle(context, request))),
+        ApiKey::Fetch => Answer::Fetch(h01_fetch::Pending::new(context, request)),
         ApiKey::ListOffsets => Answer::Later(Box::pin(h02_list_offsets::handle(context, request))),
         ApiKey::Metadata => h03_metadata::begin(context, request)?,
         ApiKey::ApiVersions => Answer::Ready(h18_api_versions::handle(&context, &request)?),

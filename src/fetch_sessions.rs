@@ -87,13 +87,6 @@ pub(crate) struct Told {
     pub(crate) log_start: i64,
 }
 
-/// The session of an answer, and which of its partitions to name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Finished {
-    pub(crate) id: i32,
-    pub(crate) named: Vec<bool>,
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Cached {
     wish: Wish,
@@ -158,6 +151,9 @@ impl Session {
 
     /// What was served goes to the end, so that each partition has its turn.
     fn rotate(&mut self, key: &PartitionKey) {
+        if self.order.len() < 2 {
+            return;
+        }
         if let Some(place) = self.places.get_mut(key)
             && let Some(entry) = self.order.remove(place)
         {
@@ -172,11 +168,10 @@ impl Session {
         self.order.get_mut(place).map(|(_, cached)| cached)
     }
 
-    fn wishes(&self) -> Vec<(PartitionKey, Wish)> {
+    fn wishes(&self) -> impl Iterator<Item = (PartitionKey, Wish)> {
         self.order
             .values()
             .map(|(key, cached)| (key.clone(), cached.wish))
-            .collect()
     }
 }
 
@@ -210,7 +205,8 @@ impl FetchSessions {
         self.evicted
     }
 
-    /// Begins a request: how it relates to sessions, and all that it wants, in order.
+    /// Begins a request: how it relates to sessions. `wishes` are what it names, and then all that
+    /// it wants, in order.
     ///
     /// # Errors
     /// The session cannot go on.
@@ -218,19 +214,18 @@ impl FetchSessions {
         &mut self,
         now: Instant,
         request: SessionRequest,
-        wishes: Vec<(PartitionKey, Wish)>,
+        wishes: &mut Vec<(PartitionKey, Wish)>,
         forgotten: &[PartitionKey],
-    ) -> Result<(Relation, Vec<(PartitionKey, Wish)>), SessionError> {
+    ) -> Result<Relation, SessionError> {
         let SessionRequest { id, epoch, by_id } = request;
         if epoch == FINAL_EPOCH || epoch == INITIAL_EPOCH {
             // A full request ends the session that it names.
             self.sessions.remove(&id);
-            let relation = if epoch == FINAL_EPOCH {
+            return Ok(if epoch == FINAL_EPOCH {
                 Relation::Sessionless
             } else {
                 Relation::Full { by_id }
-            };
-            return Ok((relation, wishes));
+            });
         }
         let session = self.sessions.get_mut(&id).ok_or(SessionError::Unknown)?;
         if session.epoch != epoch {
@@ -239,7 +234,7 @@ impl FetchSessions {
         if session.by_id != by_id {
             return Err(SessionError::TopicIds);
         }
-        for (key, wish) in wishes {
+        for (key, wish) in wishes.drain(..) {
             session.put(key, wish);
         }
         for key in forgotten {
@@ -249,23 +244,22 @@ impl FetchSessions {
             let empty = session.order.is_empty();
             self.sessions.remove(&id);
             return if empty {
-                Ok((Relation::Sessionless, Vec::new()))
+                Ok(Relation::Sessionless)
             } else {
                 Err(SessionError::Unknown)
             };
         }
         session.epoch = next_epoch(epoch);
         session.used = now;
-        Ok((
-            Relation::Incremental {
-                id,
-                epoch: session.epoch,
-            },
-            session.wishes(),
-        ))
+        wishes.extend(session.wishes());
+        Ok(Relation::Incremental {
+            id,
+            epoch: session.epoch,
+        })
     }
 
-    /// Ends a request: notes what is told, and says what of it is worth telling.
+    /// Ends a request: notes what is told, and gives the session of the answer; `named` becomes
+    /// which of its partitions are worth telling.
     ///
     /// # Errors
     /// The session went on without this request, or made room for another.
@@ -274,36 +268,31 @@ impl FetchSessions {
         now: Instant,
         relation: Relation,
         answers: impl ExactSizeIterator<Item = (&'p PartitionKey, &'p Wish, Told)>,
-    ) -> Result<Finished, SessionError> {
+        named: &mut Vec<bool>,
+    ) -> Result<i32, SessionError> {
+        named.clear();
         match relation {
-            Relation::Sessionless => Ok(Finished {
-                id: NO_SESSION,
-                named: vec![true; answers.len()],
-            }),
+            Relation::Sessionless => {
+                named.resize(answers.len(), true);
+                Ok(NO_SESSION)
+            }
             Relation::Full { by_id } => {
-                let named = vec![true; answers.len()];
-                Ok(Finished {
-                    id: self.create(now, by_id, answers),
-                    named,
-                })
+                named.resize(answers.len(), true);
+                Ok(self.create(now, by_id, answers))
             }
             Relation::Incremental { id, epoch } => {
                 let session = self.sessions.get_mut(&id).ok_or(SessionError::Unknown)?;
                 if session.epoch != epoch {
                     return Err(SessionError::Epoch);
                 }
-                let mut named = Vec::with_capacity(answers.len());
-                let mut served = Vec::new();
+                // What is served goes behind everything else, in its own order.
                 for (key, _, told) in answers {
                     named.push(session.cached(key).is_none_or(|cached| cached.note(&told)));
                     if told.record_bytes > 0 {
-                        served.push(key);
+                        session.rotate(key);
                     }
                 }
-                for key in served {
-                    session.rotate(key);
-                }
-                Ok(Finished { id, named })
+                Ok(id)
             }
         }
     }
@@ -425,6 +414,12 @@ mod tests {
         START.plus(Duration::from_secs(seconds))
     }
 
+    #[derive(Debug, PartialEq, Eq)]
+    struct Finished {
+        id: i32,
+        named: Vec<bool>,
+    }
+
     fn finish(
         sessions: &mut FetchSessions,
         now: Instant,
@@ -435,14 +430,26 @@ mod tests {
         let answers = wishes
             .iter()
             .map(|(key, wish)| (key, wish, told(key.index)));
-        sessions.finish(now, relation, answers)
+        let mut named = Vec::new();
+        let id = sessions.finish(now, relation, answers, &mut named)?;
+        Ok(Finished { id, named })
+    }
+
+    fn begin(
+        sessions: &mut FetchSessions,
+        now: Instant,
+        request: SessionRequest,
+        mut wishes: Vec<(PartitionKey, Wish)>,
+        forgotten: &[PartitionKey],
+    ) -> Result<(Relation, Vec<(PartitionKey, Wish)>), SessionError> {
+        let relation = sessions.begin(now, request, &mut wishes, forgotten)?;
+        Ok((relation, wishes))
     }
 
     /// Begins a session over these partitions; its id.
     fn open(sessions: &mut FetchSessions, now: Instant, indexes: &[i32]) -> i32 {
-        let (relation, all) = sessions
-            .begin(now, FULL, wishes(indexes), &[])
-            .expect("a full request");
+        let (relation, all) =
+            begin(sessions, now, FULL, wishes(indexes), &[]).expect("a full request");
         finish(sessions, now, relation, &all, |_| QUIET)
             .expect("a full request")
             .id
@@ -459,7 +466,7 @@ mod tests {
             epoch,
             by_id: false,
         };
-        let (relation, all) = sessions.begin(START, request, Vec::new(), &[])?;
+        let (relation, all) = begin(sessions, START, request, Vec::new(), &[])?;
         let finished = finish(sessions, START, relation, &all, told)?;
         let order: Vec<i32> = all.iter().map(|(key, _)| key.index).collect();
         let named = order
@@ -544,7 +551,7 @@ mod tests {
             epoch: 1,
             by_id: true,
         };
-        let refused = sessions.begin(START, by_id, Vec::new(), &[]);
+        let refused = begin(&mut sessions, START, by_id, Vec::new(), &[]);
         assert_eq!(refused, Err(SessionError::TopicIds));
         assert!(next(&mut sessions, id, 1, |_| QUIET).is_ok());
         assert_eq!(
@@ -562,12 +569,8 @@ mod tests {
             epoch,
             by_id: false,
         };
-        let (slow, all) = sessions
-            .begin(START, ask(1), Vec::new(), &[])
-            .expect("in order");
-        sessions
-            .begin(START, ask(2), Vec::new(), &[])
-            .expect("in order");
+        let (slow, all) = begin(&mut sessions, START, ask(1), Vec::new(), &[]).expect("in order");
+        begin(&mut sessions, START, ask(2), Vec::new(), &[]).expect("in order");
         let late = finish(&mut sessions, START, slow, &all, |_| QUIET);
         assert_eq!(late, Err(SessionError::Epoch));
     }
@@ -582,9 +585,7 @@ mod tests {
             by_id: false,
         };
         let changed = vec![(key(1), wish(7)), (key(2), wish(8))];
-        let (_, all) = sessions
-            .begin(START, request, changed, &[key(0)])
-            .expect("in order");
+        let (_, all) = begin(&mut sessions, START, request, changed, &[key(0)]).expect("in order");
         assert_eq!(all, [(key(1), wish(7)), (key(2), wish(8))]);
     }
 
@@ -597,7 +598,7 @@ mod tests {
             epoch: 1,
             by_id: false,
         };
-        let ended = sessions.begin(START, request, Vec::new(), &[key(0)]);
+        let ended = begin(&mut sessions, START, request, Vec::new(), &[key(0)]);
         assert_eq!(ended, Ok((Relation::Sessionless, Vec::new())));
         assert_eq!(sessions.len(), 0);
 
@@ -607,9 +608,7 @@ mod tests {
             epoch: -1,
             by_id: false,
         };
-        sessions
-            .begin(START, last, wishes(&[0]), &[])
-            .expect("a full request");
+        begin(&mut sessions, START, last, wishes(&[0]), &[]).expect("a full request");
         assert_eq!(sessions.len(), 0);
     }
 
@@ -636,9 +635,7 @@ mod tests {
             epoch: 1,
             by_id: false,
         };
-        sessions
-            .begin(after(100), used, Vec::new(), &[])
-            .expect("in order");
+        begin(&mut sessions, after(100), used, Vec::new(), &[]).expect("in order");
         assert_eq!(open(&mut sessions, after(110), &[0, 1, 2]), NO_SESSION);
         assert_eq!(open(&mut sessions, after(130), &[0, 1]), NO_SESSION);
         assert_ne!(open(&mut sessions, after(130), &[0, 1, 2]), NO_SESSION);

@@ -119,6 +119,8 @@ fn metrics_of(shards: &Shards) -> ShardMetrics {
         turns: probe.turns.get(),
         letters: probe.letters.get(),
         wakes: stats::with(|stats| stats.ring_wakes.get()),
+        system_calls: stats::with(stats::Stats::system_calls),
+        allocations: stats::with(|stats| stats.allocations.get()),
         requests_parked: gauges.parked_appends + gauges.parked_reads,
         wal_written_bytes: stats::with(|stats| stats.gathered_write_bytes.get()),
         wal_live_bytes: gauges.wal_backlog,

@@ -36,6 +36,8 @@ const NOW: Now = Now {
 struct Core {
     engine: Engine,
     effects: Vec<Effect>,
+    /// Calls that were answered, for the next ones.
+    answered: Vec<AppendCall>,
 }
 
 impl Core {
@@ -85,21 +87,26 @@ impl Core {
         let mut core = Self {
             engine,
             effects: Vec::new(),
+            answered: Vec::new(),
         };
         core.turn();
         core
     }
 
-    fn append(&mut self, calls: &mut Vec<Call>) {
-        let call = calls.pop().expect("enough calls were made");
-        self.engine.call(
-            NOW,
-            Ticket {
-                shard: ShardId(0),
-                call: 1,
-            },
-            call,
-        );
+    fn append(&mut self, batch: &Bytes) {
+        let answered = self.answered.pop();
+        let mut call = answered.unwrap_or_else(|| AppendCall::new(Acks::Leader, Vec::new()));
+        call.partitions.push(AppendPartition {
+            partition: PARTITION,
+            records: batch.clone(),
+            zstd_known: true,
+            transactions: TransactionVersion::Two,
+        });
+        let ticket = Ticket {
+            shard: ShardId(0),
+            call: 1,
+        };
+        self.engine.call(NOW, ticket, Call::Append(call));
     }
 
     /// Ends a turn as a shard does; writes and spills succeed at once. Gives the replies.
@@ -116,10 +123,12 @@ impl Core {
                 match effect {
                     Effect::WalWrite { .. } => wrote = true,
                     Effect::Reply {
-                        reply: Reply::Append(outcomes),
+                        reply: Reply::Append(mut call),
                         ..
                     } => {
-                        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+                        assert!(call.outcomes.iter().all(Result::is_ok), "{call:?}");
+                        call.outcomes.clear();
+                        self.answered.push(call);
                         replies += 1;
                     }
                     Effect::Spill(spill) => {
@@ -137,43 +146,29 @@ impl Core {
     }
 }
 
-fn calls(count: usize, records: usize) -> Vec<Call> {
+fn batch(records: usize) -> Bytes {
     let mut builder = BatchBuilder::new(BatchOptions::default());
     for _ in 0..records {
         builder.append(Timestamp(1_000), None, Some(&[b'v'; 100]), &[]);
     }
-    let batch = Bytes::from(builder.build().expect("a batch"));
-    let call = || {
-        let partition = AppendPartition {
-            partition: PARTITION,
-            records: batch.clone(),
-            zstd_known: true,
-            transactions: TransactionVersion::Two,
-        };
-        Call::Append(AppendCall {
-            acks: Acks::Leader,
-            partitions: vec![partition],
-        })
-    };
-    (0..count).map(|_| call()).collect()
+    Bytes::from(builder.build().expect("a batch"))
 }
 
 /// Allocations for one append when `per_turn` of them share a turn, after a warm-up.
 fn allocations(records: usize, per_turn: usize) -> f64 {
     const TURNS: usize = 200;
     let mut core = Core::new();
-    let mut warm_up = calls(TURNS * per_turn, records);
-    let mut counted = calls(TURNS * per_turn, records);
-    let mut run = |calls: &mut Vec<Call>| {
+    let batch = batch(records);
+    let mut run = || {
         for _ in 0..TURNS {
             for _ in 0..per_turn {
-                core.append(calls);
+                core.append(&batch);
             }
             assert_eq!(core.turn(), per_turn, "each append is answered in its turn");
         }
     };
-    run(&mut warm_up);
-    let found = measure(|| run(&mut counted));
+    run();
+    let found = measure(run);
     let appends = u32::try_from(TURNS * per_turn).expect("few");
     let total = u32::try_from(found.count_total).expect("few");
     f64::from(total) / f64::from(appends)

@@ -2,9 +2,9 @@
 //! read-only image. The front learns no other type of the rooms below.
 
 pub use klamm_engine::api::{
-    AppendError, AppendOutcome, AppendPartition, Appended, EpochEnd, OffsetFound, OffsetOutcome,
-    OffsetPosition, OffsetQuestion, ReadError, ReadOutcome, ReadPartition, ReadPositions,
-    SharedImage,
+    AppendCall, AppendError, AppendOutcome, AppendPartition, Appended, EpochEnd, OffsetFound,
+    OffsetOutcome, OffsetPosition, OffsetQuestion, ReadCall, ReadError, ReadOutcome, ReadPartition,
+    ReadPositions, SharedImage,
 };
 pub use klamm_engine::boot::{BootError, Finding};
 pub use klamm_engine::engine::{EngineGauges, EngineStats};

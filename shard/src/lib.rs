@@ -11,9 +11,13 @@ mod drivers;
 mod letters;
 pub mod node;
 mod probe;
+mod requests;
 mod shards;
+mod stock;
 mod storage;
 mod turn;
 
 pub use probe::Probe;
+pub use requests::{Answered, Append, Pending, Read, Returning};
 pub use shards::Shards;
+pub use stock::{Reusable, Stock};

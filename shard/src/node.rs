@@ -24,6 +24,7 @@ use crate::drivers::files::Folders;
 use crate::drivers::wal::{SharedWalFiles, WalFiles};
 use crate::letters::Letter;
 use crate::probe::Probe;
+use crate::requests::Returned;
 use crate::shards::{Core, Shards};
 use crate::storage::DataFolder;
 use crate::turn::Turns;
@@ -241,6 +242,7 @@ async fn run_core<F, Fut>(
         image: RefCell::new(engine.image().clone()),
         engine: RefCell::new(engine),
         calls: Rc::new(Calls::default()),
+        returned: Returned::default(),
         endpoint: mesh
             .endpoint(context.index)
             .expect("each core takes its endpoint once"),

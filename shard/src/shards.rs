@@ -4,14 +4,15 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use klamm_engine::api::{
-    AppendCall, AppendOutcome, AppendPartition, Call, Now, OffsetOutcome, OffsetQuestion,
-    OffsetsCall, ReadCall, ReadOutcome, ReadPartition, Reply, SharedImage, WatchCall,
+    AppendCall, Call, Now, OffsetOutcome, OffsetQuestion, OffsetsCall, ReadCall, Reply,
+    SharedImage, WatchCall,
 };
 use klamm_engine::engine::{Engine, EngineGauges, EngineStats};
 use klamm_engine::metadata::{Command, Reply as ControlReply};
@@ -23,6 +24,7 @@ use klamm_os::{clock, exec};
 use crate::calls::{Calls, PendingCall};
 use crate::letters::Letter;
 use crate::probe::Probe;
+use crate::requests::{Append, Read, Returned};
 
 /// What runs on one core, shared by the tasks of that core.
 pub(crate) struct Core {
@@ -31,6 +33,7 @@ pub(crate) struct Core {
     pub(crate) engine: RefCell<Engine>,
     pub(crate) image: RefCell<SharedImage>,
     pub(crate) calls: Rc<Calls>,
+    pub(crate) returned: Returned,
     pub(crate) endpoint: Endpoint<Letter>,
     /// Letters that did not fit into a full queue, oldest first.
     pub(crate) overflow: RefCell<VecDeque<(usize, Letter)>>,
@@ -118,67 +121,82 @@ impl Shards {
         }
     }
 
-    /// Begins to append one batch to each partition. The batches have their place in the logs, in
-    /// the order of calls on this core, when this returns; the future gives the outcomes, in the
-    /// order of `partitions`, once they are kept.
-    pub fn append(
+    /// An append without batches yet.
+    #[must_use]
+    pub fn append(&self, acks: Acks) -> Append {
+        Append::new(self.clone(), acks)
+    }
+
+    /// A read without partitions yet; all of them together give at most `bytes_max` bytes, or one
+    /// batch if that alone is larger.
+    #[must_use]
+    pub fn read(&self, isolation: IsolationLevel, bytes_max: usize) -> Read {
+        Read::new(self.clone(), isolation, bytes_max)
+    }
+
+    /// The one core that all items belong to.
+    pub(crate) fn home_of<T>(
         &self,
-        acks: Acks,
-        partitions: Vec<AppendPartition>,
-    ) -> impl Future<Output = Vec<AppendOutcome>> + use<> {
-        let plan = Plan::of(self.core.shards, &partitions, |part| part.partition);
-        let calls = plan.split(partitions, |home, partitions| {
-            self.begin(home, Call::Append(AppendCall { acks, partitions }))
+        items: &[T],
+        partition: impl Fn(&T) -> TopicPartition,
+    ) -> Option<ShardId> {
+        let mut homes = items.iter().map(|item| partition(item).home(self.count()));
+        let first = homes.next()?;
+        homes.all(|home| home == first).then_some(first)
+    }
+
+    /// Begins an append of several cores; the batches have their places when this returns.
+    pub(crate) fn append_to_several(
+        &self,
+        call: AppendCall,
+    ) -> impl Future<Output = AppendCall> + use<> {
+        let acks = call.acks;
+        let plan = Plan::of(self.core.shards, &call.partitions, |part| part.partition);
+        let calls = plan.split(call.partitions, |home, partitions| {
+            self.begin(home, Call::Append(AppendCall::new(acks, partitions)))
         });
         async move {
-            plan.join(calls, |reply| match reply {
-                Reply::Append(outcomes) => outcomes,
+            let outcomes = plan.join(calls, |reply| match reply {
+                Reply::Append(call) => call.outcomes,
                 _ => Vec::new(),
-            })
-            .await
+            });
+            AppendCall {
+                outcomes: outcomes.await,
+                ..AppendCall::new(acks, Vec::new())
+            }
         }
     }
 
-    /// Reads what is there now, in the order of `partitions`. Partitions of one core share
-    /// `bytes_max`; so that the whole stays below it, cores are asked one after the other until
-    /// the budget is used up.
-    pub async fn read(
+    /// Reads from several cores, one after the other.
+    pub(crate) fn read_from_several(
         &self,
-        isolation: IsolationLevel,
-        bytes_max: usize,
-        partitions: Vec<ReadPartition>,
-    ) -> Vec<ReadOutcome> {
-        let plan = Plan::of(self.core.shards, &partitions, |part| part.partition);
-        if let Some(home) = plan.single() {
-            let call = ReadCall {
-                isolation,
-                bytes_max,
-                whole_first: true,
-                partitions,
-            };
-            return match self.begin(home, Call::Read(call)).await {
-                Reply::Read(outcomes) => outcomes,
-                _ => Vec::new(),
-            };
-        }
-        let mut budget = bytes_max;
-        let mut whole_first = true;
-        let mut parts = Vec::new();
-        for (home, partitions) in plan.groups(partitions) {
-            let call = ReadCall {
-                isolation,
-                bytes_max: budget,
-                whole_first,
-                partitions,
-            };
-            if let Reply::Read(outcomes) = self.begin(home, Call::Read(call)).await {
-                let got: usize = outcomes.iter().map(ReadOutcome::bytes).sum();
-                budget = budget.saturating_sub(got);
-                whole_first &= got == 0;
-                parts.push(outcomes);
+        mut call: ReadCall,
+    ) -> impl Future<Output = ReadCall> + use<> {
+        let shards = self.clone();
+        let plan = Plan::of(self.core.shards, &call.partitions, |part| part.partition);
+        async move {
+            let (mut budget, mut whole_first) = (call.bytes_max, call.whole_first);
+            let mut parts = Vec::new();
+            for (home, partitions) in plan.groups(call.partitions.clone()) {
+                let mut part = ReadCall::new(call.isolation, budget, partitions);
+                part.whole_first = whole_first;
+                if let Reply::Read(mut part) = shards.begin(home, Call::Read(part)).await {
+                    let got = part.bytes();
+                    budget = budget.saturating_sub(got);
+                    whole_first &= got == 0;
+                    // The parts' batches come one after the other in the whole.
+                    let before = call.records.len();
+                    for outcome in &mut part.outcomes {
+                        let Range { start, end } = outcome.records;
+                        outcome.records = before + start..before + end;
+                    }
+                    call.records.append(&mut part.records);
+                    parts.push(part.outcomes);
+                }
             }
+            call.outcomes = plan.reorder(parts);
+            call
         }
-        plan.reorder(parts)
     }
 
     /// Waits until the partitions hold at least `bytes_min` bytes beyond these offsets, one of
@@ -342,7 +360,7 @@ impl Shards {
     }
 
     /// Begins a call on the core `home`.
-    fn begin(&self, home: ShardId, call: Call) -> PendingCall {
+    pub(crate) fn begin(&self, home: ShardId, call: Call) -> PendingCall {
         let pending = self.core.calls.open(self.core.id);
         let ticket = pending.ticket();
         if home == self.core.id {

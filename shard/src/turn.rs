@@ -35,6 +35,8 @@ pub(crate) struct Turns {
     wal: SharedWalFiles,
     segments: SegmentFiles,
     reader: Reader,
+    /// What the engine wants done; empty between turns.
+    effects: RefCell<Vec<Effect>>,
     flushing: Cell<bool>,
     /// The deadline that a timer is set for.
     armed: Cell<Option<Instant>>,
@@ -49,6 +51,7 @@ impl Turns {
             core,
             folders,
             wal,
+            effects: RefCell::default(),
             flushing: Cell::new(false),
             armed: Cell::new(None),
             housekeeping: Cell::new(false),
@@ -104,7 +107,7 @@ impl Turns {
     fn turn(self: &Rc<Self>) {
         Probe::count(&self.core.probe.turns, 1);
         self.resend();
-        let mut effects = Vec::new();
+        let mut effects = self.effects.take();
         self.core.engine.borrow_mut().end_turn(Core::now());
         loop {
             self.core.engine.borrow_mut().swap_effects(&mut effects);
@@ -119,6 +122,7 @@ impl Turns {
                 self.core.engine.borrow_mut().on_wal_written();
             }
         }
+        self.effects.replace(effects);
         self.flush_if_wanted();
         self.arm();
         let pressed = self.core.engine.borrow().is_pressed();

@@ -373,7 +373,7 @@ fn keys_without_effect_are_named_once_and_only_if_they_differ_from_the_default()
 #[test]
 fn limits_of_connections_are_read() {
     let (config, _) = accepted(
-        "max.connections.per.ip.overrides=10.0.0.7:200,[::1]:5\nconnections.max.idle.ms=-1\nsocket.send.buffer.bytes=-1\n",
+        "max.connections.per.ip.overrides=10.0.0.7:200,[::1]:5\nconnections.max.idle.ms=-1\nsocket.send.buffer.bytes=102400\n",
     );
     let overrides = &config.sockets.connections_per_ip_overrides;
     assert_eq!(overrides.len(), 2);
@@ -382,7 +382,8 @@ fn limits_of_connections_are_read() {
         Some(&200)
     );
     assert_eq!(config.sockets.idle_ms_max, None);
-    assert_eq!(config.sockets.send_buffer_bytes, None);
+    assert_eq!(config.sockets.send_buffer_bytes, Some(102_400));
+    assert_eq!(config.sockets.receive_buffer_bytes, None);
     refused(
         "max.connections.per.ip.overrides=host:1",
         "max.connections.per.ip.overrides",

@@ -1,7 +1,6 @@
 //! Produce: finds each partition's core, hands over the batches at once, and answers when they are
 //! kept. Step 3 and 7 of the walk "Produce".
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -12,7 +11,8 @@ use klamm_model::{Acks, ErrorCode, TopicPartition};
 use klamm_shard::api::batch::{self, InvalidBatch};
 use klamm_shard::api::metadata::Image;
 use klamm_shard::api::replica::{ProducerRefused, TransactionVersion};
-use klamm_shard::api::{AppendError, AppendOutcome, AppendPartition, Appended};
+use klamm_shard::api::{AppendCall, AppendError, AppendOutcome, AppendPartition, Appended};
+use klamm_shard::{Reusable, Stock};
 use klamm_wire::{ApiKey, Gather, frame, produce};
 
 use super::{TopicKey, borrowed, endpoint_of, leader_hint, led_partition};
@@ -34,7 +34,8 @@ const MS_PER_TICK: u64 = 1000;
 /// A Produce whose batches have their place in the logs.
 pub struct Pending {
     plan: Plan,
-    outcomes: Option<Pin<Box<dyn Future<Output = Vec<AppendOutcome>>>>>,
+    /// Missing where no batch was handed over.
+    append: Option<klamm_shard::Pending<AppendCall>>,
     context: Context,
     due_at: u64,
     version: i16,
@@ -46,12 +47,14 @@ pub struct Pending {
 #[derive(Debug, Default)]
 struct Plan {
     topics: Vec<PlannedTopic>,
+    partitions: Vec<PlannedPartition>,
 }
 
 #[derive(Debug)]
 struct PlannedTopic {
     key: TopicKey,
-    partitions: Vec<PlannedPartition>,
+    /// How many of the plan's partitions are its, in order.
+    partitions: usize,
 }
 
 #[derive(Debug)]
@@ -68,6 +71,32 @@ enum Verdict {
     Refused(ErrorCode, Option<&'static str>),
 }
 
+impl Reusable for Plan {
+    fn empty(&mut self) -> bool {
+        self.topics.empty() & self.partitions.empty()
+    }
+}
+
+/// Lists of requests that were answered, for the next ones.
+#[derive(Debug, Default)]
+pub(crate) struct Spares {
+    plans: Stock<Plan>,
+    mentions: Stock<Vec<TopicPartition>>,
+    topics: Stock<Vec<produce::TopicProduceResponse<'static>>>,
+    partitions: Stock<Vec<produce::PartitionProduceResponse<'static>>>,
+}
+
+impl Spares {
+    fn take_back(&self, response: produce::Response<'_>) {
+        let mut topics = response.responses;
+        for topic in &mut topics {
+            let partitions = std::mem::take(&mut topic.partition_responses);
+            self.partitions.give_borrowing(partitions);
+        }
+        self.topics.give_borrowing(topics);
+    }
+}
+
 /// Begins the appends of a request and returns without waiting for anything.
 ///
 /// # Errors
@@ -77,13 +106,13 @@ pub fn begin(context: &Context, request: &Request) -> Result<Pending, Close> {
     let image = context.shards.image();
     let node = context.front.node();
     let acks = Acks::try_from(view.acks());
-    let mut plan = Plan::default();
-    let mut appends = Vec::new();
+    let spares = &context.front.produce;
+    let mut plan = spares.plans.take();
+    let mut append = context.shards.append(acks.unwrap_or(Acks::Leader));
     for topic in view.topic_data() {
         let by_id = request.version >= FIRST_BY_ID;
         let key = TopicKey::of(&image, by_id, topic.name(), topic.topic_id());
         let found = key.find(&image);
-        let mut partitions = Vec::with_capacity(topic.partition_data().len());
         for data in topic.partition_data() {
             let checked = match found {
                 None => Err((key.unknown(), None)),
@@ -105,7 +134,7 @@ pub fn begin(context: &Context, request: &Request) -> Result<Pending, Close> {
                         TransactionVersion::One
                     };
                     let zstd_known = request.version >= FIRST_WITH_ZSTD;
-                    appends.push(AppendPartition {
+                    append.push(AppendPartition {
                         partition,
                         records,
                         zstd_known,
@@ -114,25 +143,29 @@ pub fn begin(context: &Context, request: &Request) -> Result<Pending, Close> {
                     Verdict::Begun
                 }
             };
-            partitions.push(PlannedPartition {
+            plan.partitions.push(PlannedPartition {
                 index: data.index(),
                 verdict,
             });
         }
-        plan.topics.push(PlannedTopic { key, partitions });
+        plan.topics.push(PlannedTopic {
+            key,
+            partitions: topic.partition_data().len(),
+        });
     }
-    refuse_duplicates(&mut plan, &mut appends);
-    let acks = acks.unwrap_or(Acks::Leader);
+    if append.partitions().len() > 1 {
+        let mut mentions = spares.mentions.take();
+        refuse_duplicates(&mut plan, append.partitions(), &mut mentions);
+        append.retain(|batch| !is_twice(&mentions, batch.partition));
+        spares.mentions.give(mentions);
+    }
+    let is_begun = !append.partitions().is_empty();
+    let append = is_begun.then(|| append.begin());
     let silent = view.acks() == 0;
-    let outcomes: Option<Pin<Box<dyn Future<Output = _>>>> = if appends.is_empty() {
-        None
-    } else {
-        Some(Box::pin(context.shards.append(acks, appends)))
-    };
     let timeout_ms = u64::try_from(view.timeout_ms()).unwrap_or(0);
     Ok(Pending {
         plan,
-        outcomes,
+        append,
         context: context.clone(),
         // One tick more, because the present one has begun already.
         due_at: context.front.tick() + timeout_ms.div_ceil(MS_PER_TICK) + 1,
@@ -146,11 +179,13 @@ pub fn begin(context: &Context, request: &Request) -> Result<Pending, Close> {
 ///
 /// # Errors
 /// The body cannot be read, or acks=0 and something failed.
-pub async fn handle_late(context: Context, request: Request) -> Result<Option<Gather>, Close> {
+pub async fn handle_late(context: Context, request: Request) -> Result<Gather, Close> {
     let mut pending = begin(&context, &request)?;
     drop(request);
     let front = Rc::clone(&context.front);
-    std::future::poll_fn(|task| pending.poll(task, front.tick())).await
+    let mut out = Gather::new();
+    std::future::poll_fn(|task| pending.poll(task, front.tick(), &mut out)).await?;
+    Ok(out)
 }
 
 fn shared(frame: &Bytes, records: &[u8]) -> Bytes {
@@ -179,64 +214,68 @@ fn check_batch(
 }
 
 /// A partition that the request names twice is refused both times, and nothing of it is appended
-/// (Kafka keeps one of the two batches and tells nobody).
-fn refuse_duplicates(plan: &mut Plan, appends: &mut Vec<AppendPartition>) {
-    if appends.len() < 2 {
+/// (Kafka keeps one of the two batches and tells nobody). `mentions` becomes the partitions that
+/// are named, sorted.
+fn refuse_duplicates(
+    plan: &mut Plan,
+    appends: &[AppendPartition],
+    mentions: &mut Vec<TopicPartition>,
+) {
+    mentions.extend(appends.iter().map(|append| append.partition));
+    mentions.sort_unstable();
+    if mentions.windows(2).all(|pair| pair[0] != pair[1]) {
         return;
     }
-    let mut mentions: BTreeMap<TopicPartition, u32> = BTreeMap::new();
-    for append in &*appends {
-        *mentions.entry(append.partition).or_default() += 1;
-    }
-    if mentions.len() == appends.len() {
-        return;
-    }
-    let begun = plan
-        .topics
-        .iter_mut()
-        .flat_map(|topic| &mut topic.partitions);
+    let begun = plan.partitions.iter_mut();
     let begun = begun.filter(|partition| matches!(partition.verdict, Verdict::Begun));
-    for (partition, append) in begun.zip(&*appends) {
-        if mentions
-            .get(&append.partition)
-            .is_some_and(|&count| count > 1)
-        {
+    for (partition, append) in begun.zip(appends) {
+        if is_twice(mentions, append.partition) {
             let message = "the request names this partition twice";
             partition.verdict = Verdict::Refused(ErrorCode::InvalidRequest, Some(message));
         }
     }
-    appends.retain(|append| mentions.get(&append.partition) == Some(&1));
+}
+
+/// True if a partition is among these, which are sorted, more than once.
+fn is_twice(mentions: &[TopicPartition], partition: TopicPartition) -> bool {
+    let first = mentions.partition_point(|other| *other < partition);
+    mentions.get(first + 1) == Some(&partition)
 }
 
 impl Pending {
     /// When the answer must leave, by the coarse clock.
     pub(crate) const fn due_at(&self) -> Option<u64> {
-        if self.outcomes.is_some() {
+        if self.append.is_some() {
             Some(self.due_at)
         } else {
             None
         }
     }
 
-    /// The answer, once all batches are kept or the request's time is over. `None` for acks=0.
+    /// Puts the answer into `out` once all batches are kept or the request's time is over; nothing
+    /// for acks=0.
     pub(crate) fn poll(
         &mut self,
         task: &mut Task<'_>,
         tick: u64,
-    ) -> Poll<Result<Option<Gather>, Close>> {
-        let outcomes = match &mut self.outcomes {
-            None => Some(Vec::new()),
-            Some(outcomes) => match outcomes.as_mut().poll(task) {
-                Poll::Ready(outcomes) => Some(outcomes),
-                Poll::Pending if tick >= self.due_at => None,
+        out: &mut Gather,
+    ) -> Poll<Result<(), Close>> {
+        Poll::Ready(match &mut self.append {
+            None => self.answer(Some(&[]), out),
+            Some(append) => match Pin::new(append).poll(task) {
+                Poll::Ready(call) => self.answer(Some(&call.outcomes), out),
+                Poll::Pending if tick >= self.due_at => self.answer(None, out),
                 Poll::Pending => return Poll::Pending,
             },
-        };
-        Poll::Ready(self.answer(outcomes.as_deref()))
+        })
     }
 
     /// `outcomes` are missing where time was over.
-    fn answer(&self, outcomes: Option<&[AppendOutcome]>) -> Result<Option<Gather>, Close> {
+    fn answer(
+        &mut self,
+        outcomes: Option<&[AppendOutcome]>,
+        out: &mut Gather,
+    ) -> Result<(), Close> {
         let failed = self.plan.first_error(outcomes);
         self.context.front.count(|counters| {
             counters.produce_requests += 1;
@@ -244,20 +283,21 @@ impl Pending {
         });
         if self.silent {
             return match failed {
-                None => Ok(None),
+                None => Ok(()),
                 Some(error) => Err(Close::SilentProduce { error }),
             };
         }
+        let spares = &self.context.front.produce;
         let image = self.context.shards.image();
         let hints = Some((&image, self.context.listener_name()));
-        let response = self.plan.response(self.version, outcomes, hints);
-        crate::net::encode(
-            &response,
-            ApiKey::Produce,
-            self.version,
-            self.correlation_id,
-        )
-        .map(Some)
+        let response = self.plan.response(self.version, outcomes, hints, spares);
+        let (version, correlation_id) = (self.version, self.correlation_id);
+        let written = self
+            .context
+            .encode(&response, ApiKey::Produce, version, correlation_id, out);
+        spares.take_back(response);
+        spares.plans.give(std::mem::take(&mut self.plan));
+        written
     }
 }
 
@@ -269,10 +309,12 @@ enum Fate<'o> {
 
 impl Plan {
     /// Every partition with its fate, in order.
-    fn fates<'o>(&'o self, outcomes: Option<&'o [AppendOutcome]>) -> Vec<Fate<'o>> {
+    fn fates<'o>(
+        &'o self,
+        outcomes: Option<&'o [AppendOutcome]>,
+    ) -> impl Iterator<Item = Fate<'o>> {
         let mut next = outcomes.map(<[_]>::iter);
-        let partitions = self.topics.iter().flat_map(|topic| &topic.partitions);
-        let fate = |partition: &'o PlannedPartition| match partition.verdict {
+        let fate = move |partition: &'o PlannedPartition| match partition.verdict {
             Verdict::Refused(code, message) => Fate::Failed(code, message.map(String::from), &[]),
             Verdict::Begun => match next.as_mut().map(Iterator::next) {
                 None => Fate::Failed(ErrorCode::RequestTimedOut, None, &[]),
@@ -289,16 +331,14 @@ impl Plan {
                 }
             },
         };
-        partitions.map(fate).collect()
+        self.partitions.iter().map(fate)
     }
 
     fn first_error(&self, outcomes: Option<&[AppendOutcome]>) -> Option<ErrorCode> {
-        self.fates(outcomes)
-            .into_iter()
-            .find_map(|fate| match fate {
-                Fate::Kept(_) => None,
-                Fate::Failed(code, ..) => Some(code),
-            })
+        self.fates(outcomes).find_map(|fate| match fate {
+            Fate::Kept(_) => None,
+            Fate::Failed(code, ..) => Some(code),
+        })
     }
 
     fn response<'p>(
@@ -306,12 +346,16 @@ impl Plan {
         version: i16,
         outcomes: Option<&[AppendOutcome]>,
         hints: Option<(&'p Image, &'p str)>,
+        spares: &Spares,
     ) -> produce::Response<'p> {
-        let mut fates = self.fates(outcomes).into_iter();
-        let mut response = produce::Response::default();
+        let mut fates = self.partitions.iter().zip(self.fates(outcomes));
+        let mut response = produce::Response {
+            responses: spares.topics.take(),
+            ..Default::default()
+        };
         for topic in &self.topics {
-            let mut partition_responses = Vec::with_capacity(topic.partitions.len());
-            for (partition, fate) in topic.partitions.iter().zip(fates.by_ref()) {
+            let mut partition_responses = spares.partitions.take();
+            for (partition, fate) in fates.by_ref().take(topic.partitions) {
                 let mut answer = partition_response(partition.index, fate);
                 if version >= FIRST_WITH_LEADER
                     && answer.error_code == ErrorCode::NotLeaderOrFollower.code()
@@ -438,16 +482,17 @@ mod tests {
 
     fn plan(partitions: &[(i32, Option<ErrorCode>)]) -> Plan {
         let name = klamm_model::TopicName::new("flights").expect("legal");
-        let partitions = partitions.iter().map(|&(index, refused)| PlannedPartition {
+        let planned = partitions.iter().map(|&(index, refused)| PlannedPartition {
             index,
             verdict: refused.map_or(Verdict::Begun, |code| Verdict::Refused(code, None)),
         });
         let topic = PlannedTopic {
             key: TopicKey::Name(name),
-            partitions: partitions.collect(),
+            partitions: partitions.len(),
         };
         Plan {
             topics: vec![topic],
+            partitions: planned.collect(),
         }
     }
 
@@ -480,7 +525,7 @@ mod tests {
         let plan = plan(&[(4, None), (9, Some(unknown)), (2, None)]);
         let outcomes = [kept(17), Err(AppendError::Storage)];
         for version in 3..=13 {
-            let response = plan.response(version, Some(&outcomes), None);
+            let response = plan.response(version, Some(&outcomes), None, &Spares::default());
             let mut bytes = bytes::BytesMut::new();
             response
                 .encode(version, &mut bytes)
@@ -503,7 +548,7 @@ mod tests {
     #[test]
     fn without_outcomes_every_batch_that_was_begun_timed_out() {
         let plan = plan(&[(0, None), (1, Some(ErrorCode::InvalidRequest))]);
-        let response = plan.response(9, None, None);
+        let response = plan.response(9, None, None, &Spares::default());
         let codes: Vec<_> = response.responses[0]
             .partition_responses
             .iter()
@@ -515,21 +560,23 @@ mod tests {
     #[test]
     fn a_missing_outcome_is_never_taken_for_success() {
         let plan = plan(&[(0, None)]);
-        let response = plan.response(9, Some(&[]), None);
+        let response = plan.response(9, Some(&[]), None, &Spares::default());
         assert_eq!(response.responses[0].partition_responses[0].error_code, -1);
     }
 
     #[test]
     fn a_partition_named_twice_is_refused_both_times_and_others_are_kept() {
         let mut plan = plan(&[(0, None), (1, None), (0, None)]);
-        let mut appends = vec![append(0), append(1), append(0)];
-        refuse_duplicates(&mut plan, &mut appends);
+        let appends = vec![append(0), append(1), append(0)];
+        let mut mentions = Vec::new();
+        refuse_duplicates(&mut plan, &appends, &mut mentions);
         let left: Vec<_> = appends
             .iter()
+            .filter(|append| !is_twice(&mentions, append.partition))
             .map(|append| append.partition.index.0)
             .collect();
         assert_eq!(left, [1]);
-        let response = plan.response(9, Some(&[kept(5)]), None);
+        let response = plan.response(9, Some(&[kept(5)]), None, &Spares::default());
         let codes: Vec<_> = response.responses[0]
             .partition_responses
             .iter()
@@ -553,12 +600,22 @@ mod tests {
     fn a_foreign_leader_is_told_to_clients_that_understand_it() {
         let plan = plan(&[(0, Some(ErrorCode::NotLeaderOrFollower))]);
         let image = crate::handlers::tests::image_of_two_brokers("flights", NodeId(2));
-        let response = plan.response(10, Some(&[]), Some((&image, "PLAINTEXT")));
+        let response = plan.response(
+            10,
+            Some(&[]),
+            Some((&image, "PLAINTEXT")),
+            &Spares::default(),
+        );
         let answer = &response.responses[0].partition_responses[0];
         assert_eq!(answer.current_leader.leader_id, 2);
         assert_eq!(response.node_endpoints.len(), 1);
         assert_eq!(response.node_endpoints[0].port, 9002);
-        let old = plan.response(9, Some(&[]), Some((&image, "PLAINTEXT")));
+        let old = plan.response(
+            9,
+            Some(&[]),
+            Some((&image, "PLAINTEXT")),
+            &Spares::default(),
+        );
         assert!(old.node_endpoints.is_empty());
         let mut bytes = bytes::BytesMut::new();
         old.encode(9, &mut bytes)

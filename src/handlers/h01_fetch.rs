@@ -1,12 +1,18 @@
 //! Fetch: sessions, one read, at most one wait, one more read. Step 3 and 7 of the walk "Fetch".
 
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use klamm_model::limits::{FETCH_RESPONSE_BYTES_MAX, FETCH_WAIT_MS_MAX};
-use klamm_model::{ErrorCode, IsolationLevel, LeaderEpoch, NodeId, Offset, TopicPartition};
+use klamm_model::{
+    ErrorCode, Instant, IsolationLevel, LeaderEpoch, NodeId, Offset, TopicPartition,
+};
 use klamm_shard::api::metadata::Image;
-use klamm_shard::api::{EpochEnd, ReadError, ReadOutcome, ReadPartition, ReadPositions};
+use klamm_shard::api::{EpochEnd, ReadCall, ReadError, ReadOutcome, ReadPartition, ReadPositions};
+use klamm_shard::{Reusable, Stock};
 use klamm_wire::{ApiKey, Gather, Records, fetch};
 
 use super::led_partition;
@@ -14,7 +20,7 @@ use super::{TopicKey, believed_epoch, borrowed, endpoint_of, isolation_of, leade
 use crate::fetch_sessions::{
     NO_SESSION, PartitionKey, Relation, SessionError, SessionRequest, Told, Wish,
 };
-use crate::net::{Close, Context, Request, encode, first_of};
+use crate::net::{Close, Context, Request, first_of};
 
 /// First version that names topics by id (KIP-516).
 const FIRST_BY_ID: i16 = 13;
@@ -24,6 +30,32 @@ const FIRST_WITH_ENDPOINTS: i16 = 16;
 /// "Not known" for offsets.
 const NO_OFFSET: i64 = -1;
 
+/// A Fetch on its way. Nothing happens before it is polled, so that requests of one connection have
+/// the effect that they would have one after the other.
+pub struct Pending {
+    context: Context,
+    step: Step,
+}
+
+enum Step {
+    /// Not begun.
+    Asked(Request),
+    /// Reads what is there; no read where no partition can be read.
+    Reading {
+        plan: Plan,
+        read: Option<klamm_shard::Pending<ReadCall>>,
+        /// If that is too little, more is waited for until then.
+        patience: Option<Instant>,
+    },
+    /// Waits until there is enough, time is over or the reader leaves.
+    Waiting {
+        plan: Plan,
+        more: Pin<Box<dyn Future<Output = ()>>>,
+    },
+    /// Answered.
+    Over,
+}
+
 /// What is wanted, once the session has had its say.
 struct Plan {
     version: i16,
@@ -31,74 +63,249 @@ struct Plan {
     isolation: IsolationLevel,
     bytes_max: usize,
     bytes_min: usize,
-    wait: Duration,
+    /// When to answer with whatever is there; missing where the reader does not wait at all.
+    deadline: Option<Instant>,
     relation: Relation,
+    lists: Lists,
+}
+
+/// The partitions of a request, in order.
+#[derive(Debug, Default)]
+struct Lists {
     wishes: Vec<(PartitionKey, Wish)>,
+    forgotten: Vec<PartitionKey>,
+    /// Why a wish was not asked of its core, for each of them.
+    refusals: Vec<Option<ErrorCode>>,
+    /// Which of them are worth telling.
+    named: Vec<bool>,
+}
+
+impl Reusable for Lists {
+    fn empty(&mut self) -> bool {
+        self.wishes.empty() & self.forgotten.empty() & self.refusals.empty() & self.named.empty()
+    }
+}
+
+/// Lists of requests that were answered, for the next ones.
+#[derive(Debug, Default)]
+pub(crate) struct Spares {
+    lists: Stock<Lists>,
+    topics: Stock<Vec<fetch::FetchableTopicResponse<'static>>>,
+    partitions: Stock<Vec<fetch::PartitionData>>,
+    slices: Stock<Vec<Bytes>>,
+}
+
+impl Spares {
+    fn take_back(&self, response: fetch::Response<'_>) {
+        let mut topics = response.responses;
+        for topic in &mut topics {
+            let mut partitions = std::mem::take(&mut topic.partitions);
+            for part in &mut partitions {
+                if let Some(records) = part.records.take() {
+                    let list = records.into_list();
+                    if list.capacity() > 0 {
+                        self.slices.give(list);
+                    }
+                }
+            }
+            self.partitions.give(partitions);
+        }
+        self.topics.give_borrowing(topics);
+    }
+
+    /// Record bytes by reference.
+    fn records(&self, slices: &[Bytes]) -> Records {
+        match slices {
+            [] => Records::default(),
+            [one] => Records::from(one.clone()),
+            many => {
+                let mut list = self.slices.take();
+                list.extend_from_slice(many);
+                Records::from(list)
+            }
+        }
+    }
 }
 
 /// What one partition has to give.
-struct Part {
+struct Part<'r> {
     error: Option<ErrorCode>,
     positions: Option<ReadPositions>,
     diverging: Option<EpochEnd>,
-    records: Vec<Bytes>,
+    records: &'r [Bytes],
 }
 
 /// One read of everything that is wanted.
-struct Found {
-    parts: Vec<Part>,
-    /// A partition could not be read although it is known: worth an answer at once.
-    failed: bool,
-    /// Where the partitions that could be read stand.
-    readable: Vec<(TopicPartition, Offset)>,
+#[derive(Clone, Copy)]
+struct Found<'r> {
+    refusals: &'r [Option<ErrorCode>],
+    /// Missing where no partition could be read.
+    call: Option<&'r ReadCall>,
 }
 
-impl Found {
-    fn bytes(&self) -> usize {
-        self.parts
-            .iter()
-            .flat_map(|part| &part.records)
-            .map(Bytes::len)
-            .sum()
+impl<'r> Found<'r> {
+    /// What each partition has to give, in order.
+    fn parts(self) -> impl ExactSizeIterator<Item = Part<'r>> {
+        let mut outcomes = self.call.into_iter().flat_map(|call| &call.outcomes);
+        self.refusals.iter().map(move |refusal| match refusal {
+            Some(code) => Part::failed(*code),
+            None => Part::of(self.call.zip(outcomes.next())),
+        })
     }
 
     /// Kafka's conditions for an answer without waiting.
-    fn is_enough(&self, bytes_min: usize) -> bool {
-        self.failed
-            || self.readable.is_empty()
-            || self.parts.iter().any(|part| part.diverging.is_some())
-            || self.bytes() >= bytes_min
+    fn is_enough(self, bytes_min: usize) -> bool {
+        // Unknown topics are told in time, known ones that cannot be read at once.
+        let moved = Some(ErrorCode::NotLeaderOrFollower);
+        let Some(call) = self.call.filter(|call| !call.partitions.is_empty()) else {
+            return true;
+        };
+        self.refusals.contains(&moved)
+            || self
+                .parts()
+                .zip(self.refusals)
+                .any(|(part, refusal)| refusal.is_none() && part.error.is_some())
+            || call.outcomes.iter().any(|found| found.diverging.is_some())
+            || call.bytes() >= bytes_min
     }
 }
 
-/// Answers the request.
-///
-/// # Errors
-/// The body cannot be read, or pretends to come from a broker.
-pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
-    let plan = match plan(&context, &request)? {
-        Ok(plan) => plan,
-        Err(error) => {
-            count(&context, true);
-            return request.answer(&session_refused(error));
+impl Pending {
+    /// A request that waits for its turn.
+    #[must_use]
+    pub const fn new(context: Context, request: Request) -> Self {
+        Self {
+            context,
+            step: Step::Asked(request),
         }
-    };
-    // The frame need not wait with the reader.
-    drop(request);
-    let deadline = context.shards.now().instant.plus(plan.wait);
-    let mut found = read(&context, &plan).await;
-    if !plan.wait.is_zero() && !found.is_enough(plan.bytes_min) && !context.caller.is_leaving() {
-        let positions = std::mem::take(&mut found.readable);
-        drop(found);
-        let watch = context
-            .shards
-            .watch(plan.isolation, plan.bytes_min, deadline, positions);
-        first_of(watch, context.caller.left()).await;
-        // Whatever is there now is the answer, as in Kafka: what woke the watch may be less than
-        // the least wanted, for example the end of a leadership.
-        found = read(&context, &plan).await;
     }
-    answer(&context, &plan, found)
+
+    /// Puts the answer into `out` once there is enough, or the request's time is over.
+    ///
+    /// # Errors
+    /// The body cannot be read, or pretends to come from a broker.
+    pub(crate) fn poll(
+        &mut self,
+        task: &mut Task<'_>,
+        out: &mut Gather,
+    ) -> Poll<Result<(), Close>> {
+        loop {
+            match &mut self.step {
+                Step::Asked(request) => match plan(&self.context, request)? {
+                    // The frame need not wait with the reader.
+                    Ok(plan) => {
+                        let patience = plan.deadline;
+                        self.step = Step::read(&self.context, plan, patience);
+                    }
+                    Err(error) => {
+                        count(&self.context, true);
+                        let refused = session_refused(error);
+                        let (version, id) = (request.version, request.correlation_id);
+                        let context = &self.context;
+                        return Poll::Ready(context.encode(
+                            &refused,
+                            ApiKey::Fetch,
+                            version,
+                            id,
+                            out,
+                        ));
+                    }
+                },
+                Step::Reading { read, .. } => {
+                    let call = match read {
+                        None => None,
+                        Some(read) => match Pin::new(read).poll(task) {
+                            Poll::Ready(call) => Some(call),
+                            Poll::Pending => return Poll::Pending,
+                        },
+                    };
+                    let step = std::mem::replace(&mut self.step, Step::Over);
+                    let Step::Reading { plan, patience, .. } = step else {
+                        unreachable!("matched above");
+                    };
+                    let found = Found {
+                        refusals: &plan.lists.refusals,
+                        call: call.as_deref(),
+                    };
+                    let answers =
+                        found.is_enough(plan.bytes_min) || self.context.caller.is_leaving();
+                    match patience {
+                        Some(deadline) if !answers => {
+                            self.step = Step::wait(&self.context, plan, call.as_deref(), deadline);
+                        }
+                        _ => {
+                            let call = call.as_deref();
+                            return Poll::Ready(answer(&self.context, plan, call, out));
+                        }
+                    }
+                }
+                Step::Waiting { more, .. } => {
+                    if more.as_mut().poll(task).is_pending() {
+                        return Poll::Pending;
+                    }
+                    // Whatever is there now is the answer, as in Kafka: what woke the watch may
+                    // be less than the least wanted, for example the end of a leadership.
+                    let step = std::mem::replace(&mut self.step, Step::Over);
+                    if let Step::Waiting { plan, .. } = step {
+                        self.step = Step::read(&self.context, plan, None);
+                    }
+                }
+                Step::Over => unreachable!("an answer is not polled again"),
+            }
+        }
+    }
+}
+
+impl Step {
+    /// Begins to read what is there now.
+    fn read(context: &Context, mut plan: Plan, patience: Option<Instant>) -> Self {
+        let image = context.shards.image();
+        let node = context.front.node();
+        let mut read = context.shards.read(plan.isolation, plan.bytes_max);
+        let Lists {
+            wishes, refusals, ..
+        } = &mut plan.lists;
+        refusals.clear();
+        for (key, wish) in wishes {
+            match resolve(&image, key, node) {
+                Ok(partition) => {
+                    refusals.push(None);
+                    read.push(ReadPartition {
+                        partition,
+                        offset: Offset(wish.offset),
+                        leader_epoch: believed_epoch(wish.leader_epoch),
+                        last_epoch: (wish.last_epoch >= 0).then_some(LeaderEpoch(wish.last_epoch)),
+                        bytes_max: clamp(wish.bytes_max),
+                    });
+                }
+                Err(code) => refusals.push(Some(code)),
+            }
+        }
+        let is_asked = refusals.contains(&None);
+        Self::Reading {
+            patience,
+            plan,
+            read: is_asked.then(|| read.begin()),
+        }
+    }
+
+    /// Begins to wait for more in the partitions of a read.
+    fn wait(context: &Context, plan: Plan, call: Option<&ReadCall>, deadline: Instant) -> Self {
+        let parts = call.into_iter().flat_map(|call| &call.partitions);
+        let positions = parts.map(|part| (part.partition, part.offset)).collect();
+        let (isolation, bytes_min) = (plan.isolation, plan.bytes_min);
+        let context = context.clone();
+        let more = async move {
+            let watch = context
+                .shards
+                .watch(isolation, bytes_min, deadline, positions);
+            first_of(watch, context.caller.left()).await;
+        };
+        Self::Waiting {
+            plan,
+            more: Box::pin(more),
+        }
+    }
 }
 
 fn plan(context: &Context, request: &Request) -> Result<Result<Plan, SessionError>, Close> {
@@ -113,20 +320,18 @@ fn plan(context: &Context, request: &Request) -> Result<Result<Plan, SessionErro
     };
     let image = context.shards.image();
     let by_id = request.version >= FIRST_BY_ID;
-    let (wishes, forgotten) = wishes_of(&image, by_id, &view);
+    let mut lists = context.front.fetch.lists.take();
+    list_wishes(&image, by_id, &view, &mut lists);
     let asked = SessionRequest {
         id: view.session_id(),
         epoch: view.session_epoch(),
         by_id,
     };
     let now = context.shards.now().instant;
-    let begun = context
-        .front
-        .sessions
-        .borrow_mut()
-        .begin(now, asked, wishes, &forgotten);
-    let (relation, wishes) = match begun {
-        Ok(begun) => begun,
+    let mut sessions = context.front.sessions.borrow_mut();
+    let begun = sessions.begin(now, asked, &mut lists.wishes, &lists.forgotten);
+    let relation = match begun {
+        Ok(relation) => relation,
         Err(error) => return Ok(Err(error)),
     };
     let configured = context.front.config.fetch.response_bytes_max as usize;
@@ -142,9 +347,9 @@ fn plan(context: &Context, request: &Request) -> Result<Result<Plan, SessionErro
         isolation,
         bytes_max,
         bytes_min: clamp(view.min_bytes()).min(bytes_max),
-        wait: Duration::from_millis(wait_ms),
+        deadline: (wait_ms > 0).then(|| now.plus(Duration::from_millis(wait_ms))),
         relation,
-        wishes,
+        lists,
     }))
 }
 
@@ -153,15 +358,10 @@ fn clamp(bytes: i32) -> usize {
 }
 
 /// What the request names, and what it takes back.
-fn wishes_of(
-    image: &Image,
-    by_id: bool,
-    view: &fetch::RequestView<'_>,
-) -> (Vec<(PartitionKey, Wish)>, Vec<PartitionKey>) {
-    let mut wishes = Vec::new();
+fn list_wishes(image: &Image, by_id: bool, view: &fetch::RequestView<'_>, lists: &mut Lists) {
     for topic in view.topics() {
         let key = TopicKey::of(image, by_id, topic.topic(), topic.topic_id());
-        wishes.extend(topic.partitions().iter().map(|part| {
+        lists.wishes.extend(topic.partitions().iter().map(|part| {
             let key = PartitionKey {
                 topic: key.clone(),
                 index: part.partition(),
@@ -175,73 +375,14 @@ fn wishes_of(
             (key, wish)
         }));
     }
-    let mut forgotten = Vec::new();
     for topic in view.forgotten_topics_data() {
         let key = TopicKey::of(image, by_id, topic.topic(), topic.topic_id());
         let indexes = topic.partitions().iter();
-        forgotten.extend(indexes.map(|index| PartitionKey {
+        lists.forgotten.extend(indexes.map(|index| PartitionKey {
             topic: key.clone(),
             index,
         }));
     }
-    (wishes, forgotten)
-}
-
-/// Reads what is there now.
-async fn read(context: &Context, plan: &Plan) -> Found {
-    let image = context.shards.image();
-    let node = context.front.node();
-    let mut asked = Vec::with_capacity(plan.wishes.len());
-    let mut refusals = Vec::with_capacity(plan.wishes.len());
-    for (key, wish) in &plan.wishes {
-        match resolve(&image, key, node) {
-            Ok(partition) => {
-                refusals.push(None);
-                asked.push(ReadPartition {
-                    partition,
-                    offset: Offset(wish.offset),
-                    leader_epoch: believed_epoch(wish.leader_epoch),
-                    last_epoch: (wish.last_epoch >= 0).then_some(LeaderEpoch(wish.last_epoch)),
-                    bytes_max: clamp(wish.bytes_max),
-                });
-            }
-            Err(code) => refusals.push(Some(code)),
-        }
-    }
-    let readable = asked
-        .iter()
-        .map(|part| (part.partition, part.offset))
-        .collect();
-    let mut outcomes = if asked.is_empty() {
-        Vec::new().into_iter()
-    } else {
-        context
-            .shards
-            .read(plan.isolation, plan.bytes_max, asked)
-            .await
-            .into_iter()
-    };
-    let mut found = Found {
-        parts: Vec::with_capacity(refusals.len()),
-        failed: false,
-        readable,
-    };
-    for refusal in refusals {
-        let part = match refusal {
-            Some(code) => {
-                // Unknown topics are told in time, known ones that cannot be read at once.
-                found.failed |= code == ErrorCode::NotLeaderOrFollower;
-                Part::failed(code)
-            }
-            None => {
-                let part = Part::of(outcomes.next());
-                found.failed |= part.error.is_some();
-                part
-            }
-        };
-        found.parts.push(part);
-    }
-    found
 }
 
 fn resolve(image: &Image, key: &PartitionKey, node: NodeId) -> Result<TopicPartition, ErrorCode> {
@@ -249,18 +390,18 @@ fn resolve(image: &Image, key: &PartitionKey, node: NodeId) -> Result<TopicParti
     led_partition(topic, key.index, node)
 }
 
-impl Part {
+impl<'r> Part<'r> {
     const fn failed(code: ErrorCode) -> Self {
         Self {
             error: Some(code),
             positions: None,
             diverging: None,
-            records: Vec::new(),
+            records: &[],
         }
     }
 
-    fn of(outcome: Option<ReadOutcome>) -> Self {
-        let Some(outcome) = outcome else {
+    fn of(found: Option<(&'r ReadCall, &'r ReadOutcome)>) -> Self {
+        let Some((call, outcome)) = found else {
             return Self::failed(ErrorCode::UnknownServerError);
         };
         match outcome.error {
@@ -269,7 +410,7 @@ impl Part {
                 error: None,
                 positions: outcome.positions,
                 diverging: outcome.diverging,
-                records: outcome.records,
+                records: call.records_of(outcome),
             },
         }
     }
@@ -286,8 +427,13 @@ impl Part {
         }
     }
 
-    /// The partition's part of the answer; takes the records.
-    fn into_answer(self, index: i32, isolation: IsolationLevel) -> fetch::PartitionData {
+    /// The partition's part of the answer.
+    fn answer(
+        &self,
+        index: i32,
+        isolation: IsolationLevel,
+        spares: &Spares,
+    ) -> fetch::PartitionData {
         let aborted = match isolation {
             IsolationLevel::ReadUncommitted => None,
             // No transaction has ever been aborted here, for none is served yet.
@@ -301,7 +447,7 @@ impl Part {
             log_start_offset: NO_OFFSET,
             aborted_transactions: aborted,
             preferred_read_replica: -1,
-            records: Some(Records::from(self.records)),
+            records: Some(spares.records(self.records)),
             ..Default::default()
         };
         if let Some(positions) = self.positions {
@@ -317,28 +463,42 @@ impl Part {
     }
 }
 
-fn answer(context: &Context, plan: &Plan, found: Found) -> Result<Gather, Close> {
-    let now = context.shards.now().instant;
-    let told = plan.wishes.iter().zip(&found.parts);
+fn answer(
+    context: &Context,
+    mut plan: Plan,
+    call: Option<&ReadCall>,
+    out: &mut Gather,
+) -> Result<(), Close> {
+    let spares = &context.front.fetch;
+    let mut named = std::mem::take(&mut plan.lists.named);
+    let found = Found {
+        refusals: &plan.lists.refusals,
+        call,
+    };
+    let told = plan.lists.wishes.iter().zip(found.parts());
     let told = told.map(|((key, wish), part)| (key, wish, part.told()));
-    let finished = context
-        .front
-        .sessions
-        .borrow_mut()
-        .finish(now, plan.relation, told);
-    let failed = found.parts.iter().any(|part| part.error.is_some()) || finished.is_err();
+    let now = context.shards.now().instant;
+    let mut sessions = context.front.sessions.borrow_mut();
+    let finished = sessions.finish(now, plan.relation, told, &mut named);
+    drop(sessions);
+    let failed = finished.is_err() || found.parts().any(|part| part.error.is_some());
     count(context, failed);
     let image = context.shards.image();
     let response = match finished {
         Err(error) => session_refused(error),
-        Ok(finished) => {
-            let mut response = response(plan, found.parts, &finished.named);
-            response.session_id = finished.id;
-            add_hints(&mut response, plan, &image, context.listener_name());
+        Ok(id) => {
+            let mut response = response(&plan, found, &named, spares);
+            response.session_id = id;
+            add_hints(&mut response, &plan, &image, context.listener_name());
             response
         }
     };
-    encode(&response, ApiKey::Fetch, plan.version, plan.correlation_id)
+    let (version, correlation_id) = (plan.version, plan.correlation_id);
+    let written = context.encode(&response, ApiKey::Fetch, version, correlation_id, out);
+    spares.take_back(response);
+    plan.lists.named = named;
+    spares.lists.give(plan.lists);
+    written
 }
 
 fn count(context: &Context, failed: bool) {
@@ -349,10 +509,18 @@ fn count(context: &Context, failed: bool) {
 }
 
 /// The partitions worth naming, those of one topic together where they follow each other.
-fn response<'p>(plan: &'p Plan, parts: Vec<Part>, named: &[bool]) -> fetch::Response<'p> {
-    let mut response = fetch::Response::default();
+fn response<'p>(
+    plan: &'p Plan,
+    found: Found<'_>,
+    named: &[bool],
+    spares: &Spares,
+) -> fetch::Response<'p> {
+    let mut response = fetch::Response {
+        responses: spares.topics.take(),
+        ..Default::default()
+    };
     let mut topic: Option<&TopicKey> = None;
-    for (((key, _), part), named) in plan.wishes.iter().zip(parts).zip(named) {
+    for (((key, _), part), named) in plan.lists.wishes.iter().zip(found.parts()).zip(named) {
         if !named {
             continue;
         }
@@ -361,10 +529,10 @@ fn response<'p>(plan: &'p Plan, parts: Vec<Part>, named: &[bool]) -> fetch::Resp
             response.responses.push(fetch::FetchableTopicResponse {
                 topic: borrowed(key.topic.wire_name()),
                 topic_id: key.topic.wire_id(),
-                partitions: Vec::new(),
+                partitions: spares.partitions.take(),
             });
         }
-        let answer = part.into_answer(key.index, plan.isolation);
+        let answer = part.answer(key.index, plan.isolation, spares);
         if let Some(topic) = response.responses.last_mut() {
             topic.partitions.push(answer);
         }
@@ -471,33 +639,55 @@ mod tests {
             isolation: IsolationLevel::ReadUncommitted,
             bytes_max: 1,
             bytes_min: 1,
-            wait: Duration::ZERO,
+            deadline: None,
             relation: Relation::Sessionless,
-            wishes: wishes.collect(),
+            lists: Lists {
+                wishes: wishes.collect(),
+                ..Lists::default()
+            },
         }
     }
 
-    fn data(text: &'static str) -> Part {
+    /// A read that found this text in each partition; `None` cannot be read.
+    fn found(texts: &[Option<&'static str>]) -> ReadCall {
         let positions = ReadPositions {
             high_watermark: Offset(9),
             last_stable: Offset(8),
             log_start: Offset(7),
         };
-        Part {
-            error: None,
-            positions: Some(positions),
-            diverging: None,
-            records: vec![Bytes::from_static(text.as_bytes())],
+        let mut call = ReadCall::default();
+        for text in texts {
+            call.partitions.push(ReadPartition {
+                partition: TopicPartition::METADATA,
+                offset: Offset(0),
+                leader_epoch: None,
+                last_epoch: None,
+                bytes_max: 1,
+            });
+            let first = call.records.len();
+            let error = text.is_none().then_some(ReadError::Storage);
+            let bytes = text.map(|text| Bytes::from_static(text.as_bytes()));
+            call.records.extend(bytes);
+            call.outcomes.push(ReadOutcome {
+                positions: Some(positions),
+                records: first..call.records.len(),
+                diverging: None,
+                error,
+            });
         }
+        call
     }
 
     #[test]
     fn every_version_carries_records_positions_and_errors() {
         for version in 4..=18 {
             let plan = plan(version, &[("a", 0), ("a", 1), ("b", 0)]);
-            let unknown = Part::failed(ErrorCode::UnknownTopicOrPartition);
-            let parts = vec![data("first"), data("hidden"), unknown];
-            let response = response(&plan, parts, &[true, false, true]);
+            let call = found(&[Some("first"), Some("hidden")]);
+            let found = Found {
+                refusals: &[None, None, Some(ErrorCode::UnknownTopicOrPartition)],
+                call: Some(&call),
+            };
+            let response = response(&plan, found, &[true, false, true], &Spares::default());
             let mut bytes = bytes::BytesMut::new();
             response
                 .encode(version, &mut bytes)
@@ -516,35 +706,40 @@ mod tests {
 
     #[test]
     fn a_reader_waits_only_for_partitions_that_could_be_read() {
-        let part = |text| Part {
-            records: vec![Bytes::from_static(text)],
-            ..data("")
+        let is_enough = |texts: &[Option<&'static str>], refusal: Option<ErrorCode>, least| {
+            let mut refusals = vec![None; texts.len()];
+            refusals.extend(refusal.map(Some));
+            let call = found(texts);
+            let found = Found {
+                refusals: &refusals,
+                call: (!texts.is_empty()).then_some(&call),
+            };
+            found.is_enough(least)
         };
-        let partition = TopicPartition::METADATA;
-        let found = |parts, failed, readable: usize| Found {
-            parts,
-            failed,
-            readable: vec![(partition, Offset(0)); readable],
-        };
-        assert!(!found(vec![part(b"")], false, 1).is_enough(1));
-        assert!(found(vec![part(b"x")], false, 1).is_enough(1));
-        assert!(found(vec![part(b"")], true, 1).is_enough(1));
-        assert!(found(Vec::new(), false, 0).is_enough(1));
-        assert!(found(vec![part(b"")], false, 1).is_enough(0));
+        assert!(!is_enough(&[Some("")], None, 1));
+        assert!(is_enough(&[Some("x")], None, 1));
+        assert!(is_enough(&[Some(""), None], None, 1));
+        assert!(is_enough(&[], None, 1));
+        assert!(is_enough(&[Some("")], None, 0));
+        let unknown = Some(ErrorCode::UnknownTopicOrPartition);
+        assert!(!is_enough(&[Some("")], unknown, 1));
+        assert!(is_enough(
+            &[Some("")],
+            Some(ErrorCode::NotLeaderOrFollower),
+            1
+        ));
     }
 
     #[test]
     fn a_moved_leader_is_told_once_with_its_endpoint() {
         let image = crate::handlers::tests::image_of_two_brokers("a", NodeId(2));
-        let plan = plan(12, &[("a", 0)]);
         for (version, nodes) in [(11, 0), (12, 0), (16, 1)] {
-            let plan = Plan {
-                version,
-                wishes: plan.wishes.clone(),
-                ..self::plan(version, &[])
+            let plan = plan(version, &[("a", 0)]);
+            let found = Found {
+                refusals: &[Some(ErrorCode::NotLeaderOrFollower)],
+                call: None,
             };
-            let parts = vec![Part::failed(ErrorCode::NotLeaderOrFollower)];
-            let mut response = response(&plan, parts, &[true]);
+            let mut response = response(&plan, found, &[true], &Spares::default());
             if version >= FIRST_BY_ID {
                 response.responses[0].topic_id = image.topic("a").expect("there").id().0;
             }

@@ -57,6 +57,10 @@ pub struct ShardMetrics {
     pub letters: u64,
     /// Wakes from sleep (grows).
     pub wakes: u64,
+    /// System calls for sockets, write-ahead log, ring and wakes (grows).
+    pub system_calls: u64,
+    /// Calls of the memory allocator (grows).
+    pub allocations: u64,
     /// Requests parked until data, replicas or time allow an answer.
     pub requests_parked: u64,
     /// Bytes written to the write-ahead log (grows).

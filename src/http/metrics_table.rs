@@ -179,6 +179,16 @@ pub(super) const METRICS: &[Metric] = &[
         "Times that a shard woke from sleep.",
     ),
     row(
+        "klamm_shard_system_calls",
+        Reading::ShardCounter(|shard| shard.system_calls),
+        "System calls of a shard for sockets, write-ahead log, its ring and wakes of others.",
+    ),
+    row(
+        "klamm_shard_allocations",
+        Reading::ShardCounter(|shard| shard.allocations),
+        "Calls of the memory allocator by a shard.",
+    ),
+    row(
         "klamm_shard_requests_parked",
         Reading::ShardGauge(|shard| shard.requests_parked),
         "Requests parked until data, replicas or time allow an answer.",

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use klamm_wire::Gather;
 
 use super::close::Close;
-use crate::handlers::h00_produce;
+use crate::handlers::{h00_produce, h01_fetch};
 
 /// A future of one answer. It does nothing before it is polled, so requests of one connection have
 /// the effect that they would have one after the other.
@@ -20,13 +20,15 @@ pub enum Answer {
     Ready(Gather),
     /// The batches have their place in the logs and are not kept yet.
     Produce(h00_produce::Pending),
+    /// As `Later`, without a box.
+    Fetch(h01_fetch::Pending),
     /// Begins when it is the first in the connection's queue.
     Later(LaterAnswer),
     /// As `Later`, for a request that changes what later ones mean (a topic is created): requests
     /// behind it do not begin before it is answered.
     Barrier(LaterAnswer),
-    /// A Produce behind a barrier; `None` where acks=0 asks for silence.
-    LateProduce(Pin<Box<dyn Future<Output = Result<Option<Gather>, Close>>>>),
+    /// A Produce behind a barrier; nothing where acks=0 asks for silence.
+    LateProduce(LaterAnswer),
 }
 
 impl Answer {
@@ -41,24 +43,27 @@ impl Answer {
             Self::Produce(pending) => pending.due_at(),
             // Not begun yet, perhaps: looked at with every tick.
             Self::LateProduce(_) => Some(0),
-            Self::Ready(_) | Self::Later(_) | Self::Barrier(_) => None,
+            Self::Ready(_) | Self::Fetch(_) | Self::Later(_) | Self::Barrier(_) => None,
         }
     }
 
-    /// Works on the answer. `None`: nothing is to be sent. `tick` is the core's coarse clock.
+    /// Works on the answer and puts it behind what is to be sent already. `tick` is the core's
+    /// coarse clock.
     pub(crate) fn poll(
         &mut self,
         context: &mut Context<'_>,
         tick: u64,
-    ) -> Poll<Result<Option<Gather>, Close>> {
-        match self {
-            Self::Ready(gather) => Poll::Ready(Ok(Some(std::mem::take(gather)))),
-            Self::Produce(pending) => pending.poll(context, tick),
-            Self::Later(future) | Self::Barrier(future) => {
-                future.as_mut().poll(context).map(|answer| answer.map(Some))
+        out: &mut Gather,
+    ) -> Poll<Result<(), Close>> {
+        let answer = match self {
+            Self::Ready(gather) => Poll::Ready(Ok(std::mem::take(gather))),
+            Self::Produce(pending) => return pending.poll(context, tick, out),
+            Self::Fetch(pending) => return pending.poll(context, out),
+            Self::Later(future) | Self::Barrier(future) | Self::LateProduce(future) => {
+                future.as_mut().poll(context)
             }
-            Self::LateProduce(future) => future.as_mut().poll(context),
-        }
+        };
+        answer.map(|answer| answer.map(|answer| out.append(answer)))
     }
 }
 
@@ -67,6 +72,7 @@ impl std::fmt::Debug for Answer {
         formatter.write_str(match self {
             Self::Ready(_) => "Ready",
             Self::Produce(_) => "Produce",
+            Self::Fetch(_) => "Fetch",
             Self::Later(_) => "Later",
             Self::Barrier(_) => "Barrier",
             Self::LateProduce(_) => "LateProduce",

@@ -11,10 +11,14 @@ const FRESH_BYTES: usize = 64 * 1024;
 /// Least room worth a read.
 const ROOM_MIN: usize = 4 * 1024;
 
+/// A frame that lacks this much is waited for as a whole, as far as its buffer goes.
+pub(crate) const LARGE_BYTES: usize = 64 * 1024;
+
 /// A frame's buffer grows at most by this factor of what has arrived.
 const GROWTH: usize = 4;
 
-/// Buffers kept for later; more are given back to the allocator.
+/// Buffers kept for later; more are given back to the allocator. A first touch of fresh memory
+/// costs more than everything else that is done with a byte, so large ones are kept, too.
 const KEPT_MAX: usize = 64;
 
 /// Largest buffer kept.
@@ -29,36 +33,53 @@ pub(crate) struct BufferPool {
 impl BufferPool {
     /// An empty buffer with room for a read.
     pub(crate) fn take(&self) -> BytesMut {
-        let mut buffer = self.free.borrow_mut().pop().unwrap_or_default();
-        if buffer.capacity() < ROOM_MIN {
-            // Takes the old memory again if no frame refers to it any more.
-            buffer.reserve(FRESH_BYTES);
-        }
-        buffer
+        self.take_with(ROOM_MIN)
+            .unwrap_or_else(|| BytesMut::with_capacity(FRESH_BYTES))
+    }
+
+    /// An empty buffer with this much room, if one is at hand: the one given back last.
+    fn take_with(&self, room: usize) -> Option<BytesMut> {
+        let mut free = self.free.borrow_mut();
+        // Wins the whole memory back if no frame refers to it any more.
+        let place = free
+            .iter_mut()
+            .rposition(|buffer| buffer.try_reclaim(room))?;
+        Some(free.remove(place))
     }
 
     /// Takes a buffer back; it is empty.
-    pub(crate) fn give(&self, buffer: BytesMut) {
+    pub(crate) fn give(&self, mut buffer: BytesMut) {
         assert!(
             buffer.is_empty(),
             "a buffer comes back without bytes of a frame"
         );
         let mut free = self.free.borrow_mut();
-        if free.len() < KEPT_MAX && buffer.capacity() <= KEPT_BYTES_MAX {
+        if free.len() < KEPT_MAX && !buffer.try_reclaim(KEPT_BYTES_MAX + 1) {
             free.push(buffer);
         }
     }
-}
 
-/// Makes room for more bytes of a frame of which `wanted` bytes are still to come. What a peer
-/// claims never reserves more than a few times of what it sent.
-pub(crate) fn make_room(buffer: &mut BytesMut, wanted: usize) {
-    let room = buffer.capacity() - buffer.len();
-    if room >= wanted.clamp(1, ROOM_MIN) {
-        return;
+    /// Makes room for more bytes of a frame of which `wanted` bytes are still to come: for all of
+    /// them if there is a free buffer of that size. Otherwise what a peer claims never reserves
+    /// more than a few times of what it sent.
+    pub(crate) fn make_room(&self, buffer: &mut BytesMut, wanted: usize) {
+        let room = buffer.capacity() - buffer.len();
+        if room >= wanted.max(1) {
+            return;
+        }
+        if wanted >= LARGE_BYTES
+            && let Some(mut larger) = self.take_with(buffer.len() + wanted)
+        {
+            larger.extend_from_slice(buffer);
+            buffer.clear();
+            self.give(std::mem::replace(buffer, larger));
+            return;
+        }
+        if room < wanted.clamp(1, ROOM_MIN) {
+            let growth = FRESH_BYTES.max(buffer.len().saturating_mul(GROWTH - 1));
+            buffer.reserve(wanted.clamp(ROOM_MIN, growth));
+        }
     }
-    let growth = FRESH_BYTES.max(buffer.len().saturating_mul(GROWTH - 1));
-    buffer.reserve(wanted.clamp(ROOM_MIN, growth));
 }
 
 #[cfg(test)]
@@ -67,9 +88,10 @@ mod tests {
 
     #[test]
     fn a_claimed_size_reserves_little_until_bytes_arrive() {
+        let pool = BufferPool::default();
         let mut buffer = BytesMut::new();
         buffer.extend_from_slice(&[0; 8]);
-        make_room(&mut buffer, 100 * 1024 * 1024);
+        pool.make_room(&mut buffer, 100 * 1024 * 1024);
         assert!(
             buffer.capacity() <= 2 * FRESH_BYTES,
             "{}",
@@ -77,7 +99,7 @@ mod tests {
         );
         let arrived = buffer.capacity();
         buffer.resize(arrived, 0);
-        make_room(&mut buffer, 100 * 1024 * 1024);
+        pool.make_room(&mut buffer, 100 * 1024 * 1024);
         assert!(buffer.capacity() > arrived);
         assert!(
             buffer.capacity() <= 2 * GROWTH * arrived,
@@ -91,8 +113,25 @@ mod tests {
         let mut buffer = BytesMut::with_capacity(100);
         buffer.resize(90, 0);
         let capacity = buffer.capacity();
-        make_room(&mut buffer, 10);
+        BufferPool::default().make_room(&mut buffer, 10);
         assert_eq!(buffer.capacity(), capacity);
+    }
+
+    #[test]
+    fn a_large_frame_gets_a_large_buffer_that_was_used_before_at_once() {
+        let pool = BufferPool::default();
+        let mut used = BytesMut::with_capacity(1024 * 1024);
+        let memory = used.as_ptr();
+        used.resize(1024 * 1024, 7);
+        drop(used.split().freeze());
+        pool.give(used);
+        let mut buffer = BytesMut::from(&b"begin"[..]);
+        pool.make_room(&mut buffer, 1024 * 1024 - 5);
+        assert_eq!(buffer.as_ptr(), memory);
+        assert_eq!(
+            (&buffer[..], buffer.capacity()),
+            (&b"begin"[..], 1024 * 1024)
+        );
     }
 
     #[test]

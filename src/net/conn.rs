@@ -15,10 +15,10 @@ use klamm_os::exec::{self, Notify};
 use klamm_os::net::{Socket, Stream};
 use klamm_shard::Shards;
 use klamm_wire::frame::SIZE_PREFIX;
-use klamm_wire::{ApiKey, FrameLimits, RequestHeader};
+use klamm_wire::{ApiKey, FrameLimits, Gather, RequestHeader};
 
 use super::answers::Answer;
-use super::buffers::make_room;
+use super::buffers::LARGE_BYTES;
 use super::close::Close;
 use super::front::{FrontContext, TICK};
 use super::request::{Caller, Context};
@@ -182,6 +182,9 @@ impl Connection {
             self.answers.notify();
         }
         if let Some((since, arrived)) = self.partial.get() {
+            // A slow peer is judged by what has arrived, so that must be looked at. An error is
+            // for the next read to find.
+            drop(self.stream.set_low_water(1));
             let earned = (arrived / FRAME_BYTES_PER_TICK) as u64;
             if tick > since + FRAME_TICKS_MAX + earned {
                 self.close(Close::FrameDeadline { arrived });
@@ -196,6 +199,12 @@ impl Connection {
                 self.close(Close::Idle);
             }
         }
+    }
+
+    /// Waits for the rest of a large frame at once instead of for each of its pieces.
+    fn expect_rest(&self, wanted: usize) -> Result<(), Close> {
+        let mark = if wanted >= LARGE_BYTES { wanted } else { 1 };
+        self.stream.set_low_water(mark).map_err(Close::Socket)
     }
 
     fn has_room(&self) -> bool {
@@ -263,7 +272,7 @@ async fn read_loop(connection: &Rc<Connection>, context: &Context) -> Result<(),
         }
         let mut buffer = partial.take().unwrap_or_else(|| front.buffers.take());
         let wanted = still_wanted(limits, &buffer)?;
-        make_room(&mut buffer, wanted);
+        front.buffers.make_room(&mut buffer, wanted);
         match connection
             .stream
             .try_read(&mut buffer)
@@ -284,6 +293,7 @@ async fn read_loop(connection: &Rc<Connection>, context: &Context) -> Result<(),
                 begin_frames(connection, context, limits, &mut buffer).await?;
             }
         }
+        connection.expect_rest(still_wanted(limits, &buffer)?)?;
         if buffer.is_empty() {
             connection.partial.set(None);
             front.buffers.give(buffer);
@@ -356,10 +366,14 @@ fn still_wanted(limits: FrameLimits, buffer: &BytesMut) -> Result<usize, Close> 
 /// Sends answers in the order of requests, as many with one call as are ready.
 async fn write_loop(connection: Rc<Connection>, front: Rc<FrontContext>) {
     let mut current: Option<Queued> = None;
-    let mut out: VecDeque<Bytes> = VecDeque::new();
+    let mut out = Gather::new();
     loop {
         let more = next_answers(&connection, &front, &mut current, &mut out).await;
-        let sent = send(&connection, &front, &mut out).await;
+        let sent = send(&connection, &front, out.pieces()).await;
+        if out.room() > 0 {
+            // A connection that waits holds no memory.
+            front.answer_buffers.give(out.take_buffer());
+        }
         match (more, sent) {
             (Ok(true), Ok(())) => {}
             (Ok(false), Ok(())) => return,
@@ -380,14 +394,13 @@ async fn next_answers(
     connection: &Connection,
     front: &FrontContext,
     current: &mut Option<Queued>,
-    out: &mut VecDeque<Bytes>,
+    out: &mut Gather,
 ) -> Result<bool, Close> {
-    let mut collected = 0;
     let mut bell = pin!(connection.answers.notified());
     poll_fn(|task| {
         loop {
             if connection.is_closed() {
-                out.clear();
+                out.pieces().clear();
                 return Poll::Ready(Ok(false));
             }
             if current.is_none() {
@@ -406,15 +419,11 @@ async fn next_answers(
                 }
                 continue;
             };
-            match queued.answer.poll(task, front.tick()) {
-                Poll::Ready(Ok(gather)) => {
-                    for piece in gather.into_iter().flat_map(klamm_wire::Gather::into_pieces) {
-                        collected += piece.len();
-                        out.push_back(piece);
-                    }
+            match queued.answer.poll(task, front.tick(), out) {
+                Poll::Ready(Ok(())) => {
                     connection.answered(queued);
                     *current = None;
-                    if collected >= SEND_BYTES {
+                    if out.len() >= SEND_BYTES {
                         return Poll::Ready(Ok(true));
                     }
                 }
@@ -439,20 +448,24 @@ async fn send(
     front: &FrontContext,
     out: &mut VecDeque<Bytes>,
 ) -> Result<(), Close> {
-    let bytes: usize = out.iter().map(Bytes::len).sum();
+    let (mut bytes, mut piece) = (0, 0);
     while !out.is_empty() {
-        match connection.stream.try_write_gathered(out) {
-            Ok(true) => {}
-            Ok(false) => {
-                let mut piece = take_front(out, SLOW_PIECE_BYTES);
-                connection.blocked_since.set(Some(front.tick()));
-                let written = connection.stream.write_gathered(&mut piece).await;
-                connection.blocked_since.set(None);
-                written.map_err(gone)?;
+        match connection.stream.try_write_gathered(out).map_err(gone)? {
+            Some(sent) => {
+                bytes += sent;
+                piece += sent;
             }
-            Err(error) => return Err(gone(error)),
+            None => {
+                // Each piece has its own time.
+                if connection.blocked_since.get().is_none() || piece >= SLOW_PIECE_BYTES {
+                    connection.blocked_since.set(Some(front.tick()));
+                    piece = 0;
+                }
+                connection.stream.writable().await;
+            }
         }
     }
+    connection.blocked_since.set(None);
     front.count(|counters| counters.bytes_out += bytes as u64);
     Ok(())
 }
@@ -461,39 +474,9 @@ fn gone(error: io::Error) -> Close {
     Close::Socket(error)
 }
 
-/// Splits at most `bytes` off the front of the queue.
-fn take_front(out: &mut VecDeque<Bytes>, bytes: usize) -> VecDeque<Bytes> {
-    let mut taken = VecDeque::new();
-    let mut left = bytes;
-    while left > 0
-        && let Some(mut piece) = out.pop_front()
-    {
-        if piece.len() > left {
-            taken.push_back(piece.split_to(left));
-            out.push_front(piece);
-            break;
-        }
-        left -= piece.len();
-        taken.push_back(piece);
-    }
-    taken
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_front_of_the_queue_is_split_without_losing_bytes() {
-        let mut out: VecDeque<Bytes> = [&b"abc"[..], b"defgh", b"ij"]
-            .map(Bytes::from_static)
-            .into();
-        let taken = take_front(&mut out, 5);
-        assert_eq!(taken, [&b"abc"[..], b"de"].map(Bytes::from_static));
-        assert_eq!(out, [&b"fgh"[..], b"ij"].map(Bytes::from_static));
-        assert_eq!(take_front(&mut out, 100).len(), 2);
-        assert!(out.is_empty());
-    }
 
     #[test]
     fn the_rest_of_a_frame_is_known_once_its_size_is() {

@@ -18,7 +18,7 @@ use super::quiet::Quiet;
 use super::table::ConnectionTable;
 use crate::config::Config;
 use crate::fetch_sessions::FetchSessions;
-use crate::handlers::ProducerIds;
+use crate::handlers::{ProducerIds, h00_produce, h01_fetch};
 
 /// How often the core looks at its connections' deadlines; the unit of the coarse clock.
 pub(crate) const TICK: Duration = Duration::from_secs(1);
@@ -75,6 +75,10 @@ pub struct FrontContext {
     pub(crate) sessions: RefCell<FetchSessions>,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) buffers: BufferPool,
+    /// What answers are written into.
+    pub(crate) answer_buffers: BufferPool,
+    pub(crate) produce: h00_produce::Spares,
+    pub(crate) fetch: h01_fetch::Spares,
     pub(crate) counters: Cell<FrontCounters>,
     /// Which lines about ended connections are written.
     pub(crate) quiet: RefCell<Quiet>,
@@ -109,6 +113,9 @@ impl FrontContext {
             sessions: RefCell::new(FetchSessions::new(slots, seed)),
             producer_ids: ProducerIds::default(),
             buffers: BufferPool::default(),
+            answer_buffers: BufferPool::default(),
+            produce: h00_produce::Spares::default(),
+            fetch: h01_fetch::Spares::default(),
             counters: Cell::default(),
             quiet: RefCell::default(),
             listeners: RefCell::default(),

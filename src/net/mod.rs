@@ -17,6 +17,5 @@ pub use conn::serve_connections;
 pub(crate) use front::first_of;
 pub use front::{FrontContext, FrontCounters, FrontSetup};
 pub use listener::{accept, listener_options};
-pub(crate) use request::encode;
 pub use request::{Caller, Context, Request};
 pub use table::{ConnectionTable, Refused};

@@ -82,7 +82,9 @@ impl Request {
 
     /// Writes the answer in another version than the request's.
     pub(crate) fn answer_as(&self, message: &dyn Message, version: i16) -> Result<Gather, Close> {
-        encode(message, self.key, version, self.correlation_id)
+        let mut out = Gather::new();
+        encode(message, self.key, version, self.correlation_id, &mut out)?;
+        Ok(out)
     }
 
     /// A request that no client would send.
@@ -95,22 +97,19 @@ impl Request {
     }
 }
 
-/// Writes an answer, record bytes by reference.
-pub(crate) fn encode(
+/// Writes an answer behind what `out` holds, record bytes by reference.
+fn encode(
     message: &dyn Message,
     key: ApiKey,
     version: i16,
     correlation_id: i32,
-) -> Result<Gather, Close> {
-    let mut out = Gather::new();
-    match gather_response(message, version, correlation_id, &mut out) {
-        Ok(()) => Ok(out),
-        Err(fault) => Err(Close::Encode {
-            key,
-            version,
-            fault,
-        }),
-    }
+    out: &mut Gather,
+) -> Result<(), Close> {
+    gather_response(message, version, correlation_id, out).map_err(|fault| Close::Encode {
+        key,
+        version,
+        fault,
+    })
 }
 
 /// The other end of a connection, for handlers.
@@ -164,6 +163,24 @@ pub struct Context {
 }
 
 impl Context {
+    /// Writes an answer into a buffer of this core, record bytes by reference.
+    ///
+    /// # Errors
+    /// The message cannot be expressed in this version.
+    pub(crate) fn encode(
+        &self,
+        message: &dyn Message,
+        key: ApiKey,
+        version: i16,
+        correlation_id: i32,
+        out: &mut Gather,
+    ) -> Result<(), Close> {
+        if out.room() == 0 {
+            out.lend(self.front.answer_buffers.take());
+        }
+        encode(message, key, version, correlation_id, out)
+    }
+
     /// Name of the listener that the request came through.
     #[must_use]
     pub fn listener_name(&self) -> &str {

@@ -1,6 +1,8 @@
 //! The plain commands and replies of a core: what the front may ask of any shard, and what comes
 //! back. No wire version, no Kafka error code; the front translates.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use klamm_metadata::Image;
 use klamm_model::{
@@ -27,17 +29,38 @@ pub struct Ticket {
     pub call: u64,
 }
 
-/// Records for several partitions of one core.
-#[derive(Clone, Debug)]
+/// Records for several partitions of one core. The call comes back as its own reply, so that its
+/// memory can serve the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppendCall {
     /// When to answer.
     pub acks: Acks,
-    /// One batch for each partition.
+    /// One batch for each partition; none any more in a reply.
     pub partitions: Vec<AppendPartition>,
+    /// In a reply what became of each batch, in the order of the call.
+    pub outcomes: Vec<AppendOutcome>,
+}
+
+impl Default for AppendCall {
+    fn default() -> Self {
+        Self::new(Acks::All, Vec::new())
+    }
+}
+
+impl AppendCall {
+    /// A call to be answered as `acks` asks.
+    #[must_use]
+    pub const fn new(acks: Acks, partitions: Vec<AppendPartition>) -> Self {
+        Self {
+            acks,
+            partitions,
+            outcomes: Vec::new(),
+        }
+    }
 }
 
 /// One produced batch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppendPartition {
     /// Where it goes.
     pub partition: TopicPartition,
@@ -82,8 +105,9 @@ pub enum AppendError {
     Storage,
 }
 
-/// A request to read several partitions of one core.
-#[derive(Clone, Debug)]
+/// A request to read several partitions of one core. The call comes back as its own reply, so that
+/// its memory can serve the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadCall {
     /// What the reader may see.
     pub isolation: IsolationLevel,
@@ -94,6 +118,49 @@ pub struct ReadCall {
     pub whole_first: bool,
     /// What to read, in the order in which bytes are handed out.
     pub partitions: Vec<ReadPartition>,
+    /// In a reply what each partition had to give, in the order of the call.
+    pub outcomes: Vec<ReadOutcome>,
+    /// Whole batches, gathered, not copied; [`ReadOutcome::records`] says whose they are.
+    pub records: Vec<Bytes>,
+}
+
+impl Default for ReadCall {
+    fn default() -> Self {
+        Self::new(IsolationLevel::ReadUncommitted, 0, Vec::new())
+    }
+}
+
+impl ReadCall {
+    /// A call for at most `bytes_max` bytes, or for one batch if that alone is larger.
+    #[must_use]
+    pub const fn new(
+        isolation: IsolationLevel,
+        bytes_max: usize,
+        partitions: Vec<ReadPartition>,
+    ) -> Self {
+        Self {
+            isolation,
+            bytes_max,
+            whole_first: true,
+            partitions,
+            outcomes: Vec::new(),
+            records: Vec::new(),
+        }
+    }
+
+    /// The batches of an outcome of this call, in order.
+    #[must_use]
+    pub fn records_of(&self, outcome: &ReadOutcome) -> &[Bytes] {
+        self.records
+            .get(outcome.records.clone())
+            .unwrap_or_default()
+    }
+
+    /// Bytes of all batches.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.records.iter().map(Bytes::len).sum()
+    }
 }
 
 /// One partition of a read.
@@ -116,8 +183,8 @@ pub struct ReadPartition {
 pub struct ReadOutcome {
     /// Positions, if the partition is here.
     pub positions: Option<ReadPositions>,
-    /// Whole batches in order, gathered, not copied.
-    pub records: Vec<Bytes>,
+    /// Its place in the reply's [`ReadCall::records`].
+    pub records: Range<usize>,
     /// Set if the reader's log has records that this leader's does not have.
     pub diverging: Option<EpochEnd>,
     /// Why nothing was read.
@@ -130,16 +197,10 @@ impl ReadOutcome {
     pub const fn failed(error: ReadError, positions: Option<ReadPositions>) -> Self {
         Self {
             positions,
-            records: Vec::new(),
+            records: 0..0,
             diverging: None,
             error: Some(error),
         }
-    }
-
-    /// Bytes of records in this outcome.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.records.iter().map(Bytes::len).sum()
     }
 }
 
@@ -262,10 +323,10 @@ pub enum Call {
 /// Everything that a core can answer.
 #[derive(Clone, Debug)]
 pub enum Reply {
-    /// To [`Call::Append`], in the order of the call.
-    Append(Vec<AppendOutcome>),
-    /// To [`Call::Read`], in the order of the call.
-    Read(Vec<ReadOutcome>),
+    /// To [`Call::Append`]: the call, with outcomes.
+    Append(AppendCall),
+    /// To [`Call::Read`]: the call, with outcomes.
+    Read(ReadCall),
     /// To [`Call::Watch`]: there is more, or time is up.
     Watch,
     /// To [`Call::Offsets`], in the order of the call.

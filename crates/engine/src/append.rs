@@ -9,9 +9,7 @@ use klamm_records::wal::{
 };
 use klamm_replica::{Admission, AppendOrigin, AppendRefused, Placed, ProducerRefused};
 
-use crate::api::{
-    AppendCall, AppendError, AppendOutcome, AppendPartition, Appended, Now, Reply, Ticket,
-};
+use crate::api::{AppendCall, AppendError, AppendPartition, Appended, Now, Reply, Ticket};
 use crate::effects::Effect;
 use crate::engine::Engine;
 use crate::partition::{PartitionLog, TailBatch};
@@ -44,6 +42,14 @@ pub(crate) struct Admitted<'a> {
     pub(crate) max_at: Offset,
 }
 
+/// A batch of a call whose offset is not committed yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    slot: Slot,
+    end: Offset,
+    place: u32,
+}
+
 /// What one batch of a call came to.
 enum Step {
     /// Answered when the log is committed up to this offset.
@@ -54,43 +60,47 @@ enum Step {
 
 impl Engine {
     /// Appends one batch for each partition of the call, and answers when all are kept.
-    pub fn append(&mut self, now: Now, ticket: Ticket, call: &AppendCall) {
-        let mut outcomes: Vec<AppendOutcome> = Vec::with_capacity(call.partitions.len());
-        let mut waits: Vec<(Slot, Offset, u32)> = Vec::with_capacity(call.partitions.len());
+    pub fn append(&mut self, now: Now, ticket: Ticket, mut call: AppendCall) {
+        let mut waits = std::mem::take(&mut self.append_waits);
         for (place, produced) in call.partitions.iter().enumerate() {
             match self.append_one(now, produced) {
                 Step::Wait(slot, end, appended) => {
-                    waits.push((slot, end, place as u32));
-                    outcomes.push(Ok(appended));
+                    let place = place as u32;
+                    waits.push(Wait { slot, end, place });
+                    call.outcomes.push(Ok(appended));
                 }
                 Step::Refused(error) => {
                     self.stats.batches_refused += 1;
                     self.stats.bytes_refused += produced.records.len() as u64;
-                    outcomes.push(Err(error));
+                    call.outcomes.push(Err(error));
                 }
             }
         }
-        waits.retain(|&(slot, end, _)| {
-            self.partition(slot)
-                .is_some_and(|log| log.leader.kept_end() < end)
+        // The batches lie in the tail: what they came in can be used again.
+        call.partitions.clear();
+        waits.retain(|wait| {
+            self.partition(wait.slot)
+                .is_some_and(|log| log.leader.kept_end() < wait.end)
         });
         if waits.is_empty() || call.acks == Acks::None {
             self.effects.push(Effect::Reply {
                 ticket,
-                reply: Reply::Append(outcomes),
+                reply: Reply::Append(call),
             });
-            return;
-        }
-        let parked = self.parked.park(ticket, outcomes, waits.len() as u32);
-        for (slot, end_offset, place) in waits {
-            if let Some(log) = self.partition_mut(slot) {
-                log.append_waiters.push(AppendWaiter {
-                    end_offset,
-                    call: parked,
-                    place,
-                });
+        } else {
+            let parked = self.parked.park(ticket, call, waits.len() as u32);
+            for &Wait { slot, end, place } in &waits {
+                if let Some(log) = self.partition_mut(slot) {
+                    log.append_waiters.push(AppendWaiter {
+                        end_offset: end,
+                        call: parked,
+                        place,
+                    });
+                }
             }
         }
+        waits.clear();
+        self.append_waits = waits;
     }
 
     fn append_one(&mut self, now: Now, produced: &AppendPartition) -> Step {

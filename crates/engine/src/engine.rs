@@ -14,7 +14,7 @@ use klamm_records::wal::WalPosition;
 use klamm_replica::ProducerLimits;
 
 use crate::api::{Call, Now, Reply, SharedImage, Ticket};
-use crate::append::PendingBatch;
+use crate::append::{PendingBatch, Wait};
 use crate::boot::RecoveredPartition;
 use crate::checkpoint::Checkpointer;
 use crate::effects::{Effect, SmallFile};
@@ -187,6 +187,8 @@ pub struct Engine {
     pub(crate) wal: Wal,
     /// Placed since the last seal.
     pub(crate) pending: Vec<PendingBatch>,
+    /// Batches of the call that is being appended; empty between calls.
+    pub(crate) append_waits: Vec<Wait>,
     pub(crate) commits: Commits,
     /// For each chunk of the tail, oldest first, the partitions with batches in it.
     pub(crate) chunk_slots: VecDeque<BTreeSet<Slot>>,
@@ -231,6 +233,7 @@ impl Engine {
             partitions: Vec::new(),
             free: Vec::new(),
             pending: Vec::new(),
+            append_waits: Vec::new(),
             commits: Commits::default(),
             chunk_slots: VecDeque::new(),
             parked: ParkedAppends::default(),
@@ -253,8 +256,8 @@ impl Engine {
     /// Takes a call of any kind.
     pub fn call(&mut self, now: Now, ticket: Ticket, call: Call) {
         match call {
-            Call::Append(call) => self.append(now, ticket, &call),
-            Call::Read(call) => self.read(ticket, &call),
+            Call::Append(call) => self.append(now, ticket, call),
+            Call::Read(call) => self.read(ticket, call),
             Call::Watch(call) => self.watch(ticket, &call),
             Call::Offsets(call) => self.offsets(ticket, &call),
             Call::Control(command) => self.control(now, ticket, command),
@@ -410,10 +413,10 @@ impl Engine {
         }
         let kept_end = log.leader.kept_end();
         while let Some(waiter) = log.append_waiters.pop_committed(kept_end) {
-            if let Some((ticket, outcomes)) = self.parked.settle(waiter.call, waiter.place, None) {
+            if let Some((ticket, call)) = self.parked.settle(waiter.call, waiter.place, None) {
                 self.effects.push(Effect::Reply {
                     ticket,
-                    reply: Reply::Append(outcomes),
+                    reply: Reply::Append(call),
                 });
             }
         }

@@ -54,14 +54,14 @@ struct ColdCall {
 
 #[derive(Debug)]
 enum ColdAnswer {
-    Read(Vec<ReadOutcome>),
+    Read(ReadCall),
     Offsets(Vec<OffsetOutcome>),
 }
 
 impl ColdAnswer {
     fn into_reply(self) -> Reply {
         match self {
-            Self::Read(outcomes) => Reply::Read(outcomes),
+            Self::Read(call) => Reply::Read(call),
             Self::Offsets(outcomes) => Reply::Offsets(outcomes),
         }
     }
@@ -84,14 +84,14 @@ struct Wanted {
 
 impl Engine {
     /// Reads what is there now. Answered in this turn unless bytes must come from disk.
-    pub fn read(&mut self, ticket: Ticket, call: &ReadCall) {
-        let mut outcomes = Vec::with_capacity(call.partitions.len());
+    pub fn read(&mut self, ticket: Ticket, mut call: ReadCall) {
         let mut wanted = Vec::new();
         let mut budget = call.bytes_max;
         let mut whole_first = call.whole_first;
         for (place, part) in call.partitions.iter().enumerate() {
             let Some(slot) = self.slot_of(part.partition) else {
-                outcomes.push(ReadOutcome::failed(ReadError::UnknownPartition, None));
+                call.outcomes
+                    .push(ReadOutcome::failed(ReadError::UnknownPartition, None));
                 continue;
             };
             let log = self.partitions[slot as usize]
@@ -105,13 +105,10 @@ impl Engine {
                     ReadPlace::Nothing => {}
                     ReadPlace::Lost => outcome.error = Some(ReadError::Storage),
                     ReadPlace::Tail => {
-                        let got = log.read_tail(
-                            part.offset,
-                            end,
-                            limit,
-                            whole_first,
-                            &mut outcome.records,
-                        );
+                        let first = call.records.len();
+                        let got =
+                            log.read_tail(part.offset, end, limit, whole_first, &mut call.records);
+                        outcome.records = first..call.records.len();
                         self.stats.bytes_read += got as u64;
                         budget = budget.saturating_sub(got);
                         whole_first &= got == 0;
@@ -138,9 +135,9 @@ impl Engine {
                     ReadPlace::Segment { .. } => {}
                 }
             }
-            outcomes.push(outcome);
+            call.outcomes.push(outcome);
         }
-        self.answer_or_fetch(ticket, ColdAnswer::Read(outcomes), wanted);
+        self.answer_or_fetch(ticket, ColdAnswer::Read(call), wanted);
     }
 
     fn answer_or_fetch(&mut self, ticket: Ticket, answer: ColdAnswer, wanted: Vec<Wanted>) {
@@ -202,8 +199,8 @@ impl Engine {
         };
         match (&mut call.answer, part.kind, result) {
             // Dropped meanwhile: its files may be another topic's by now.
-            (ColdAnswer::Read(outcomes), ..) if log.is_none() => {
-                if let Some(outcome) = outcomes.get_mut(part.place) {
+            (ColdAnswer::Read(read), ..) if log.is_none() => {
+                if let Some(outcome) = read.outcomes.get_mut(part.place) {
                     *outcome = ReadOutcome::failed(ReadError::UnknownPartition, None);
                 }
             }
@@ -212,14 +209,16 @@ impl Engine {
                     *outcome = Err(ReadError::UnknownPartition);
                 }
             }
-            (ColdAnswer::Read(outcomes), _, Ok(batches)) if !batches.is_empty() => {
-                if let Some(outcome) = outcomes.get_mut(part.place) {
-                    outcome.records = batches;
+            (ColdAnswer::Read(read), _, Ok(batches)) if !batches.is_empty() => {
+                if let Some(outcome) = read.outcomes.get_mut(part.place) {
+                    let first = read.records.len();
+                    read.records.extend(batches);
+                    outcome.records = first..read.records.len();
                 }
             }
             // A read is only sent where the log has something: finding nothing is damage, too.
-            (ColdAnswer::Read(outcomes), ..) => {
-                if let Some(outcome) = outcomes.get_mut(part.place) {
+            (ColdAnswer::Read(read), ..) => {
+                if let Some(outcome) = read.outcomes.get_mut(part.place) {
                     outcome.error = Some(ReadError::Storage);
                 }
             }
@@ -362,7 +361,7 @@ fn check_position(
     let positions = log.positions();
     let mut outcome = ReadOutcome {
         positions: Some(positions),
-        records: Vec::new(),
+        records: 0..0,
         diverging: None,
         error: None,
     };

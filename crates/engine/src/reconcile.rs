@@ -229,11 +229,10 @@ impl Engine {
         };
         for waiter in log.append_waiters.drain() {
             let failure = Some(AppendError::UnknownPartition);
-            if let Some((ticket, outcomes)) = self.parked.settle(waiter.call, waiter.place, failure)
-            {
+            if let Some((ticket, call)) = self.parked.settle(waiter.call, waiter.place, failure) {
                 self.effects.push(Effect::Reply {
                     ticket,
-                    reply: Reply::Append(outcomes),
+                    reply: Reply::Append(call),
                 });
             }
         }

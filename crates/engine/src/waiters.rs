@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use klamm_model::{Instant, Offset};
 
-use crate::api::{AppendOutcome, Ticket, WatchCall};
+use crate::api::{AppendCall, Ticket, WatchCall};
 
 /// A slot in one of the engine's tables.
 pub(crate) type Slot = u32;
@@ -20,32 +20,27 @@ pub(crate) struct ParkedAppends {
 #[derive(Debug)]
 struct ParkedAppend {
     ticket: Ticket,
-    outcomes: Vec<AppendOutcome>,
+    call: AppendCall,
     remaining: u32,
 }
 
 impl ParkedAppends {
     /// Parks a call whose outcomes hold, provided that `remaining` of them get committed.
-    pub(crate) fn park(
-        &mut self,
-        ticket: Ticket,
-        outcomes: Vec<AppendOutcome>,
-        remaining: u32,
-    ) -> Slot {
+    pub(crate) fn park(&mut self, ticket: Ticket, call: AppendCall, remaining: u32) -> Slot {
         assert!(
             remaining > 0,
             "a call that waits for nothing is answered at once"
         );
-        let call = Some(ParkedAppend {
+        let parked = Some(ParkedAppend {
             ticket,
-            outcomes,
+            call,
             remaining,
         });
         if let Some(slot) = self.free.pop() {
-            self.calls[slot as usize] = call;
+            self.calls[slot as usize] = parked;
             return slot;
         }
-        self.calls.push(call);
+        self.calls.push(parked);
         (self.calls.len() - 1) as Slot
     }
 
@@ -56,19 +51,20 @@ impl ParkedAppends {
         slot: Slot,
         place: u32,
         failure: Option<crate::api::AppendError>,
-    ) -> Option<(Ticket, Vec<AppendOutcome>)> {
+    ) -> Option<(Ticket, AppendCall)> {
         let entry = self.calls.get_mut(slot as usize)?;
-        let call = entry.as_mut()?;
-        if let (Some(error), Some(outcome)) = (failure, call.outcomes.get_mut(place as usize)) {
+        let parked = entry.as_mut()?;
+        let outcome = parked.call.outcomes.get_mut(place as usize);
+        if let (Some(error), Some(outcome)) = (failure, outcome) {
             *outcome = Err(error);
         }
-        call.remaining -= 1;
-        if call.remaining > 0 {
+        parked.remaining -= 1;
+        if parked.remaining > 0 {
             return None;
         }
         let done = entry.take()?;
         self.free.push(slot);
-        Some((done.ticket, done.outcomes))
+        Some((done.ticket, done.call))
     }
 
     /// Calls that wait.
@@ -238,10 +234,12 @@ mod tests {
     fn a_call_is_answered_when_its_last_batch_is_settled() {
         let mut parked = ParkedAppends::default();
         let outcome = || Err(crate::api::AppendError::UnknownPartition);
-        let slot = parked.park(ticket(7), vec![outcome(), outcome()], 2);
+        let mut call = AppendCall::new(klamm_model::Acks::All, Vec::new());
+        call.outcomes = vec![outcome(), outcome()];
+        let slot = parked.park(ticket(7), call, 2);
         assert_eq!(parked.settle(slot, 0, None), None);
-        let (answered, outcomes) = parked.settle(slot, 1, None).expect("the last batch");
-        assert_eq!((answered, outcomes.len()), (ticket(7), 2));
+        let (answered, call) = parked.settle(slot, 1, None).expect("the last batch");
+        assert_eq!((answered, call.outcomes.len()), (ticket(7), 2));
         assert_eq!(parked.len(), 0);
     }
 

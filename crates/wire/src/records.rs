@@ -42,6 +42,14 @@ impl Records {
         }
     }
 
+    /// The list of several slices, for its memory; empty where there was none.
+    pub fn into_list(self) -> Vec<Bytes> {
+        match self.0 {
+            Slices::None | Slices::One(_) => Vec::new(),
+            Slices::Many(slices) => slices,
+        }
+    }
+
     /// Sum of all slices in bytes.
     pub fn len(&self) -> usize {
         self.slices().iter().map(Bytes::len).sum()

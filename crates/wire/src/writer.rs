@@ -1,15 +1,18 @@
 //! Sink of the generated encoders, in three modes: count, write to one buffer, gather. Sticky like
 //! the reader: the first fault is kept and asked for at the end.
 
+use std::collections::VecDeque;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::{error::EncodeError, records::Records};
 
-/// Encoded bytes as pieces: record bytes by reference, everything else in buffers split around
-/// them. What a vectored write needs.
+/// Encoded bytes as pieces: record bytes by reference, everything else in a buffer split around
+/// them. What a vectored write needs. Several messages may follow each other; their bytes share
+/// pieces, and the memory serves again once the pieces are taken.
 #[derive(Debug, Default)]
 pub struct Gather {
-    pieces: Vec<Bytes>,
+    pieces: VecDeque<Bytes>,
     tail: BytesMut,
 }
 
@@ -41,17 +44,50 @@ impl Gather {
         }
     }
 
-    /// Makes room for `length` bytes that will be copied.
-    pub(crate) fn reserve(&mut self, length: usize) {
-        self.tail.reserve(length);
+    /// Bytes that can be copied before more memory is needed.
+    pub fn room(&self) -> usize {
+        self.tail.capacity() - self.tail.len()
     }
 
-    /// All pieces in order, none of them empty.
-    pub fn into_pieces(mut self) -> Vec<Bytes> {
-        if !self.tail.is_empty() {
-            self.pieces.push(self.tail.freeze());
+    /// Makes room for `length` bytes that will be copied. What was written stays where it is.
+    pub(crate) fn reserve(&mut self, length: usize) {
+        if self.room() < length {
+            self.pieces();
+            self.tail.reserve(length);
         }
-        self.pieces
+    }
+
+    /// Puts everything behind what was collected elsewhere, by reference.
+    pub fn append(&mut self, mut other: Self) {
+        for piece in other.pieces().drain(..) {
+            self.push(piece);
+        }
+    }
+
+    /// All pieces in order, none of them empty; the caller takes what it has sent.
+    pub fn pieces(&mut self) -> &mut VecDeque<Bytes> {
+        if !self.tail.is_empty() {
+            self.pieces.push_back(self.tail.split().freeze());
+        }
+        &mut self.pieces
+    }
+
+    /// Takes an empty buffer to write into; room that it lacks is allocated.
+    ///
+    /// # Panics
+    /// If the buffer holds bytes, or the one before it does.
+    pub fn lend(&mut self, buffer: BytesMut) {
+        assert!(
+            buffer.is_empty() && self.tail.is_empty(),
+            "a buffer changes hands empty"
+        );
+        self.tail = buffer;
+    }
+
+    /// Gives the buffer away; what was written stays.
+    pub fn take_buffer(&mut self) -> BytesMut {
+        self.pieces();
+        std::mem::take(&mut self.tail)
     }
 }
 
@@ -61,7 +97,7 @@ pub struct Writer<'o> {
     // None counts only.
     tail: Option<&'o mut BytesMut>,
     // None copies record bytes into the tail.
-    pieces: Option<&'o mut Vec<Bytes>>,
+    pieces: Option<&'o mut VecDeque<Bytes>>,
     length: usize,
     records: usize,
     version: i16,
@@ -87,7 +123,7 @@ pub struct TagMark {
 impl<'o> Writer<'o> {
     fn new(
         tail: Option<&'o mut BytesMut>,
-        pieces: Option<&'o mut Vec<Bytes>>,
+        pieces: Option<&'o mut VecDeque<Bytes>>,
         version: i16,
         flexible: bool,
     ) -> Self {
@@ -354,11 +390,11 @@ impl<'o> Writer<'o> {
     }
 }
 
-fn push_piece(tail: &mut BytesMut, pieces: &mut Vec<Bytes>, slice: Bytes) {
+fn push_piece(tail: &mut BytesMut, pieces: &mut VecDeque<Bytes>, slice: Bytes) {
     if !tail.is_empty() {
-        pieces.push(tail.split().freeze());
+        pieces.push_back(tail.split().freeze());
     }
-    pieces.push(slice);
+    pieces.push_back(slice);
 }
 
 fn varint_bytes(mut value: u32) -> ([u8; 5], usize) {

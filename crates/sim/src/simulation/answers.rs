@@ -34,10 +34,10 @@ impl Simulation {
                         partition,
                         class,
                     },
-                    Reply::Append(outcomes),
+                    Reply::Append(call),
                 ) => {
-                    let [outcome] = &outcomes[..] else {
-                        let what = format!("batch {number} has {} outcomes", outcomes.len());
+                    let [outcome] = &call.outcomes[..] else {
+                        let what = format!("batch {number} has {} outcomes", call.outcomes.len());
                         return Err(Violation::new(EXPLAINED, what));
                     };
                     self.appended(producer, number, partition, class, outcome)?;
@@ -169,12 +169,13 @@ impl Simulation {
             return Ok(());
         };
         match (asked.question, reply) {
-            (Question::Read(offset), Reply::Read(outcomes)) => {
-                let [outcome] = &outcomes[..] else {
-                    let what = format!("a read has {} outcomes", outcomes.len());
+            (Question::Read(offset), Reply::Read(call)) => {
+                let [outcome] = &call.outcomes[..] else {
+                    let what = format!("a read has {} outcomes", call.outcomes.len());
                     return Err(Violation::new(EXPLAINED, what));
                 };
-                self.read_records(reader, asked, offset, outcome)
+                let bytes = call.records_of(outcome).concat();
+                self.read_records(reader, asked, offset, outcome, &bytes)
             }
             (Question::Watch, Reply::Watch) => Ok(()),
             (question, Reply::Offsets(outcomes)) => {
@@ -202,9 +203,9 @@ impl Simulation {
         asked: Asked,
         offset: i64,
         outcome: &ReadOutcome,
+        bytes: &[u8],
     ) -> Result<(), Violation> {
         let partition = asked.partition;
-        let bytes = outcome.records.concat();
         self.trace.event(format_args!(
             "reader {reader} at {offset}: {} bytes, {:?}, {:?}",
             bytes.len(),
@@ -246,7 +247,7 @@ impl Simulation {
             partition,
             offset,
             high_watermark,
-            &bytes,
+            bytes,
         )?;
         let reader = &mut self.readers[reader];
         if reader.target == Some(partition) {

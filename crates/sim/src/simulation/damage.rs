@@ -1,7 +1,7 @@
 //! A bit that flips where everything had been flushed (L3): it is found, never served, never cut
 //! away in silence, and costs nothing but the batches that it hit.
 
-use klamm_engine::api::{Call, ReadCall, ReadError, ReadOutcome, ReadPartition, Reply, Ticket};
+use klamm_engine::api::{Call, ReadCall, ReadError, ReadPartition, Reply, Ticket};
 use klamm_engine::boot::Finding;
 use klamm_model::{IsolationLevel, Offset, ShardId, TopicPartition};
 use klamm_records::wal::{FILE_HEAD_BYTES, FileHead, WalPosition, read_entry_head};
@@ -256,10 +256,14 @@ impl Simulation {
     fn read_all(&mut self, partition: TopicPartition, end: i64, hit: Hit) -> Result<(), Violation> {
         let mut at = 0;
         while at < end {
-            let outcome = self.read_now(partition, at)?;
+            let read = self.read_now(partition, at)?;
+            let [outcome] = &read.outcomes[..] else {
+                let what = format!("a read has {} outcomes", read.outcomes.len());
+                return Err(Violation::new(INVARIANT, what));
+            };
             match outcome.error {
                 None => {
-                    let bytes = outcome.records.concat();
+                    let bytes = read.records_of(outcome).concat();
                     let high_watermark =
                         outcome.positions.map_or(0, |found| found.high_watermark.0);
                     let next = reads_return_exactly_what_was_appended::check(
@@ -297,7 +301,7 @@ impl Simulation {
         Ok(())
     }
 
-    fn read_now(&mut self, partition: TopicPartition, at: i64) -> Result<ReadOutcome, Violation> {
+    fn read_now(&mut self, partition: TopicPartition, at: i64) -> Result<ReadCall, Violation> {
         let call = self.next_call;
         self.next_call += 1;
         let ticket = Ticket {
@@ -311,22 +315,18 @@ impl Simulation {
             last_epoch: None,
             bytes_max: 2000,
         };
-        let read = Call::Read(ReadCall {
-            isolation: IsolationLevel::ReadUncommitted,
-            bytes_max: 2000,
-            whole_first: true,
-            partitions: vec![part],
-        });
+        let isolation = IsolationLevel::ReadUncommitted;
+        let read = Call::Read(ReadCall::new(isolation, 2000, vec![part]));
         let now = self.now;
         let home = partition.home(self.node().shards());
         self.node().call(now, ticket, home, read);
         loop {
             if let Some((_, reply)) = self.node().take_replies().pop() {
-                let Reply::Read(mut outcomes) = reply else {
+                let Reply::Read(read) = reply else {
                     let what = format!("a read is answered by {reply:?}");
                     return Err(Violation::new(INVARIANT, what));
                 };
-                return Ok(outcomes.remove(0));
+                return Ok(read);
             }
             let happenings = self.node().happenings();
             let Some(&what) = happenings.first() else {

@@ -239,9 +239,6 @@ fn append(random: &mut Random, partition: TopicPartition, number: u64, bytes: &B
         zstd_known: true,
         transactions: TransactionVersion::Two,
     };
-    let call = Call::Append(AppendCall {
-        acks,
-        partitions: vec![part],
-    });
+    let call = Call::Append(AppendCall::new(acks, vec![part]));
     Wish::Append(partition, number, call)
 }

@@ -99,18 +99,14 @@ impl Reader {
         }
         if dice < 80 {
             let bytes_max = [1, 300, 1500, 6000, 1 << 20][random.below(5)];
-            let call = Call::Read(ReadCall {
-                isolation,
-                bytes_max,
-                whole_first: true,
-                partitions: vec![ReadPartition {
-                    partition,
-                    offset: Offset(self.offset),
-                    leader_epoch: None,
-                    last_epoch: None,
-                    bytes_max: bytes_max.max(random.between(1, 9000)),
-                }],
-            });
+            let part = ReadPartition {
+                partition,
+                offset: Offset(self.offset),
+                leader_epoch: None,
+                last_epoch: None,
+                bytes_max: bytes_max.max(random.between(1, 9000)),
+            };
+            let call = Call::Read(ReadCall::new(isolation, bytes_max, vec![part]));
             return Some((partition, Question::Read(self.offset), call));
         }
         if dice < 88 {

@@ -20,7 +20,7 @@ fn gathered_pieces_join_to_the_contiguous_frame() {
             gather.extend_from_slice(b"before");
             gather_response(message.as_ref(), version, 77, &mut gather).expect("a sample fits");
             assert_eq!(gather.len(), whole.len());
-            let pieces = gather.into_pieces();
+            let pieces = Vec::from(std::mem::take(gather.pieces()));
             assert!(pieces.iter().all(|piece| !piece.is_empty()));
             assert_eq!(pieces.concat(), whole);
             let size = i32::from_be_bytes(*whole[6..].first_chunk().expect("a size"));
@@ -57,7 +57,7 @@ fn fetch_response_shares_record_bytes() {
     };
     let mut gather = Gather::new();
     gather_response(&response, 13, 1, &mut gather).expect("version 13 has these fields");
-    let pieces = gather.into_pieces();
+    let pieces = Vec::from(std::mem::take(gather.pieces()));
     assert_eq!(
         pieces.len(),
         4,
