@@ -53,10 +53,7 @@ impl World {
             zstd_known: true,
             transactions: TransactionVersion::Two,
         };
-        let call = AppendCall {
-            acks: Acks::All,
-            partitions: vec![part],
-        };
+        let call = AppendCall::new(Acks::All, vec![part]);
         self.call(partition.home(2), Call::Append(call));
     }
 }
@@ -141,7 +138,7 @@ fn a_retry_under_class_flushed_waits_for_the_flush_of_what_was_written_before() 
     assert!(early.is_empty(), "answered before its flush: {early:?}");
     let answered = world.settle(true);
     assert!(
-        matches!(&answered[..], [Reply::Append(outcomes)] if outcomes[0].is_ok()),
+        matches!(&answered[..], [Reply::Append(call)] if call.outcomes[0].is_ok()),
         "{answered:?}"
     );
 }
