@@ -29,7 +29,7 @@ pub struct Stats {
     pub sends: Counter,
     /// Bytes that `sendmsg` took.
     pub sent_bytes: Counter,
-    /// `sendmsg` or `recv` calls that found the socket not ready.
+    /// `sendmsg` or `recv` calls that found the socket not ready, or too full for all they had.
     pub not_ready: Counter,
     /// Connections accepted.
     pub accepts: Counter,

@@ -156,6 +156,7 @@ impl Stream {
         };
         if sent < asked {
             // A short send filled the socket; room after it is a new event.
+            stats::with(|s| s.not_ready.add(1));
             self.watch.not_writable();
         }
         let mut taken = sent;
