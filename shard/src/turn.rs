@@ -4,7 +4,7 @@
 //! connections, letters, completions -> engine -> effects -> write, flush, replies, letters
 //! ```
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
