@@ -8,6 +8,9 @@ pub enum Plant {
     FlushSkipped,
     /// A flush is reported before it is done.
     FlushReportedEarly,
+    /// A flush of the write-ahead log that failed is tried again, and its success believed. Needs a
+    /// disk that fails.
+    GoesOnAfterFailedFlush,
     /// Recovery takes half-written batches for whole ones.
     TornTailAccepted,
     /// The last batch of a full segment is left to the next one, which does not have it.
@@ -28,9 +31,10 @@ pub enum Plant {
 
 impl Plant {
     /// Every fault that can be planted.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::FlushSkipped,
         Self::FlushReportedEarly,
+        Self::GoesOnAfterFailedFlush,
         Self::TornTailAccepted,
         Self::SegmentBoundaryMoved,
         Self::IndexOffByOne,
@@ -47,6 +51,7 @@ impl Plant {
         match self {
             Self::FlushSkipped => "flush-skipped",
             Self::FlushReportedEarly => "flush-reported-early",
+            Self::GoesOnAfterFailedFlush => "goes-on-after-failed-flush",
             Self::TornTailAccepted => "torn-tail-accepted",
             Self::SegmentBoundaryMoved => "segment-boundary-moved",
             Self::IndexOffByOne => "index-off-by-one",

@@ -34,6 +34,8 @@ pub struct RunOptions {
     pub plant: Option<Plant>,
     /// Something to damage at the end.
     pub damage: Option<Damage>,
+    /// In most lives the disk refuses one write or flush (without `damage` only).
+    pub disk_fails: bool,
 }
 
 /// What is damaged at the end of a run: one bit of it.
@@ -89,6 +91,10 @@ pub struct RunStats {
     pub lives: u64,
     /// Boots during which the power went.
     pub boots_cut: u64,
+    /// Boots that the disk ended, by refusing a write or flush.
+    pub boots_failed: u64,
+    /// Lives that the disk ended so.
+    pub lives_failed: u64,
     /// Lives that ended by a kill.
     pub kills: u64,
     /// Lives that ended cleanly.
@@ -192,6 +198,8 @@ struct Weights {
 
 struct Simulation {
     random: Random,
+    /// Chance for what the disk refuses; its own, so that the rest of the world stays the same.
+    failing: Random,
     options: RunOptions,
     disk: SimDisk,
     node: Option<SimNode>,
@@ -261,6 +269,7 @@ impl Simulation {
             created: BTreeMap::new(),
             trace: Trace::new(options.keep_lines),
             stats: RunStats::default(),
+            failing: Random::new(!seed),
             random,
         }
     }
@@ -316,6 +325,10 @@ impl Simulation {
             let now = self.now;
             let node = self.node.as_mut().expect("the node is up");
             node.happen(now, &mut self.disk, what);
+        }
+        if self.disk.has_failed() {
+            // The process ended in the middle of it; nobody hears from it any more.
+            return Ok(());
         }
         self.check_positions()?;
         self.answer()

@@ -8,6 +8,7 @@ use klamm_sim::simulation::{RunOptions, run};
 fn is_found(plant: Plant, invariants: &[&str]) {
     let options = RunOptions {
         plant: Some(plant),
+        disk_fails: plant == Plant::GoesOnAfterFailedFlush,
         ..RunOptions::default()
     };
     let mut violations = (0..100).filter_map(|seed| run(seed, options).violation);
@@ -27,6 +28,18 @@ fn a_skipped_flush_is_found() {
 #[test]
 fn an_acknowledgement_before_its_flush_is_found() {
     is_found(Plant::FlushReportedEarly, &[LOST]);
+}
+
+#[test]
+fn going_on_after_a_failed_flush_is_found() {
+    is_found(
+        Plant::GoesOnAfterFailedFlush,
+        &[
+            LOST,
+            "a_node_starts_on_whatever_a_crash_left",
+            "metadata_replay_equals_state",
+        ],
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! `klamm-sim --seed N [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|checkpoint]`: runs worlds, and prints one line for
-//! each that broke an invariant, with the command that runs it again.
+//! `klamm-sim --seed N [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|checkpoint | --disk-fails]`: runs worlds, and prints one
+//! line for each that broke an invariant, with the command that runs it again.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use klamm_sim::faults::Plant;
 use klamm_sim::simulation::{Damage, RunOptions, RunStats, run};
 
-const USAGE: &str = "usage: klamm-sim [--seed N] [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|checkpoint]";
+const USAGE: &str = "usage: klamm-sim [--seed N] [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|checkpoint | --disk-fails]";
 
 struct Arguments {
     seed: u64,
@@ -15,6 +15,7 @@ struct Arguments {
     trace: bool,
     plant: Option<Plant>,
     damage: Option<Damage>,
+    disk_fails: bool,
 }
 
 fn parse() -> Result<Arguments, String> {
@@ -24,6 +25,7 @@ fn parse() -> Result<Arguments, String> {
         trace: false,
         plant: None,
         damage: None,
+        disk_fails: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -42,8 +44,12 @@ fn parse() -> Result<Arguments, String> {
                 let known = Damage::named(&name);
                 arguments.damage = Some(known.ok_or_else(|| format!("no damage {name}"))?);
             }
+            "--disk-fails" => arguments.disk_fails = true,
             _ => return Err(format!("unknown argument {word}")),
         }
+    }
+    if arguments.disk_fails && arguments.damage.is_some() {
+        return Err("--disk-fails and --damage are worlds of their own".to_owned());
     }
     Ok(arguments)
 }
@@ -65,6 +71,7 @@ fn main() -> ExitCode {
         keep_lines: arguments.trace,
         plant: arguments.plant,
         damage: arguments.damage,
+        disk_fails: arguments.disk_fails,
     };
     let mut total = RunStats::default();
     let mut broken = 0_u64;
@@ -82,7 +89,12 @@ fn main() -> ExitCode {
             let damage = arguments
                 .damage
                 .map_or_else(String::new, |damage| format!(" --damage {}", damage.name()));
-            println!("klamm-sim --seed {seed}{plant}{damage} --trace  # {violation}");
+            let fails = if arguments.disk_fails {
+                " --disk-fails"
+            } else {
+                ""
+            };
+            println!("klamm-sim --seed {seed}{plant}{damage}{fails} --trace  # {violation}");
         }
     }
     println!("{} seeds, {broken} broken: {total:?}", arguments.seeds);

@@ -12,6 +12,7 @@ use crate::check::{
     no_duplicate_with_idempotence, recovered_log_is_the_flushed_prefix_plus_a_valid_tail,
 };
 use crate::workload::TOPICS;
+use crate::world::failing::{Failing, Failure};
 use crate::world::node::{LifeOptions, SimNode, StartFailed, Started};
 
 const STARTS: &str = "a_node_starts_on_whatever_a_crash_left";
@@ -26,6 +27,12 @@ const PATIENCE_STEPS: usize = 60_000;
 pub(super) enum End {
     PowerCut,
     Kill,
+    /// The disk refused a write or flush; and then perhaps a power cut.
+    DiskFailed {
+        power_cut: bool,
+        /// What was only in the page cache may be gone even without one.
+        reverted: bool,
+    },
     /// Cleanly; and then perhaps a power cut.
     Stop {
         power_cut: bool,
@@ -39,9 +46,13 @@ impl Simulation {
         let mut clean = false;
         let mut power_was_cut = false;
         for _ in 0..lives {
+            self.arm_disk();
             self.begin(clean, power_was_cut)?;
             let steps = [20, 150, 600, 1500][self.random.below(4)];
             for _ in 0..self.random.between(1, steps) {
+                if self.disk.has_failed() {
+                    break;
+                }
                 self.step(false)?;
             }
             let end = match self.random.below(10) {
@@ -51,16 +62,36 @@ impl Simulation {
                     power_cut: self.random.chance(50),
                 },
             };
-            self.end(end)?;
+            let end = self.end(end)?;
             clean = matches!(end, End::Stop { .. });
-            power_was_cut = matches!(end, End::PowerCut | End::Stop { power_cut: true });
+            power_was_cut = match end {
+                End::PowerCut => true,
+                End::Kill => false,
+                End::Stop { power_cut } => power_cut,
+                End::DiskFailed {
+                    power_cut,
+                    reverted,
+                } => power_cut || reverted,
+            };
         }
+        self.disk.arm(None);
         self.begin(clean, power_was_cut)?;
         self.heal()?;
         self.end(End::Stop { power_cut: true })?;
         self.begin(true, true)?;
         self.wait_until("everything is quiet", Self::is_quiet)?;
         self.check_images()
+    }
+
+    /// Most lives of a world whose disk fails have one operation that it refuses.
+    fn arm_disk(&mut self) {
+        if self.options.disk_fails {
+            let failing = self
+                .failing
+                .chance(80)
+                .then(|| Failing::draw(&mut self.failing));
+            self.disk.arm(failing);
+        }
     }
 
     /// Starts the node, perhaps after some attempts during which the power goes.
@@ -82,6 +113,11 @@ impl Simulation {
                 .event(format_args!("boot {life:?} {changes_left:?}"));
             match SimNode::start(life, self.now, &mut self.disk, changes_left) {
                 Ok((node, started)) => {
+                    ensure!(
+                        STARTS,
+                        !self.disk.has_failed(),
+                        "a boot went on after the disk had refused an operation"
+                    );
                     self.node = Some(node);
                     return self.begun(&started, clean, power_was_cut);
                 }
@@ -91,6 +127,17 @@ impl Simulation {
                     if self.random.chance(80) {
                         power_was_cut = true;
                         self.disk.cut_power(&mut self.random);
+                    }
+                }
+                Err(StartFailed::DiskFailed) => {
+                    self.stats.boots_failed += 1;
+                    clean = false;
+                    let failure = self.disk.take_failure();
+                    self.trace.event(format_args!("the boot ends: {failure:?}"));
+                    power_was_cut |= failure == Some(Failure::Flush { reverted: true });
+                    if self.failing.chance(50) {
+                        power_was_cut = true;
+                        self.disk.cut_power(&mut self.failing);
                     }
                 }
                 Err(StartFailed::Boot(error)) => {
@@ -239,13 +286,17 @@ impl Simulation {
         Ok(())
     }
 
-    pub(super) fn end(&mut self, end: End) -> Result<(), Violation> {
+    /// Ends a life in this way, or as the disk does meanwhile; tells how it ended.
+    pub(super) fn end(&mut self, end: End) -> Result<End, Violation> {
         self.trace.event(format_args!("{end:?}"));
         if let End::Stop { .. } = end {
             self.wait_until("everything is quiet", Self::is_quiet)?;
             self.wait_until("every core is settled", |simulation| {
                 simulation.node().settle()
             })?;
+        }
+        let end = self.disk_failed().unwrap_or(end);
+        if let End::Stop { .. } = end {
             // Settled: all that is appended is durable in segments.
             for log in self.ledger.logs.values_mut() {
                 log.is_durable_before(i64::MAX);
@@ -276,6 +327,12 @@ impl Simulation {
         match end {
             End::Kill => self.stats.kills += 1,
             End::PowerCut => self.disk.cut_power(&mut self.random),
+            End::DiskFailed { power_cut, .. } => {
+                self.stats.lives_failed += 1;
+                if power_cut {
+                    self.disk.cut_power(&mut self.failing);
+                }
+            }
             End::Stop { power_cut } => {
                 self.stats.clean_stops += 1;
                 if power_cut {
@@ -283,7 +340,18 @@ impl Simulation {
                 }
             }
         }
-        Ok(())
+        Ok(end)
+    }
+
+    /// How the life ended, if the disk has ended it.
+    fn disk_failed(&mut self) -> Option<End> {
+        let failure = self.disk.take_failure()?;
+        let end = End::DiskFailed {
+            power_cut: self.failing.chance(50),
+            reverted: failure == Failure::Flush { reverted: true },
+        };
+        self.trace.event(format_args!("{failure:?}: {end:?}"));
+        Some(end)
     }
 
     /// No call is under way, and nothing is to be done.
@@ -301,7 +369,7 @@ impl Simulation {
         mut reached: impl FnMut(&mut Self) -> bool,
     ) -> Result<(), Violation> {
         for _ in 0..PATIENCE_STEPS {
-            if reached(self) {
+            if self.disk.has_failed() || reached(self) {
                 return Ok(());
             }
             self.quiet_step()?;
@@ -383,6 +451,8 @@ impl RunStats {
     pub fn add(&mut self, other: &Self) {
         self.lives += other.lives;
         self.boots_cut += other.boots_cut;
+        self.boots_failed += other.boots_failed;
+        self.lives_failed += other.lives_failed;
         self.kills += other.kills;
         self.clean_stops += other.clean_stops;
         self.acknowledged += other.acknowledged;
@@ -402,5 +472,8 @@ impl RunStats {
         self.disk.sectors_lost += other.disk.sectors_lost;
         self.disk.sectors_garbled += other.disk.sectors_garbled;
         self.disk.names_lost += other.disk.names_lost;
+        self.disk.writes_failed += other.disk.writes_failed;
+        self.disk.flushes_failed += other.disk.flushes_failed;
+        self.disk.sectors_forsaken += other.disk.sectors_forsaken;
     }
 }

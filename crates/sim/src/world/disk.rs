@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 
+use super::failing::{Failing, Failure};
 use crate::random::Random;
 
 /// Bytes that the device writes whole or not at all, unless it writes garbage.
@@ -36,6 +37,8 @@ struct File {
     /// later takes nothing back.
     flushed_by: BTreeMap<usize, u64>,
     length_by: u64,
+    /// A flush failed: there are sectors that look clean and are not on the device.
+    is_forsaken: bool,
 }
 
 /// Bytes of one sector that were written, relative to its start.
@@ -54,6 +57,14 @@ pub struct FlushTicket {
     number: u64,
     sectors: BTreeMap<usize, Vec<u8>>,
     length: usize,
+}
+
+impl FlushTicket {
+    /// Which file is flushed.
+    #[must_use]
+    pub const fn node(&self) -> Node {
+        self.node
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -98,6 +109,12 @@ pub struct DiskStats {
     pub sectors_garbled: u64,
     /// Changes of names that a power cut took back.
     pub names_lost: u64,
+    /// Writes that failed, or were cut short.
+    pub writes_failed: u64,
+    /// Flushes that failed, of files and folders.
+    pub flushes_failed: u64,
+    /// Sectors that looked clean after a failed flush and were not on the device.
+    pub sectors_forsaken: u64,
 }
 
 /// The disk of one node, below its data folder.
@@ -112,6 +129,11 @@ pub struct SimDisk {
     names: NamesMode,
     garbage_percent: u32,
     stats: DiskStats,
+    /// What fails next, if anything.
+    failing: Option<Failing>,
+    /// What failed. The process ends at its first error: nothing of what it would still have done
+    /// has an effect.
+    failure: Option<Failure>,
 }
 
 const ROOT: Node = 0;
@@ -129,7 +151,25 @@ impl SimDisk {
             names,
             garbage_percent,
             stats: DiskStats::default(),
+            failing: None,
+            failure: None,
         }
+    }
+
+    /// Arms or disarms the next failure.
+    pub fn arm(&mut self, failing: Option<Failing>) {
+        self.failing = failing;
+    }
+
+    /// True once an operation failed: the process that asked for it is over.
+    #[must_use]
+    pub const fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// Takes what failed, so that the disk works again.
+    pub const fn take_failure(&mut self) -> Option<Failure> {
+        self.failure.take()
     }
 
     /// What the disk went through.
@@ -160,6 +200,9 @@ impl SimDisk {
     }
 
     fn change(&mut self, folder: Node, change: NameChange) {
+        if self.has_failed() {
+            return;
+        }
         if let Some(found) = self.folders.get_mut(&folder) {
             change.apply(&mut found.cached);
             self.changes.push((folder, change));
@@ -238,6 +281,14 @@ impl SimDisk {
         let Some(folder) = self.folder_at(path) else {
             return false;
         };
+        if self.has_failed() {
+            return true;
+        }
+        if self.failing.as_mut().is_some_and(Failing::flush_fails) {
+            self.stats.flushes_failed += 1;
+            self.failure = Some(Failure::Flush { reverted: false });
+            return true;
+        }
         let all = self.names == NamesMode::Journal;
         let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.changes)
             .into_iter()
@@ -259,6 +310,19 @@ impl SimDisk {
 
     /// Writes at a position; a gap before it reads as zeros.
     pub fn write(&mut self, node: Node, at: usize, bytes: &[u8]) {
+        if self.has_failed() {
+            return;
+        }
+        let mut bytes = bytes;
+        if let Some(taken) = self.cut_short(bytes.len()) {
+            bytes = &bytes[..taken];
+        }
+        self.store(node, at, bytes);
+    }
+
+    /// Stores into a file's memory, which does not fail, and lies in the file even if the process
+    /// ends before it asks for anything else.
+    pub fn store(&mut self, node: Node, at: usize, bytes: &[u8]) {
         let before = self.flushes + 1;
         let Some(file) = self.files.get_mut(&node) else {
             return;
@@ -272,8 +336,19 @@ impl SimDisk {
         file.touch(from, end, before);
     }
 
+    /// How much of a write is taken, if it fails.
+    fn cut_short(&mut self, length: usize) -> Option<usize> {
+        let taken = self.failing.as_mut()?.write_fails(length)?;
+        self.stats.writes_failed += 1;
+        self.failure = Some(Failure::Write);
+        Some(taken)
+    }
+
     /// Reserves space: the file gets at least this length, filled with zeros.
     pub fn extend(&mut self, node: Node, length: usize) {
+        if self.has_failed() || self.cut_short(length).is_some() {
+            return;
+        }
         let before = self.flushes + 1;
         let Some(file) = self.files.get_mut(&node) else {
             return;
@@ -287,6 +362,9 @@ impl SimDisk {
 
     /// Cuts a file.
     pub fn truncate(&mut self, node: Node, length: usize) {
+        if self.has_failed() {
+            return;
+        }
         let next = self.flushes + 1;
         let Some(file) = self.files.get_mut(&node) else {
             return;
@@ -320,8 +398,22 @@ impl SimDisk {
         }
     }
 
-    /// Ends a flush: what it covers is durable.
+    /// Ends a flush: what it covers is durable, unless the flush fails.
     pub fn end_flush(&mut self, ticket: &FlushTicket) {
+        if self.has_failed() {
+            return;
+        }
+        if let Some(failing) = &mut self.failing
+            && failing.flush_fails()
+        {
+            self.stats.flushes_failed += 1;
+            let reverted = self
+                .files
+                .get_mut(&ticket.node)
+                .is_some_and(|file| file.fail_flush(ticket, failing.random(), &mut self.stats));
+            self.failure = Some(Failure::Flush { reverted });
+            return;
+        }
         let Some(file) = self.files.get_mut(&ticket.node) else {
             return;
         };
@@ -335,17 +427,8 @@ impl SimDisk {
                 continue;
             }
             *last = ticket.number;
-            let start = sector * SECTOR_BYTES;
-            let end = (start + content.len()).min(file.device.len());
-            if start < end {
-                file.device[start..end].copy_from_slice(&content[..end - start]);
-            }
-            if let Some(writes) = file.dirty.get_mut(&sector) {
-                writes.retain(|write| write.before > ticket.number);
-                if writes.is_empty() {
-                    file.dirty.remove(&sector);
-                }
-            }
+            file.write_back(sector, content);
+            file.clean(sector, ticket.number);
         }
     }
 
@@ -472,6 +555,64 @@ impl File {
         }
     }
 
+    fn write_back(&mut self, sector: usize, content: &[u8]) {
+        let start = sector * SECTOR_BYTES;
+        let end = (start + content.len()).min(self.device.len());
+        if start < end {
+            self.device[start..end].copy_from_slice(&content[..end - start]);
+        }
+    }
+
+    /// Nothing that was written before this flush is dirty any more.
+    fn clean(&mut self, sector: usize, flush: u64) {
+        if let Some(writes) = self.dirty.get_mut(&sector) {
+            writes.retain(|write| write.before > flush);
+            if writes.is_empty() {
+                self.dirty.remove(&sector);
+            }
+        }
+    }
+
+    /// A flush fails as Linux lets it: any part reached the device, all that it covers counts as
+    /// clean, and the cache goes on showing the new bytes (ext4, XFS) or the old ones again (Btrfs,
+    /// or whatever is read anew after it was evicted). True if some are the old ones.
+    fn fail_flush(
+        &mut self,
+        ticket: &FlushTicket,
+        random: &mut Random,
+        stats: &mut DiskStats,
+    ) -> bool {
+        let written_percent = [0, 50, 100][random.below(3)];
+        let revert_percent = [0, 50, 100][random.below(3)];
+        let mut reverted = false;
+        if self.length_by < ticket.number && random.chance(50) {
+            self.length_by = ticket.number;
+            self.device.resize(ticket.length, 0);
+        }
+        for (&sector, content) in &ticket.sectors {
+            let last = self.flushed_by.get(&sector).copied();
+            if last.is_some_and(|last| last > ticket.number) {
+                continue;
+            }
+            self.clean(sector, ticket.number);
+            if random.chance(written_percent) {
+                self.write_back(sector, content);
+                continue;
+            }
+            stats.sectors_forsaken += 1;
+            if random.chance(revert_percent) && !self.dirty.contains_key(&sector) {
+                reverted = true;
+                let start = (sector * SECTOR_BYTES).min(self.cached.len());
+                let end = (start + SECTOR_BYTES).min(self.cached.len());
+                for at in start..end {
+                    self.cached[at] = self.device.get(at).copied().unwrap_or(0);
+                }
+            }
+        }
+        self.is_forsaken = true;
+        reverted
+    }
+
     fn cut_power(
         &mut self,
         random: &mut Random,
@@ -480,7 +621,7 @@ impl File {
         stats: &mut DiskStats,
     ) {
         let (cached, device) = (self.cached.len(), self.device.len());
-        if cached == device && self.dirty.is_empty() {
+        if cached == device && self.dirty.is_empty() && !self.is_forsaken {
             return;
         }
         let length = match random.below(3) {
@@ -512,6 +653,7 @@ impl File {
             }
         }
         self.dirty.clear();
+        self.is_forsaken = false;
         self.cached = survived.clone();
         self.device = survived;
     }
@@ -566,6 +708,47 @@ mod tests {
             lost += usize::from(bytes.len() < 200 || bytes[100..].contains(&0));
         }
         assert!((20..90).contains(&lost), "{lost} of 100");
+    }
+
+    #[test]
+    fn after_a_failed_flush_a_second_one_succeeds_and_makes_nothing_durable() {
+        let mut lost = 0;
+        for seed in 0..100 {
+            let mut disk = disk(NamesMode::Journal);
+            let file = disk.open("a").expect("root");
+            disk.extend(file, 1024);
+            disk.flush(file);
+            disk.flush_folder("");
+            disk.write(file, 0, &[1; 1024]);
+            disk.arm(Some(Failing::flush(0, Random::new(seed))));
+            disk.flush(file);
+            assert!(matches!(disk.take_failure(), Some(Failure::Flush { .. })));
+            disk.flush(file);
+            assert!(!disk.has_failed(), "only one flush fails");
+            disk.cut_power(&mut Random::new(seed));
+            lost += usize::from(disk.bytes(file) != [1; 1024]);
+        }
+        assert!((40..90).contains(&lost), "{lost} of 100");
+    }
+
+    #[test]
+    fn a_failed_write_leaves_a_part_of_it_and_is_the_last_deed_of_its_process() {
+        for seed in 0..100 {
+            let mut disk = disk(NamesMode::Journal);
+            let file = disk.open("a").expect("root");
+            disk.arm(Some(Failing::write(1, Random::new(seed))));
+            disk.write(file, 0, &[1; 100]);
+            disk.write(file, 100, &[2; 100]);
+            assert!(disk.has_failed());
+            let length = disk.bytes(file).len();
+            assert!((100..200).contains(&length), "{length}");
+            disk.write(file, 200, &[3; 100]);
+            disk.truncate(file, 0);
+            assert_eq!(disk.bytes(file).len(), length);
+            assert_eq!(disk.take_failure(), Some(Failure::Write));
+            disk.write(file, 200, &[3; 100]);
+            assert_eq!(disk.bytes(file).len(), 300);
+        }
     }
 
     #[test]

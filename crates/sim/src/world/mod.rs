@@ -2,6 +2,7 @@
 //! lawful order.
 
 pub mod disk;
+pub mod failing;
 pub mod node;
 pub mod storage;
 mod work;

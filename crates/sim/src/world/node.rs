@@ -16,7 +16,7 @@ use klamm_model::{NodeId, Offset, ShardId, TopicPartition};
 use klamm_records::wal::Incarnation;
 
 use super::disk::{Node as FileNode, SimDisk};
-use super::storage::{BootStorage, POWER_CUT};
+use super::storage::{BootStorage, DISK_FAILED, POWER_CUT};
 use super::work::{Done, Hands, OpenSegments, Work};
 use crate::faults::Plant;
 use crate::random::Random;
@@ -79,6 +79,8 @@ pub enum Happening {
 pub enum StartFailed {
     /// The power was cut while it booted.
     PowerCut,
+    /// The disk refused an operation while it booted.
+    DiskFailed,
     /// It refused what it found.
     Boot(BootError),
     /// The quorum's log is none.
@@ -138,6 +140,9 @@ impl SimNode {
             Ok(booted) => booted,
             Err(BootError::Storage(error)) if error.reason == POWER_CUT => {
                 return Err(StartFailed::PowerCut);
+            }
+            Err(BootError::Storage(error)) if error.reason == DISK_FAILED => {
+                return Err(StartFailed::DiskFailed);
             }
             Err(error) => return Err(StartFailed::Boot(error)),
         };
@@ -323,7 +328,7 @@ impl SimNode {
             for (file, at, bytes) in left {
                 // A file that was not begun has its earlier head yet, and holds nothing that counts.
                 if let Some(&node) = core.wal_open.get(&file) {
-                    disk.write(node, at as usize, &bytes);
+                    disk.store(node, at as usize, &bytes);
                 }
             }
         }
@@ -392,6 +397,9 @@ impl SimNode {
             for effect in effects.drain(..) {
                 wrote |= self.carry_out(disk, shard, effect);
             }
+            if disk.has_failed() {
+                return;
+            }
             if wrote {
                 self.cores[place].engine.on_wal_written();
             }
@@ -421,11 +429,14 @@ impl SimNode {
                 let core = &mut self.cores[usize::from(shard)];
                 let node = core.wal_open[&file];
                 let end = at as usize + bytes.len();
+                let has_room = end <= disk.bytes(node).len();
                 assert!(
-                    end <= disk.bytes(node).len(),
+                    has_room || disk.has_failed(),
                     "a write-ahead file has room for what is written to it"
                 );
-                disk.write(node, at as usize, &bytes);
+                if has_room {
+                    disk.store(node, at as usize, &bytes);
+                }
                 core.wal_unflushed.insert(file, node);
                 return true;
             }
@@ -508,6 +519,9 @@ impl SimNode {
         let Some(done) = work.step(&mut hands) else {
             return;
         };
+        if disk.has_failed() {
+            return;
+        }
         let early = work.is_reported_early(self.options.plant);
         self.works.remove(place);
         if !early {

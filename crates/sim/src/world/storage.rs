@@ -10,6 +10,9 @@ use crate::faults::Plant;
 /// Why an operation fails once the power is gone.
 pub const POWER_CUT: &str = "the power was cut";
 
+/// Why an operation fails that the disk refused.
+pub const DISK_FAILED: &str = "the disk failed";
+
 /// The fake disk behind boot's storage.
 #[derive(Debug)]
 pub struct BootStorage<'a> {
@@ -31,6 +34,14 @@ impl BootStorage<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// The operation succeeded, unless the disk refused a part of it.
+    fn done(&self, operation: &'static str, path: &str) -> Result<(), StorageError> {
+        if self.disk.has_failed() {
+            return Err(failed(operation, path, DISK_FAILED));
+        }
+        Ok(())
     }
 
     fn need(&self, operation: &'static str, path: &str) -> Result<Node, StorageError> {
@@ -84,7 +95,7 @@ impl Storage for BootStorage<'_> {
         self.change("write", path)?;
         let node = self.open("write", path)?;
         self.disk.write(node, at as usize, bytes);
-        Ok(())
+        self.done("write", path)
     }
 
     fn truncate(&mut self, path: &str, length: u64) -> Result<(), StorageError> {
@@ -93,7 +104,7 @@ impl Storage for BootStorage<'_> {
         self.disk.truncate(node, length as usize);
         self.change("cut", path)?;
         self.disk.flush(node);
-        Ok(())
+        self.done("cut", path)
     }
 
     fn cut(&mut self, path: &str, length: u64) -> Result<(), StorageError> {
@@ -107,13 +118,13 @@ impl Storage for BootStorage<'_> {
         self.change("flush", path)?;
         let node = self.need("flush", path)?;
         self.disk.flush(node);
-        Ok(())
+        self.done("flush", path)
     }
 
     fn flush_folder(&mut self, folder: &str) -> Result<(), StorageError> {
         self.change("flush", folder)?;
         if self.disk.flush_folder(folder) {
-            Ok(())
+            self.done("flush", folder)
         } else {
             Err(failed("flush", folder, "no such folder"))
         }
@@ -125,14 +136,16 @@ impl Storage for BootStorage<'_> {
         let node = self.open("replace", &beside)?;
         self.disk.truncate(node, 0);
         self.disk.write(node, 0, bytes);
+        self.done("replace", path)?;
         self.change("replace", path)?;
         self.disk.flush(node);
+        self.done("replace", path)?;
         self.change("replace", path)?;
         self.disk.rename(&beside, path);
         self.change("replace", path)?;
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         self.disk.flush_folder(folder);
-        Ok(())
+        self.done("replace", path)
     }
 
     fn create_folder(&mut self, folder: &str) -> Result<(), StorageError> {

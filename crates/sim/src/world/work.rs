@@ -185,6 +185,12 @@ impl Work {
                 let real = hands.plant != Some(Plant::FlushSkipped);
                 if let Some(ticket) = ticket.filter(|_| real) {
                     hands.disk.end_flush(&ticket);
+                    if hands.plant == Some(Plant::GoesOnAfterFailedFlush) && hands.disk.has_failed()
+                    {
+                        // Once more, and this time it succeeds: nothing is dirty any more.
+                        hands.disk.take_failure();
+                        hands.disk.flush(ticket.node());
+                    }
                 }
                 flushes.is_empty().then_some(Done::WalFlushed(*position))
             }
