@@ -44,7 +44,7 @@ const BASE_CHECKPOINT: &str = "klamm/checkpoint-base";
 pub struct BootOptions {
     /// How many cores will run.
     pub shards: u16,
-    /// Length of a write-ahead file; files of another length are not used again.
+    /// Length of a write-ahead file; older files of another length are removed once they are covered.
     pub wal_file_bytes: u64,
     /// Ceilings and expiry of producer state.
     pub producers: ProducerLimits,
@@ -343,7 +343,7 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
     }
     storage.settle(&unflushed)?;
     save_base(storage, &wal.found, &shards, &quorum_log)?;
-    clean_up(storage, &known, &image)?;
+    clean_up(storage, &known, &wal.found, &image)?;
     for (shard, found) in shards.iter_mut().zip(0..) {
         if let Some(found) = wal.found.remove(&ShardId(found)) {
             shard.wal_start = found.end;
@@ -524,10 +524,17 @@ fn save_base<S: Storage>(
     Ok(())
 }
 
-/// Removes what the new checkpoint has made void: older checkpoints, and folders of partitions
+/// Removes what the new checkpoint has made void: older checkpoints, write-ahead files that cannot be
+/// used again, and folders of partitions
 /// that are no more.
-fn clean_up<S: Storage>(storage: &mut S, known: &Known, image: &Image) -> Result<(), BootError> {
-    for path in &known.files {
+fn clean_up<S: Storage>(
+    storage: &mut S,
+    known: &Known,
+    wals: &BTreeMap<ShardId, FoundWal>,
+    image: &Image,
+) -> Result<(), BootError> {
+    let surplus = wals.values().flat_map(|found| &found.surplus);
+    for path in known.files.iter().chain(surplus) {
         storage.remove(path)?;
     }
     for name in storage.list("")? {

@@ -20,6 +20,9 @@ pub(crate) struct FoundWal {
     pub(crate) end: WalPosition,
     pub(crate) next_file: u64,
     pub(crate) recyclable: Vec<(u64, String)>,
+    /// Paths of files of another length, which nobody uses again: made for one large batch, or
+    /// under another setting. Void once a checkpoint covers this boot.
+    pub(crate) surplus: Vec<String>,
 }
 
 /// What all cores' folders hold.
@@ -167,6 +170,14 @@ impl<S: Storage> Reading<'_, S> {
             .filter(|file| file.length == file_bytes)
             .map(|file| (file.head.number, file.name.clone()))
             .collect();
+        // The newest file stays: it tells that older lives' entries are void, and which numbers
+        // were used.
+        let older = files.split_last().map_or(&[][..], |(_, older)| older);
+        let surplus = older
+            .iter()
+            .filter(|file| file.length != file_bytes)
+            .map(|file| format!("{}/{}", self.folder, file.name))
+            .collect();
         // Only the newest life counts: what older ones wrote is in segments, or was cut.
         let life = files.last().map(|file| file.head.incarnation);
         files.retain(|file| Some(file.head.incarnation) == life);
@@ -185,6 +196,7 @@ impl<S: Storage> Reading<'_, S> {
             end,
             next_file,
             recyclable,
+            surplus,
         })
     }
 

@@ -1,7 +1,9 @@
 //! How lives of the node begin and end, and what is judged between them.
 
+use klamm_engine::boot::OWN_FOLDER;
 use klamm_model::TopicPartition;
 use klamm_records::segment::partition_folder;
+use klamm_records::wal::FileHead;
 
 use super::{Purpose, RunStats, Simulation};
 use crate::check::dump::{self, Dump};
@@ -111,6 +113,7 @@ impl Simulation {
             cuts = cuts.saturating_sub(1);
             self.trace
                 .event(format_args!("boot {life:?} {changes_left:?}"));
+            let file_bytes = life.wal_file_bytes;
             match SimNode::start(life, self.now, &mut self.disk, changes_left) {
                 Ok((node, started)) => {
                     ensure!(
@@ -119,6 +122,7 @@ impl Simulation {
                         "a boot went on after the disk had refused an operation"
                     );
                     self.node = Some(node);
+                    self.check_wal_files(file_bytes)?;
                     return self.begun(&started, clean, power_was_cut);
                 }
                 Err(StartFailed::PowerCut) => {
@@ -171,6 +175,26 @@ impl Simulation {
         self.check_topics(started, &dump)?;
         self.check_logs(started, &dump, power_was_cut)?;
         self.move_clients();
+        Ok(())
+    }
+
+    /// Of the write-ahead files that cannot be used again, no core keeps more than the newest.
+    fn check_wal_files(&self, file_bytes: u64) -> Result<(), Violation> {
+        for folder in self.disk.list(OWN_FOLDER).unwrap_or_default() {
+            let folder = format!("{OWN_FOLDER}/{folder}");
+            let names = self.disk.list(&folder).filter(|_| folder.contains("/wal-"));
+            let surplus = names.into_iter().flatten().filter(|name| {
+                let node = self.disk.file(&format!("{folder}/{name}"));
+                let bytes = node.map_or(&[][..], |node| self.disk.bytes(node));
+                bytes.len() as u64 != file_bytes && FileHead::decode(bytes).is_ok()
+            });
+            let surplus: Vec<String> = surplus.collect();
+            ensure!(
+                "write_ahead_files_that_cannot_be_used_again_are_removed",
+                surplus.len() <= 1,
+                "{folder} keeps {surplus:?}, a file is {file_bytes} bytes long now"
+            );
+        }
         Ok(())
     }
 
