@@ -43,6 +43,18 @@ impl Reading {
     }
 }
 
+/// Where the batches of the write-ahead log begin that lead up to `end` without a hole.
+fn first_of_chain(logged: &InLog<'_>, end: Offset) -> Offset {
+    let mut first = end;
+    for (&base, (header, _)) in logged.range(..end).rev() {
+        if header.end_offset() != first {
+            break;
+        }
+        first = base;
+    }
+    first
+}
+
 impl<S: Storage> Work<'_, S> {
     /// Takes over what the segments hold behind the last checkpoint that can be read, if there is
     /// one, batch by batch. What is missing in between is written in place from the write-ahead
@@ -66,7 +78,13 @@ impl<S: Storage> Work<'_, S> {
             let floor = (checkpoint.segment_base, checkpoint.segment_bytes);
             left.retain(|&(base, _)| base > floor.0);
             left.insert(0, floor);
-        } else if let Some(&(first, _)) = left.first() {
+        } else if let Some(&(found, _)) = left.first() {
+            // The names of the first segments may be lost where the write-ahead log still has all
+            // that was in them.
+            let first = first_of_chain(&logged, found);
+            if first < found {
+                left.insert(0, (first, 0));
+            }
             state.log.log_start = first;
             state.log.log_end = first;
             state.log.producers = Producers::new(first, self.options.producers);

@@ -5,13 +5,17 @@ use klamm_sim::simulation::{Damage, RunOptions, RunStats, run};
 const SEEDS: u64 = 150;
 
 fn run_seeds(damage: Damage) -> RunStats {
+    run_these(damage, 0..SEEDS)
+}
+
+fn run_these(damage: Damage, seeds: impl IntoIterator<Item = u64>) -> RunStats {
     let options = RunOptions {
         damage: Some(damage),
         ..RunOptions::default()
     };
     let mut total = RunStats::default();
     let mut broken = Vec::new();
-    for seed in 0..SEEDS {
+    for seed in seeds {
         let outcome = run(seed, options);
         total.add(&outcome.stats);
         if let Some(violation) = outcome.violation {
@@ -49,4 +53,10 @@ fn a_checkpoint_that_cannot_be_read_costs_no_record() {
     let total = run_seeds(Damage::Checkpoint);
     assert!(total.damaged > 120, "{total:?}");
     assert_eq!(total.damage_told, total.damaged, "{total:?}");
+}
+
+#[test]
+fn segments_that_lost_their_names_are_made_anew_from_the_write_ahead_log() {
+    let total = run_these(Damage::Checkpoint, [1373, 2750]);
+    assert_eq!(total.damage_told, 2, "{total:?}");
 }
