@@ -79,7 +79,7 @@ pub struct FrontContext {
     pub(crate) answer_buffers: BufferPool,
     pub(crate) produce: h00_produce::Spares,
     pub(crate) fetch: h01_fetch::Spares,
-    pub(crate) counters: Cell<FrontCounters>,
+    counters: RefCell<FrontCounters>,
     /// Which lines about ended connections are written.
     pub(crate) quiet: RefCell<Quiet>,
     listeners: RefCell<Vec<Rc<Listener>>>,
@@ -116,7 +116,7 @@ impl FrontContext {
             answer_buffers: BufferPool::default(),
             produce: h00_produce::Spares::default(),
             fetch: h01_fetch::Spares::default(),
-            counters: Cell::default(),
+            counters: RefCell::default(),
             quiet: RefCell::default(),
             listeners: RefCell::default(),
             connections: RefCell::default(),
@@ -149,7 +149,7 @@ impl FrontContext {
         FrontCounters {
             fetch_sessions: sessions.len() as u64,
             fetch_sessions_evicted: sessions.evicted(),
-            ..self.counters.get()
+            ..*self.counters.borrow()
         }
     }
 
@@ -160,9 +160,7 @@ impl FrontContext {
     }
 
     pub(crate) fn count(&self, change: impl FnOnce(&mut FrontCounters)) {
-        let mut counters = self.counters.get();
-        change(&mut counters);
-        self.counters.set(counters);
+        change(&mut self.counters.borrow_mut());
     }
 
     /// The coarse clock, in [`TICK`]s; stands still while there is no connection.

@@ -120,6 +120,20 @@ impl Stream {
     /// One gathered send of the front of `queue`: the bytes that the socket took. `None` when it
     /// takes no more now: wait for [`Self::writable`].
     pub fn try_write_gathered(&self, queue: &mut VecDeque<Bytes>) -> io::Result<Option<usize>> {
+        /// Slices of a usual send: a long list costs more to lay out than a small send itself.
+        const FEW: usize = 16;
+        if queue.len() <= FEW {
+            self.try_write_slices::<FEW>(queue)
+        } else {
+            self.try_write_slices::<{ sys::SLICES_MAX }>(queue)
+        }
+    }
+
+    /// One send of at most `N` pieces.
+    fn try_write_slices<const N: usize>(
+        &self,
+        queue: &mut VecDeque<Bytes>,
+    ) -> io::Result<Option<usize>> {
         /// Bytes of one call: enough to amortise it, little enough to keep the shard moving.
         const CALL_BYTES: usize = 4 << 20;
         if self.watch.is_closed() {
@@ -128,7 +142,7 @@ impl Stream {
         if !self.watch.is_writable() {
             return Ok(None);
         }
-        let mut slices = [IoSlice::new(&[]); sys::SLICES_MAX];
+        let mut slices = [IoSlice::new(&[]); N];
         let (mut count, mut asked) = (0, 0);
         for piece in queue.iter() {
             if count == slices.len() || asked >= CALL_BYTES {
