@@ -244,6 +244,38 @@ fn close_from_another_task_ends_the_waiting_reader_and_writer() {
 }
 
 #[test]
+fn bytes_of_a_send_cut_off_by_a_close_are_with_the_peer_or_still_queued() {
+    run_one(|| async {
+        let (client, server) = pair().await;
+        let server = Rc::new(server);
+        let sent: Vec<Bytes> = (0..64_usize)
+            .map(|n| (0..1 << 18).map(|i| (n + i) as u8).collect())
+            .collect();
+        let whole = sent.concat();
+        let writer = exec::spawn_local({
+            let server = server.clone();
+            async move {
+                let mut queue = VecDeque::from(sent);
+                let error = server.write_gathered(&mut queue).await.unwrap_err();
+                (error.kind(), queue)
+            }
+        });
+        // The peer takes nothing, so the send blocks in the middle.
+        while stats::with(|s| s.not_ready.get()) == 0 {
+            exec::yield_now().await;
+        }
+        server.close();
+        let (kind, queue) = writer.await;
+        assert_eq!(kind, ErrorKind::NotConnected);
+        drop(server);
+        let mut found = read_bytes(&client, whole.len()).await;
+        assert!(found.len() < whole.len(), "nothing was in flight");
+        queue.iter().for_each(|rest| found.extend_from_slice(rest));
+        assert!(found[..] == whole[..]);
+    });
+}
+
+#[test]
 fn dropped_stream_sends_the_end_although_it_was_watched() {
     run_one(|| async {
         let (client, server) = pair().await;
@@ -253,6 +285,33 @@ fn dropped_stream_sends_the_end_although_it_was_watched() {
         }
         assert!(reader.cancel().is_none());
         assert!(read_bytes(&client, 1).await.is_empty());
+    });
+}
+
+#[test]
+fn stream_dropped_while_bytes_arrive_is_closed() {
+    run_one(|| async {
+        for _ in 0..20 {
+            let (listener, address) = listen();
+            let mut peer = TcpStream::connect(address).unwrap();
+            let limit = Some(Duration::from_secs(10));
+            peer.set_read_timeout(limit).unwrap();
+            let (socket, _) = listener.accept().await.unwrap();
+            let stream = Stream::from_socket(socket);
+            let reader = exec::spawn_local(async move { read_bytes(&stream, 1).await });
+            for _ in 0..3 {
+                exec::yield_now().await;
+            }
+            // From here the kernel has an event that this shard has not seen.
+            peer.write_all(b"bytes").unwrap();
+            assert!(reader.cancel().is_none());
+            let end = exec::spawn_blocking(move || peer.read(&mut [0; 1])).await;
+            let is_end = end.as_ref().map_or_else(
+                |error| error.kind() == ErrorKind::ConnectionReset,
+                |read| *read == 0,
+            );
+            assert!(is_end, "{end:?}");
+        }
     });
 }
 

@@ -24,7 +24,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::stats;
 
-/// Completions without an owner (removals of polls) carry this.
+/// Completions without an owner (of requests to cancel a poll) carry this.
 const NOBODY: u64 = 0;
 
 const READABLE: u8 = 1;
@@ -501,8 +501,10 @@ impl Watch {
         let number = self.readiness.slot.get();
         if number != NOBODY {
             // The poll holds the open file: without this the socket would outlive its descriptor.
+            // Not `PollRemove`: it gives up (EALREADY) when an event of the poll is under way, and
+            // the poll would stay for good.
             self.ring
-                .queue(opcode::PollRemove::new(number).build().user_data(NOBODY));
+                .queue(opcode::AsyncCancel::new(number).build().user_data(NOBODY));
         }
         wake(&self.readiness.reader);
         wake(&self.readiness.writer);
@@ -518,3 +520,6 @@ impl Drop for Watch {
         self.close();
     }
 }
+
+#[cfg(test)]
+mod tests;
