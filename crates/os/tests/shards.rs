@@ -3,6 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    path::{Path, PathBuf},
     rc::Rc,
     sync::{Arc, Barrier, mpsc},
     time::Duration,
@@ -23,21 +24,27 @@ fn run_one<R: Send + 'static, Fut: Future<Output = R> + 'static>(
     shards.join().pop().unwrap().unwrap()
 }
 
-/// CPU time of one thread by name, in nanoseconds, from the scheduler's own account.
-fn thread_cpu_ns(name: &str) -> u64 {
-    let mut total = 0;
-    for task in std::fs::read_dir("/proc/self/task").unwrap() {
-        let task = task.unwrap().path();
-        if std::fs::read_to_string(task.join("comm"))
-            .unwrap_or_default()
-            .trim()
-            == name
-        {
-            let account = std::fs::read_to_string(task.join("schedstat")).unwrap();
-            total += account.split(' ').next().unwrap().parse::<u64>().unwrap();
-        }
-    }
-    total
+/// Folder of the thread with this name in `/proc`.
+fn thread_folder(name: &str) -> PathBuf {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let mut folders = tasks.map(|task| task.unwrap().path());
+    let is_named = |folder: &PathBuf| {
+        let found = std::fs::read_to_string(folder.join("comm"));
+        found.unwrap_or_default().trim() == name
+    };
+    folders.find(is_named).expect("a thread of this name")
+}
+
+/// CPU time of a thread in nanoseconds, from the scheduler's own account.
+fn cpu_ns(thread: &Path) -> u64 {
+    let account = std::fs::read_to_string(thread.join("schedstat")).unwrap();
+    account.split(' ').next().unwrap().parse().unwrap()
+}
+
+fn is_asleep(thread: &Path) -> bool {
+    let stat = std::fs::read_to_string(thread.join("stat")).unwrap();
+    let (_, behind_name) = stat.rsplit_once(") ").unwrap();
+    behind_name.starts_with('S')
 }
 
 #[test]
@@ -278,17 +285,20 @@ fn mail_wakes_a_sleeping_shard_which_used_no_time_before() {
     })
     .unwrap();
     ready.wait();
-    // The quiet time is what is measured here: it is no means of synchronisation.
     let ask = |number| {
         let (answer, answers) = mpsc::sync_channel(1);
         sender.send((number, answer)).unwrap();
         answers.recv().unwrap()
     };
     assert_eq!(ask(1), 2);
-    std::thread::sleep(Duration::from_millis(20));
-    let before = thread_cpu_ns("idle-shard");
+    let thread = thread_folder("idle-shard");
+    while !is_asleep(&thread) {
+        std::thread::yield_now();
+    }
+    let before = cpu_ns(&thread);
+    // The quiet time is what is measured here: it is no means of synchronisation.
     std::thread::sleep(Duration::from_millis(300));
-    let used = thread_cpu_ns("idle-shard") - before;
+    let used = cpu_ns(&thread) - before;
     assert!(used < 1_000_000, "an idle shard used {used} ns in 300 ms");
     for number in 0..1000 {
         assert_eq!(ask(number), number + 1);
