@@ -1,8 +1,9 @@
 //! The only room that touches the kernel: executors, sockets, files, clock, cross-core mesh.
 //! It knows no domain word. State: one ring, one executor and one set of counters per shard thread.
 //!
-//! Every module is re-exported from `real`, which runs on Linux with glommio (tasks, timers, the
-//! blocking pool) and a private io_uring per shard (readiness of sockets, flushes, direct I/O).
+//! Every module is re-exported from `real`, which runs on Linux: glommio makes and pins the thread
+//! of a shard; the tasks and timers in it are ours, as is its io_uring (readiness of sockets,
+//! flushes, direct I/O).
 //! Nothing public names a type of either, so that a simulated twin can take its place.
 //!
 //! The contract of the rooms above:
