@@ -184,58 +184,8 @@ async fn run_core<F, Fut>(
     Fut: Future<Output = ()> + 'static,
 {
     let id = ShardId(context.index as u16);
-    let wal_folder = options
-        .folder
-        .join(format!("{}/wal-{id}", boot::OWN_FOLDER));
-    let files = klamm_os::disk::create_dir_all(&wal_folder)
-        .and_then(|()| WalFiles::new(wal_folder.clone(), &share.boot.wal_recyclable));
-    let files = match files {
-        Ok(files) => files,
-        Err(error) => {
-            tracing::error!(folder = %wal_folder.display(), %error, "cannot open the write-ahead log");
-            std::process::exit(74)
-        }
-    };
-    let files = SharedWalFiles::new(files);
-    let mut engine = Engine::new(
-        EngineOptions {
-            shard: id,
-            shards: options.shards,
-            node: options.node,
-            tail_bytes: options.tail_bytes,
-            wal: WalOptions {
-                incarnation: Incarnation((options.seed >> 64) as u64 ^ u64::from(id.0)),
-                start: share.boot.wal_start,
-                file_bytes: options.wal_file_bytes,
-                bytes_max: options.wal_bytes,
-                recyclable: share
-                    .boot
-                    .wal_recyclable
-                    .iter()
-                    .map(|(number, _)| *number)
-                    .collect(),
-                next_file: share.boot.wal_next_file,
-            },
-            producers: options.producers,
-            broker_file: options.broker_file.clone(),
-            scale: Scale::default(),
-        },
-        share.boot.partitions,
-        Box::new(files.clone()),
-    );
-    if let Some((quorum, log)) = share.quorum {
-        let hosted = engine.host_quorum(
-            Core::now(),
-            quorum,
-            log,
-            options.defaults.clone(),
-            options.seed,
-        );
-        if let Err(error) = hosted {
-            tracing::error!(%error, "the metadata log cannot be used");
-            std::process::exit(74)
-        }
-    }
+    let files = SharedWalFiles::new(open_wal(options, id, &share.boot));
+    let engine = make_engine(options, id, share.boot, share.quorum, files.clone());
     let core = Rc::new(Core {
         id,
         shards: options.shards,
@@ -265,6 +215,61 @@ async fn run_core<F, Fut>(
     core.work.notify();
     front(shards).await;
     settle(&core).await;
+}
+
+/// The write-ahead files of a core. Without them there is no core: the process ends.
+fn open_wal(options: &NodeOptions, id: ShardId, boot: &ShardBoot) -> WalFiles {
+    let folder = options
+        .folder
+        .join(format!("{}/wal-{id}", boot::OWN_FOLDER));
+    let files = klamm_os::disk::create_dir_all(&folder)
+        .and_then(|()| WalFiles::new(folder.clone(), &boot.wal_recyclable));
+    files.unwrap_or_else(|error| {
+        tracing::error!(folder = %folder.display(), %error, "cannot open the write-ahead log");
+        std::process::exit(74)
+    })
+}
+
+/// The engine of a core with its share of the partitions, and the quorum where that is hosted.
+/// The process ends if the metadata cannot be read.
+fn make_engine(
+    options: &NodeOptions,
+    id: ShardId,
+    boot: ShardBoot,
+    quorum: Option<(QuorumBoot, RecoveredPartition)>,
+    files: SharedWalFiles,
+) -> Engine {
+    let recyclable = boot.wal_recyclable.iter().map(|(number, _)| *number);
+    let mut engine = Engine::new(
+        EngineOptions {
+            shard: id,
+            shards: options.shards,
+            node: options.node,
+            tail_bytes: options.tail_bytes,
+            wal: WalOptions {
+                incarnation: Incarnation((options.seed >> 64) as u64 ^ u64::from(id.0)),
+                start: boot.wal_start,
+                file_bytes: options.wal_file_bytes,
+                bytes_max: options.wal_bytes,
+                recyclable: recyclable.collect(),
+                next_file: boot.wal_next_file,
+            },
+            producers: options.producers,
+            broker_file: options.broker_file.clone(),
+            scale: Scale::default(),
+        },
+        boot.partitions,
+        Box::new(files),
+    );
+    if let Some((quorum, log)) = quorum {
+        let defaults = options.defaults.clone();
+        let hosted = engine.host_quorum(Core::now(), quorum, log, defaults, options.seed);
+        if let Err(error) = hosted {
+            tracing::error!(%error, "the metadata log cannot be used");
+            std::process::exit(74)
+        }
+    }
+    engine
 }
 
 async fn run_errands(shards: Shards, errands: Mailbox<Errand>) {

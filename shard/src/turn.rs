@@ -6,12 +6,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
 use klamm_engine::effects::{ColdError, ColdRead, Effect, SmallFile, Spill};
 use klamm_engine::engine::FlushWanted;
-use klamm_model::Instant;
+use klamm_model::{Instant, Offset, TopicPartition};
 use klamm_os::{clock, disk, exec};
 
 use crate::drivers::files::{self, Folders};
@@ -173,49 +175,14 @@ impl Turns {
                 folder,
                 segments,
             } => {
-                let turns = Rc::clone(self);
-                exec::spawn_local(async move {
-                    must(
-                        "flush segments",
-                        turns.segments.flush(partition, &folder, &segments).await,
-                    );
-                    turns
-                        .core
-                        .engine
-                        .borrow_mut()
-                        .on_segments_flushed(partition);
-                    turns.core.work.notify();
-                })
-                .detach();
+                let work = Rc::clone(self).flush_segments(partition, folder, segments);
+                exec::spawn_local(work).detach();
             }
             Effect::SaveFile { file, path, bytes } => {
-                let turns = Rc::clone(self);
-                exec::spawn_local(async move {
-                    must(
-                        "replace a file",
-                        files::save(turns.folders.root(), &path, bytes).await,
-                    );
-                    turns.saved(file);
-                })
-                .detach();
+                exec::spawn_local(Rc::clone(self).save(file, path, bytes)).detach();
             }
             Effect::ColdRead(read) => exec::spawn_local(Rc::clone(self).read(read)).detach(),
-            Effect::DropFolder { partition, folder } => {
-                self.segments.close(partition);
-                self.reader.close(partition);
-                let topic = partition.topic;
-                let dropped = self.folders.drop(&folder, topic);
-                let Some(aside) = must("move a dropped partition's folder", dropped) else {
-                    return false;
-                };
-                exec::spawn_local(async move {
-                    let deleted = exec::spawn_blocking(move || disk::remove_dir_all(&aside)).await;
-                    if let Err(error) = deleted {
-                        tracing::warn!(%folder, %error, "could not delete a dropped partition's folder; it is tried again at the next start");
-                    }
-                })
-                .detach();
-            }
+            Effect::DropFolder { partition, folder } => self.drop_folder(partition, &folder),
             Effect::Image(image) => {
                 for shard in 0..self.core.shards {
                     let to = klamm_model::ShardId(shard);
@@ -229,9 +196,41 @@ impl Turns {
         false
     }
 
-    fn saved(&self, file: SmallFile) {
+    async fn flush_segments(
+        self: Rc<Self>,
+        partition: TopicPartition,
+        folder: Arc<str>,
+        segments: Vec<(Offset, u64)>,
+    ) {
+        let flushed = self.segments.flush(partition, &folder, &segments).await;
+        must("flush segments", flushed);
+        self.core.engine.borrow_mut().on_segments_flushed(partition);
+        self.core.work.notify();
+    }
+
+    async fn save(self: Rc<Self>, file: SmallFile, path: Arc<str>, bytes: Bytes) {
+        let saved = files::save(self.folders.root(), &path, bytes).await;
+        must("replace a file", saved);
         self.core.engine.borrow_mut().on_file_saved(file);
         self.core.work.notify();
+    }
+
+    /// Moves the folder aside, so that its name is free at once, and deletes it later.
+    fn drop_folder(&self, partition: TopicPartition, folder: &Arc<str>) {
+        self.segments.close(partition);
+        self.reader.close(partition);
+        let dropped = self.folders.drop(folder, partition.topic);
+        let Some(aside) = must("move a dropped partition's folder", dropped) else {
+            return;
+        };
+        let folder = Arc::clone(folder);
+        exec::spawn_local(async move {
+            let deleted = exec::spawn_blocking(move || disk::remove_dir_all(&aside)).await;
+            if let Err(error) = deleted {
+                tracing::warn!(%folder, %error, "could not delete a dropped partition's folder; it is tried again at the next start");
+            }
+        })
+        .detach();
     }
 
     async fn spill(self: Rc<Self>, spill: Spill) {
