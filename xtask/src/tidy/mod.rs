@@ -8,6 +8,7 @@ mod names;
 mod private;
 mod roots;
 mod served;
+mod sizes;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -116,6 +117,10 @@ const CHECKS: &[Check] = &[
     Check {
         name: "names",
         run: names::names,
+    },
+    Check {
+        name: "sizes",
+        run: sizes::functions,
     },
     Check {
         name: "first lines",

@@ -302,6 +302,20 @@ fn an_open_end_in_a_comment_is_found() {
 }
 
 #[test]
+fn long_function_is_found_unless_it_is_a_test() {
+    let long = |lines: usize| format!("fn long(a: [u8; 3]) {{\n{}}}\n", "a();\n".repeat(lines - 2));
+    let text = format!("//! Boot.\ntrait T {{ fn short(); }}\n{}", long(81));
+    check(
+        "src/boot.rs",
+        &text,
+        ("sizes", "src/boot.rs", 3, "long has 81 lines"),
+    );
+    let text = format!("//! Boot.\n{}#[test]\n{}", long(80), long(200));
+    let findings = findings_after(|root| put(root, "src/boot.rs", &text));
+    assert!(findings.is_empty(), "{findings:#?}");
+}
+
+#[test]
 fn empty_words_are_found_in_files_folders_and_types() {
     check(
         "src/helpers.rs",

@@ -246,17 +246,7 @@ fn put_record(out: &mut BytesMut, record: &MetadataRecord) {
             key,
             value,
         } => {
-            match resource {
-                ConfigResource::BrokerDefault => out.put_u8(0),
-                ConfigResource::Broker(node) => {
-                    out.put_u8(1);
-                    out.put_i32(node.0);
-                }
-                ConfigResource::Topic(name) => {
-                    out.put_u8(2);
-                    put_text(out, name.as_str());
-                }
-            }
+            put_resource(out, resource);
             put_text(out, key);
             put_option(out, value.as_deref());
             CONFIG_SET
@@ -288,6 +278,20 @@ fn count(length: usize) -> u16 {
 fn put_text(out: &mut BytesMut, text: &str) {
     out.put_u16(count(text.len()));
     out.put_slice(text.as_bytes());
+}
+
+fn put_resource(out: &mut BytesMut, resource: &ConfigResource) {
+    match resource {
+        ConfigResource::BrokerDefault => out.put_u8(0),
+        ConfigResource::Broker(node) => {
+            out.put_u8(1);
+            out.put_i32(node.0);
+        }
+        ConfigResource::Topic(name) => {
+            out.put_u8(2);
+            put_text(out, name.as_str());
+        }
+    }
 }
 
 fn put_option(out: &mut BytesMut, text: Option<&str>) {
