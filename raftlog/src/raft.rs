@@ -49,7 +49,6 @@ pub struct Raft {
     pub(crate) votes: BTreeMap<NodeId, bool>,
 
     pub(crate) progress: BTreeMap<NodeId, Progress>,
-    observers: BTreeSet<NodeId>,
     pub(crate) reign_start: Index,
     pub(crate) heartbeat_at: Instant,
     /// To whom leadership is being handed, and until when.
@@ -101,7 +100,6 @@ impl Raft {
             election_at: now,
             votes: BTreeMap::new(),
             progress: BTreeMap::new(),
-            observers: BTreeSet::new(),
             reign_start: Index::ZERO,
             heartbeat_at: now,
             transfer: None,
@@ -223,13 +221,6 @@ impl Raft {
         }
         self.check();
         Ok(self.log.last().index)
-    }
-
-    /// Says who follows the log without a vote. Soft: every possible leader's host sets it.
-    pub fn set_observers(&mut self, observers: BTreeSet<NodeId>) {
-        self.observers = observers;
-        self.match_progress_to_members();
-        self.check();
     }
 
     /// Hands leadership to another voter, once it has the whole log. Proposals are refused until
@@ -628,8 +619,7 @@ impl Raft {
             self.progress.clear();
             return;
         }
-        let mut members = self.observers.clone();
-        members.extend(self.voters().iter());
+        let mut members: BTreeSet<NodeId> = self.voters().iter().collect();
         members.remove(&self.config.node);
         self.progress.retain(|node, _| members.contains(node));
         let next = self.log.last().index.next();

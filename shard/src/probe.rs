@@ -63,10 +63,4 @@ impl Probe {
             .collect();
         (self.flush_us_sum.get(), buckets, times.len() - below)
     }
-
-    /// Time within which this share of the flushes was done.
-    #[must_use]
-    pub fn flush_quantile(&self, quantile: f64) -> Duration {
-        Duration::from_micros(self.flush_us.borrow().value_at_quantile(quantile))
-    }
 }

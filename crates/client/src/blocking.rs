@@ -324,23 +324,6 @@ impl Client {
         self.answer(socket, request, sent)
     }
 
-    /// Like [`call`](Self::call), in exactly this version, whatever the broker serves.
-    ///
-    /// # Errors
-    /// As [`call`](Self::call).
-    pub fn call_as(
-        &mut self,
-        target: Target,
-        request: &dyn Message,
-        version: i16,
-    ) -> Result<Response, ClientError> {
-        let socket = self.socket_for(target)?;
-        let sent = self
-            .network
-            .send(socket, |machine| machine.send_as(request, version));
-        self.answer(socket, request, sent)
-    }
-
     fn answer(
         &mut self,
         socket: SocketId,

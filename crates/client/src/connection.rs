@@ -319,21 +319,6 @@ impl Connection {
         self.enqueue(request, version, true)
     }
 
-    /// Sends in exactly `version`, whatever the other side serves: for tests and probes.
-    ///
-    /// # Errors
-    /// [`SendError`].
-    pub fn send_as(
-        &mut self,
-        request: &dyn Message,
-        version: i16,
-    ) -> Result<CorrelationId, SendError> {
-        if !self.is_ready() {
-            return Err(SendError::NotReady);
-        }
-        self.enqueue(request, version, true)
-    }
-
     /// Sends a request that is never answered: Produce with `acks=0`.
     ///
     /// # Errors

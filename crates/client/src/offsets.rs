@@ -85,19 +85,6 @@ pub fn request(
     }
 }
 
-/// Lowest version that serves all of `wanted`: max timestamp came with version 7.
-#[must_use]
-pub fn version_min(wanted: &[(PartitionName, OffsetSpec)]) -> i16 {
-    if wanted
-        .iter()
-        .any(|(_, spec)| *spec == OffsetSpec::MaxTimestamp)
-    {
-        7
-    } else {
-        1
-    }
-}
-
 /// Reads an answer, partition by partition.
 pub fn read(
     view: &list_offsets::ResponseView<'_>,

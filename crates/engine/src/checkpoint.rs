@@ -28,8 +28,6 @@ pub(crate) struct Checkpointer {
     stage: Stage,
     /// Somebody asked for one: shutdown, or the housekeeping.
     wanted: bool,
-    /// Checkpoints that were saved.
-    saved: u64,
 }
 
 #[derive(Debug, Default)]
@@ -62,12 +60,6 @@ impl Engine {
         self.wal.backlog() == 0
             && matches!(self.checkpointer.stage, Stage::Idle)
             && !self.checkpointer.wanted
-    }
-
-    /// Checkpoints that were saved since the start.
-    #[must_use]
-    pub const fn checkpoints_saved(&self) -> u64 {
-        self.checkpointer.saved
     }
 
     /// Moves the checkpoint on as far as it goes without waiting.
@@ -225,7 +217,6 @@ impl Engine {
         if let Stage::Saving { covers } = self.checkpointer.stage {
             self.wal.on_checkpointed(covers);
             self.checkpointer.stage = Stage::Idle;
-            self.checkpointer.saved += 1;
             self.stats.checkpoints += 1;
             self.drive_checkpoint();
         }

@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
 use klamm_metadata::{ConfigMap, Image};
 use klamm_model::{
     Cursors, Durability, Instant, LeaderEpoch, NodeId, Offset, ShardId, TopicPartition,
@@ -490,16 +489,6 @@ impl Engine {
     pub fn leader_epoch(&self, partition: TopicPartition) -> Option<LeaderEpoch> {
         let log = self.partition(self.slot_of(partition)?)?;
         Some(log.leader.leader_epoch())
-    }
-
-    /// The bytes of a batch that lies in the tail, for tests and the quorum host.
-    #[must_use]
-    pub fn tail_batches(&self, partition: TopicPartition) -> Vec<Bytes> {
-        let log = self
-            .slot_of(partition)
-            .and_then(|slot| self.partition(slot));
-        log.map(|log| log.tail.iter().map(|batch| batch.bytes.clone()).collect())
-            .unwrap_or_default()
     }
 }
 

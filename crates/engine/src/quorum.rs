@@ -111,14 +111,6 @@ impl Engine {
         Ok(())
     }
 
-    /// True once this node decides about the metadata.
-    #[must_use]
-    pub fn leads_quorum(&self) -> bool {
-        self.quorum
-            .as_ref()
-            .is_some_and(|host| host.controller.is_some())
-    }
-
     /// Decides a command; the reply leaves when everything it rests on is committed.
     pub fn control(&mut self, now: Now, ticket: Ticket, command: Command) {
         let Some(host) = &mut self.quorum else {
