@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use klamm_model::Instant;
+use klamm_model::{Instant, Random};
 
 use crate::handlers::TopicKey;
 
@@ -180,7 +180,7 @@ impl Session {
 pub(crate) struct FetchSessions {
     slots: usize,
     sessions: BTreeMap<i32, Session>,
-    random: u64,
+    random: Random,
     evicted: u64,
 }
 
@@ -190,7 +190,7 @@ impl FetchSessions {
         Self {
             slots,
             sessions: BTreeMap::new(),
-            random: seed,
+            random: Random::new(seed),
             evicted: 0,
         }
     }
@@ -355,12 +355,8 @@ impl FetchSessions {
 
     fn fresh_id(&mut self) -> i32 {
         loop {
-            // SplitMix64; the upper bits are the better ones.
-            self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut mixed = self.random;
-            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            let id = ((mixed ^ (mixed >> 31)) >> 33) as i32;
+            // An id is positive: 31 bits.
+            let id = (self.random.next() >> 33) as i32;
             if id != NO_SESSION && !self.sessions.contains_key(&id) {
                 return id;
             }

@@ -6,24 +6,20 @@ use std::time::Duration;
 
 use crate::workload::Arrivals;
 
-/// A small generator of random numbers (splitmix64), for gaps and payloads; one seed, one run.
+/// Random numbers for gaps and payloads; one seed, one run.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random(klamm_model::Random);
 
 impl Random {
     /// A generator whose sequence follows from `seed`.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(klamm_model::Random::new(seed))
     }
 
     /// The next 64 bits.
     pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0.next()
     }
 
     /// A number in (0, 1].

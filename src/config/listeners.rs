@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use klamm_model::HostPort;
+
 use super::HostFacts;
 use super::notices::Warning;
 use super::reader::Reader;
@@ -56,11 +58,8 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(formatter, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(formatter, "{}:{}", self.host, self.port)
-        }
+        let (host, port) = (self.host.as_str(), self.port);
+        HostPort { host, port }.fmt(formatter)
     }
 }
 

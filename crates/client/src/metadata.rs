@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use klamm_model::{ErrorCode, LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicName};
+use klamm_model::{ErrorCode, HostPort, LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicName};
 use klamm_wire::metadata;
 
 use crate::error::check;
@@ -47,11 +47,8 @@ pub struct Broker {
 
 impl fmt::Display for Broker {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(formatter, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(formatter, "{}:{}", self.host, self.port)
-        }
+        let (host, port) = (self.host.as_str(), self.port);
+        HostPort { host, port }.fmt(formatter)
     }
 }
 

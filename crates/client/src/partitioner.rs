@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use klamm_model::{PartitionIndex, TopicName};
+use klamm_model::{PartitionIndex, Random, TopicName};
 
 use crate::metadata::TopicInfo;
 
@@ -76,7 +76,7 @@ pub struct Partitioner {
     partitioning: Partitioning,
     /// Bytes after which a keyless record goes elsewhere.
     sticky_bytes: usize,
-    random: u64,
+    random: Random,
     places: BTreeMap<TopicName, Place>,
 }
 
@@ -87,7 +87,7 @@ impl Partitioner {
         Self {
             partitioning,
             sticky_bytes,
-            random: seed,
+            random: Random::new(seed),
             places: BTreeMap::new(),
         }
     }
@@ -110,7 +110,7 @@ impl Partitioner {
         }
         let step = match self.partitioning {
             Partitioning::RoundRobin => None,
-            Partitioning::KeyHash => Some(self.next_random()),
+            Partitioning::KeyHash => Some(self.random.next()),
         };
         let led: usize = topic
             .partitions
@@ -136,15 +136,6 @@ impl Partitioner {
             .filter(|partition| led == 0 || partition.leader.is_some())
             .nth(place.at)
             .map(|partition| partition.index)
-    }
-
-    /// The next number of SplitMix64 (Steele, Lea, Flood 2014).
-    const fn next_random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
     }
 }
 

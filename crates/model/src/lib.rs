@@ -11,11 +11,13 @@
 mod batch;
 mod epochs;
 mod error_code;
+mod host_port;
 mod ids;
 pub mod limits;
 mod offsets;
 mod policy;
 mod producer;
+mod random;
 mod time;
 mod topic_config;
 mod topic_name;
@@ -23,10 +25,12 @@ mod topic_name;
 pub use batch::{Attributes, BatchHeader, Compression, TimestampType};
 pub use epochs::{BrokerEpoch, LeaderEpoch, PartitionEpoch};
 pub use error_code::{ErrorCode, Retriability};
+pub use host_port::HostPort;
 pub use ids::{ClusterId, NodeId, ParseIdError, PartitionIndex, ShardId, TopicId, TopicPartition};
 pub use offsets::{Cursors, MetadataOffset, Offset, OffsetDelta};
 pub use policy::{Acks, Durability, IsolationLevel, UnknownAcks};
 pub use producer::{ProducerEpoch, ProducerId, ProducerStamp, Sequence};
+pub use random::Random;
 pub use time::{Instant, Timestamp, WallTime};
 pub use topic_config::{
     CleanupPolicy, ConfigDefault, ConfigKind, ConfigValueError, Served, Shown, TOPIC_CONFIG_KEYS,

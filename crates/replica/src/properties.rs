@@ -3,7 +3,7 @@
 
 use klamm_model::{
     Acks, Attributes, BatchHeader, Durability, LeaderEpoch, Offset, OffsetDelta, ProducerEpoch,
-    ProducerId, ProducerStamp, Sequence, Timestamp, WallTime,
+    ProducerId, ProducerStamp, Random, Sequence, Timestamp, WallTime,
 };
 
 use crate::{
@@ -15,21 +15,8 @@ const SEEDS: u64 = 2000;
 const STEPS: u64 = 300;
 const PRODUCERS: u64 = 4;
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-
-    fn one_in(&mut self, chances: u64) -> bool {
-        self.below(chances) == 0
-    }
+fn one_in(random: &mut Random, chances: u64) -> bool {
+    random.below(chances) == 0
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +108,7 @@ impl Client {
                 stamp.base_sequence = Sequence(1 + random.below(9) as i32);
                 return batch(Some(stamp), delta, now);
             }
-            9 if random.one_in(3) => {
+            9 if one_in(random, 3) => {
                 self.epoch = ProducerEpoch(self.epoch.0 + 1);
                 stamp.epoch = self.epoch;
                 stamp.base_sequence = Sequence::FIRST;
@@ -192,6 +179,8 @@ struct Met {
     rebuilds: u64,
     /// Recoveries that lost a tail.
     cuts: u64,
+    /// Appends of coordinators of another reign.
+    deposed: u64,
 }
 
 struct World {
@@ -267,6 +256,37 @@ impl World {
         }
     }
 
+    /// A coordinator appends that loaded its state in some reign, not always this one.
+    fn append_as_coordinator(&mut self, random: &mut Random) {
+        let current = self.leader.leader_epoch();
+        let loaded_in = LeaderEpoch(current.0 + random.below(5) as i32 - 2);
+        let offered = batch(None, random.below(3) as i32, self.now);
+        let before = (self.leader.cursors(), hard_state(self.leader.producers()));
+        let origin = AppendOrigin::Coordinator(loaded_in);
+        match self.leader.append(WallTime(self.now), &offered, origin) {
+            Ok(Admission::Append(placed)) => {
+                assert_eq!(
+                    loaded_in, current,
+                    "a coordinator of another reign appended"
+                );
+                assert_eq!(placed.leader_epoch, current);
+                self.log.push(BatchHeader {
+                    base_offset: placed.base_offset,
+                    leader_epoch: placed.leader_epoch,
+                    ..offered
+                });
+                self.met.appends += 1;
+            }
+            Err(AppendRefused::LeaderEpoch(refused)) => {
+                assert_ne!(loaded_in, current, "{refused:?}");
+                let after = (self.leader.cursors(), hard_state(self.leader.producers()));
+                assert_eq!(after, before, "nothing has changed");
+                self.met.deposed += 1;
+            }
+            other => panic!("unexpected verdict {other:?} of {offered:?}"),
+        }
+    }
+
     fn complete(&mut self, random: &mut Random) {
         let (before, generation) = (self.leader.cursors(), self.leader.generation());
         let ends = [before.flushed, self.leader.written(), before.log_end];
@@ -295,7 +315,7 @@ impl World {
 
     fn cut_power(&mut self, random: &mut Random) {
         let cursors = self.leader.cursors();
-        let keep_all = random.one_in(2);
+        let keep_all = one_in(random, 2);
         let live = hard_state(self.leader.producers());
         let kept = |found: &BatchHeader| keep_all || found.end_offset() <= cursors.flushed;
         let log_end = self
@@ -375,7 +395,7 @@ impl World {
 }
 
 fn run_history(seed: u64) -> Met {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut world = World::new();
     let mut clients: Vec<_> = (0..PRODUCERS)
         .map(|number| Client::new(number, &mut random))
@@ -469,4 +489,31 @@ fn no_duplicate_is_admitted_and_no_acknowledged_batch_is_refused() {
         .min();
         assert!(rarest > Some(500), "histories too tame: {met:?}");
     }
+}
+
+#[test]
+fn append_with_a_leader_epoch_that_is_not_the_current_one_fails_and_changes_nothing() {
+    let (mut appends, mut deposed) = (0, 0);
+    for seed in 0..SEEDS / 4 {
+        let mut random = Random::new(seed);
+        let mut world = World::new();
+        for _ in 0..STEPS / 4 {
+            world.now += 1;
+            match random.below(20) {
+                0..=13 => world.append_as_coordinator(&mut random),
+                14..=17 => world.complete(&mut random),
+                18 => {
+                    let next = LeaderEpoch(world.leader.leader_epoch().0 + 1);
+                    assert!(world.leader.begin_reign(next));
+                }
+                _ => world.cut_power(&mut random),
+            }
+        }
+        appends += world.met.appends;
+        deposed += world.met.deposed;
+    }
+    assert!(
+        appends.min(deposed) > 500,
+        "too tame: {appends} and {deposed}"
+    );
 }

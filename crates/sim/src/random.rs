@@ -1,16 +1,18 @@
 //! The one source of chance in a simulated world: everything that happens follows from its seed.
 
-/// A small generator of pseudo-random numbers (the mixing function of `SplitMix64`).
+/// Seeded chance, with the questions that a simulation asks of it.
 #[derive(Clone, Debug)]
 pub struct Random {
-    state: u64,
+    numbers: klamm_model::Random,
 }
 
 impl Random {
     /// A generator whose numbers follow from `seed`.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self { state: seed }
+        Self {
+            numbers: klamm_model::Random::new(seed),
+        }
     }
 
     /// A generator that goes its own way from here.
@@ -20,11 +22,7 @@ impl Random {
 
     /// The next number.
     pub const fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.numbers.next()
     }
 
     /// A number below `end`; 0 if `end` is 0.

@@ -14,7 +14,7 @@ mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use klamm_model::{Instant, MetadataOffset, TopicId, TopicName, WallTime};
+use klamm_model::{Instant, MetadataOffset, Random, TopicId, TopicName, WallTime};
 
 pub use brokers::{RegisterError, Registration, SupportedFeature};
 pub use configs::{ConfigChange, ConfigError, ConfigMode, ConfigOperation};
@@ -273,29 +273,26 @@ impl Growth {
 
 /// Draws topic ids from the seed of one decision (RFC 9562, version 4 in form).
 struct FreshIds {
-    high: u64,
-    low: u64,
+    high: Random,
+    low: Random,
 }
 
 impl FreshIds {
     const fn new(seed: u128) -> Self {
         Self {
-            high: (seed >> 64) as u64,
-            low: seed as u64,
+            high: Random::new((seed >> 64) as u64),
+            low: Random::new(seed as u64),
         }
     }
 
+    /// Where in the ring of brokers the next topic begins.
+    fn some_broker(&self) -> u64 {
+        self.low.clone().next()
+    }
+
     fn next(&mut self) -> TopicId {
-        let bits = u128::from(mix(&mut self.high)) << 64 | u128::from(mix(&mut self.low));
+        let bits = u128::from(self.high.next()) << 64 | u128::from(self.low.next());
         let version = bits & !(0xf << 76) | 0x4 << 76;
         TopicId((version & !(0x3 << 62) | 0x2 << 62).to_be_bytes())
     }
-}
-
-fn mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }

@@ -23,11 +23,12 @@ fn moment(seed: u64) -> Moment {
     }
 }
 
-struct Random(u64);
+/// Draws commands, legal ones and others.
+struct Chance(Random);
 
-impl Random {
+impl Chance {
     fn below(&mut self, end: u64) -> u64 {
-        mix(&mut self.0) % end
+        self.0.below(end)
     }
 
     fn name(&mut self) -> String {
@@ -133,7 +134,7 @@ fn apply_delta(topics: &mut BTreeMap<TopicName, Arc<crate::Topic>>, delta: &Delt
 #[test]
 fn every_image_is_the_replay_of_its_records_and_every_delta_leads_to_it() {
     for seed in 0..SEEDS {
-        let mut random = Random(seed);
+        let mut random = Chance(Random::new(seed));
         let mut controller = Controller::resume(Image::default(), BrokerDefaults::default());
         let mut log = Vec::new();
         let mut topics = BTreeMap::new();

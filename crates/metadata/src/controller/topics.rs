@@ -323,7 +323,7 @@ impl Controller {
         let overrides = check_new_topic_configs(&topic.configs, self.image.broker_defaults())
             .map_err(CreateTopicError::Config)?;
         let placed = if topic.assignments.is_empty() {
-            self.place(topic, request.ids.low)?
+            self.place(topic, request.ids.some_broker())?
         } else {
             self.check_assignments(topic)?
         };
