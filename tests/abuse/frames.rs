@@ -22,7 +22,7 @@ fn negative_frame_size_closes() {
 #[test]
 fn frame_above_the_limit_closes_before_anything_is_allocated() {
     let mut broker = Broker::start();
-    let before = broker.process().map(|process| process.resident_bytes());
+    let memory = crate::Memory::of(&broker);
     for size in [i32::MAX, 100 * 1024 * 1024 + 1] {
         check_closed(
             &broker,
@@ -30,13 +30,7 @@ fn frame_above_the_limit_closes_before_anything_is_allocated() {
             "expected a frame of at most 104857600 bytes",
         );
     }
-    if let (Some(before), Some(process)) = (before, broker.process()) {
-        let after = process.resident_bytes();
-        assert!(
-            after < before + (16 << 20),
-            "{before} bytes resident became {after}"
-        );
-    }
+    memory.check_growth(&broker, 16 << 20);
     broker.is_healthy();
 }
 
@@ -75,7 +69,7 @@ fn frame_without_room_for_a_header_closes() {
 #[test]
 fn frame_that_never_arrives_costs_no_memory_and_closes_after_thirty_seconds() {
     let mut broker = Broker::start();
-    let before = broker.process().map(|process| process.resident_bytes());
+    let memory = crate::Memory::of(&broker);
     let mut clients: Vec<_> = (0..50).map(|_| broker.client()).collect();
     let (from, begun) = (broker.log_length(), Instant::now());
     for client in &mut clients {
@@ -83,13 +77,7 @@ fn frame_that_never_arrives_costs_no_memory_and_closes_after_thirty_seconds() {
         client.send(&[&[5, 0x5d, 0x4a, 0x80][..], &[0, 3, 0, 9, 0, 0, 0, 1]].concat());
     }
     broker.is_healthy();
-    if let (Some(before), Some(process)) = (before, broker.process()) {
-        let after = process.resident_bytes();
-        assert!(
-            after < before + (64 << 20),
-            "{before} bytes resident became {after}"
-        );
-    }
+    memory.check_growth(&broker, 64 << 20);
     for client in &mut clients {
         client.until_closed(Duration::from_secs(45));
     }
@@ -200,7 +188,7 @@ fn null_and_empty_client_ids_are_served() {
 #[test]
 fn length_beyond_the_frame_closes_and_reserves_nothing() {
     let mut broker = Broker::start();
-    let before = broker.process().map(|process| process.resident_bytes());
+    let memory = crate::Memory::of(&broker);
     let huge = i32::MAX.to_be_bytes();
     let cases: &[(&str, i16, i16, Vec<u8>)] = &[
         ("array", 3, 1, huge.to_vec()),
@@ -257,13 +245,7 @@ fn length_beyond_the_frame_closes_and_reserves_nothing() {
             &[&client.local().to_string(), "connection closed", &why],
         );
     }
-    if let (Some(before), Some(process)) = (before, broker.process()) {
-        let after = process.resident_bytes();
-        assert!(
-            after < before + (16 << 20),
-            "{before} bytes resident became {after}"
-        );
-    }
+    memory.check_growth(&broker, 16 << 20);
     broker.is_healthy();
 }
 
@@ -404,19 +386,13 @@ fn frames_in_pieces_of_one_byte_are_served() {
 #[test]
 fn peer_that_asks_for_ever_and_reads_nothing_is_bounded_and_cut_off() {
     let mut broker = Broker::start();
-    let before = broker.process().map(|process| process.resident_bytes());
+    let memory = crate::Memory::of(&broker);
     let mut deaf = broker.client();
     let from = broker.log_length();
     fill(&mut deaf);
     let begun = Instant::now();
     broker.is_healthy();
-    if let (Some(before), Some(process)) = (before, broker.process()) {
-        let after = process.resident_bytes();
-        assert!(
-            after < before + (64 << 20),
-            "{before} bytes resident became {after}"
-        );
-    }
+    memory.check_growth(&broker, 64 << 20);
     let address = deaf.local().to_string();
     let process = broker
         .process()
@@ -465,20 +441,15 @@ fn ten_thousand_bad_connections_leave_nothing_behind() {
             client.send(&size.to_be_bytes());
             client.until_closed(crate::SOON);
         }
-        broker.process().map(|process| process.resident_bytes())
     };
-    let warm = bad(1000);
-    let after = bad(if crate::harness::is_release() {
+    bad(1000);
+    let warm = crate::Memory::of(&broker);
+    bad(if crate::harness::is_release() {
         9000
     } else {
         3000
     });
-    if let (Some(warm), Some(after)) = (warm, after) {
-        assert!(
-            after < warm + (8 << 20),
-            "{warm} bytes resident became {after}"
-        );
-    }
+    warm.check_growth(&broker, 8 << 20);
     broker.is_healthy();
 }
 

@@ -79,9 +79,8 @@ fn durabilities() -> [Options; 2] {
     ["flushed", "written"].map(|class| Options::new().set("klamm.durability", class))
 }
 
-#[test]
-fn everything_acknowledged_survives_a_stop_and_a_start() {
-    let test = "everything_acknowledged_survives_a_stop_and_a_start";
+/// Writes, ends the process, starts it again and looks, three times in each class.
+fn check_lives(test: &str, end: End) {
     for options in durabilities() {
         let Some(mut broker) = Broker::own(test, options) else {
             return;
@@ -89,7 +88,7 @@ fn everything_acknowledged_survives_a_stop_and_a_start() {
         let mut written = Written::new(&mut broker.client(), 3);
         for _ in 0..3 {
             written.write(&mut broker.client(), 150);
-            broker.stop();
+            broker.end(end);
             broker.start_again();
             written.check(&mut broker.client());
         }
@@ -97,20 +96,15 @@ fn everything_acknowledged_survives_a_stop_and_a_start() {
 }
 
 #[test]
+fn everything_acknowledged_survives_a_stop_and_a_start() {
+    let test = "everything_acknowledged_survives_a_stop_and_a_start";
+    check_lives(test, End::Stop);
+}
+
+#[test]
 fn everything_acknowledged_survives_the_death_of_the_process() {
     let test = "everything_acknowledged_survives_the_death_of_the_process";
-    for options in durabilities() {
-        let Some(mut broker) = Broker::own(test, options) else {
-            return;
-        };
-        let mut written = Written::new(&mut broker.client(), 3);
-        for _ in 0..3 {
-            written.write(&mut broker.client(), 150);
-            broker.kill();
-            broker.start_again();
-            written.check(&mut broker.client());
-        }
-    }
+    check_lives(test, End::Kill);
 }
 
 #[test]
@@ -163,22 +157,7 @@ fn deleted_topic_stays_deleted() {
     let mut client = broker.client();
     let topic = client.create_topic("deleted", 3);
     client.produce(&topic, 0, &RawBatch::one("x").encode());
-    let request = klamm_wire::delete_topics::Request {
-        topic_names: vec![topic.name.clone().into()],
-        timeout_ms: 30_000,
-        ..Default::default()
-    };
-    let reply = client.call(&request, 4);
-    assert_eq!(
-        reply
-            .view()
-            .responses()
-            .iter()
-            .next()
-            .expect("one")
-            .error_code(),
-        0
-    );
+    assert_eq!(client.delete_topic(&topic), 0);
     broker.kill();
     broker.start_again();
     let produced = broker

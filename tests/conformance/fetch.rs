@@ -184,22 +184,7 @@ fn waiting_fetch_ends_when_its_topic_is_deleted() {
     let topic = admin.create_topic("vanishing", 1);
     reader.begin(&waiting(&topic, 0, 60_000), FETCH);
     assert_eq!(admin.fetch(&topic, 0, 0).error_code, 0);
-    let request = klamm_wire::delete_topics::Request {
-        topic_names: vec![topic.name.clone().into()],
-        timeout_ms: 30_000,
-        ..Default::default()
-    };
-    let reply = admin.call(&request, 4);
-    assert_eq!(
-        reply
-            .view()
-            .responses()
-            .iter()
-            .next()
-            .expect("one")
-            .error_code(),
-        0
-    );
+    assert_eq!(admin.delete_topic(&topic), 0);
     let begun = Instant::now();
     let reply = reader.finish::<fetch::Request<'_>>(ApiKey::Fetch, FETCH);
     let code = fetched(&reply.view())[0].error_code;

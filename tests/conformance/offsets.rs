@@ -1,8 +1,6 @@
 //! ListOffsets: the ends of a log, and the offset of a time.
 
-use klamm_wire::list_offsets;
-
-use crate::harness::{Broker, Codec, End, Options, RawBatch, Record, Topic};
+use crate::harness::{Broker, Codec, End, Options, RawBatch, Record, Topic, listing};
 
 const EPOCH: i64 = 1_700_000_000_000;
 
@@ -110,20 +108,8 @@ fn every_version_answers_the_end() {
     client.produce(&topic, 0, &batch(&[0, 1, 2], Codec::None));
     for version in 1..=11 {
         for (special, expected) in [(-1, 3), (-2, 0)] {
-            let part = list_offsets::ListOffsetsPartition {
-                timestamp: special,
-                ..Default::default()
-            };
-            let asked = list_offsets::ListOffsetsTopic {
-                name: topic.name.clone().into(),
-                partitions: vec![part],
-            };
-            let request = list_offsets::Request {
-                replica_id: -1,
-                topics: vec![asked],
-                timeout_ms: 1000,
-                ..Default::default()
-            };
+            let mut request = listing(&topic, 0, special);
+            request.timeout_ms = 1000;
             let reply = client.call(&request, version);
             let view = reply.view();
             let topic = view.topics().iter().next().expect("one topic");

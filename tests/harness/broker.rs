@@ -2,8 +2,9 @@
 //! killed and started again. With `KLAMM_TEST_BROKER=host:port` the tests judge a broker that runs
 //! already, whoever made it; those that need the process itself are skipped then.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -24,10 +25,11 @@ pub(crate) const fn is_release() -> bool {
     !cfg!(debug_assertions)
 }
 
-/// Keys and values that differ from a test's defaults; the later one wins.
+/// Keys and values that differ from a test's defaults; the later one wins. `None`: the key is not
+/// mentioned, so that klamm's own default holds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
-    keys: Vec<(String, String)>,
+    keys: Vec<(String, Option<String>)>,
     variables: Vec<(String, String)>,
 }
 
@@ -37,9 +39,19 @@ impl Options {
     }
 
     #[must_use]
-    pub(crate) fn set(mut self, key: &str, value: impl ToString) -> Self {
+    pub(crate) fn set(self, key: &str, value: impl ToString) -> Self {
+        self.put(key, Some(value.to_string()))
+    }
+
+    /// Does not mention the key, even if these tests have a default of their own for it.
+    #[must_use]
+    pub(crate) fn unset(self, key: &str) -> Self {
+        self.put(key, None)
+    }
+
+    fn put(mut self, key: &str, value: Option<String>) -> Self {
         self.keys.retain(|(other, _)| other != key);
-        self.keys.push((key.to_owned(), value.to_string()));
+        self.keys.push((key.to_owned(), value));
         self
     }
 
@@ -57,9 +69,12 @@ impl Options {
         }
         all = all.set("log.dirs", folder.display());
         for (key, value) in &self.keys {
-            all = all.set(key, value);
+            all = all.put(key, value.clone());
         }
-        all.keys
+        let mentioned = all.keys.into_iter();
+        mentioned
+            .filter_map(|(key, value)| Some((key, value?)))
+            .collect()
     }
 }
 
@@ -171,6 +186,38 @@ impl Process {
 
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.status_number("VmRSS:") * 1024
+    }
+
+    /// The most that was ever resident.
+    pub(crate) fn peak_bytes(&self) -> u64 {
+        self.status_number("VmHWM:") * 1024
+    }
+
+    /// Addresses on which this process accepts TCP connections, as the kernel tells them.
+    pub(crate) fn listens_on(&self) -> BTreeSet<SocketAddr> {
+        let folder = PathBuf::from(format!("/proc/{}", self.id()));
+        let descriptors = std::fs::read_dir(folder.join("fd")).expect("the process runs");
+        let targets = descriptors.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        let own: BTreeSet<String> = targets
+            .filter_map(|target| {
+                let inode = target.to_str()?.strip_prefix("socket:[")?;
+                inode.strip_suffix(']').map(str::to_owned)
+            })
+            .collect();
+        let mut found = BTreeSet::new();
+        for table in ["net/tcp", "net/tcp6"] {
+            let text = std::fs::read_to_string(folder.join(table)).unwrap_or_default();
+            for line in text.lines().skip(1) {
+                let fields: Vec<_> = line.split_whitespace().collect();
+                let [_, local, _, state, _, _, _, _, _, inode, ..] = fields[..] else {
+                    panic!("{table} has a line {line:?}");
+                };
+                if state == TCP_LISTEN && own.contains(inode) {
+                    found.insert(address_of_kernel(local).expect(local));
+                }
+            }
+        }
+        found
     }
 
     /// Processor time that it has used, by all threads.
@@ -447,6 +494,28 @@ fn external() -> Option<SocketAddr> {
         .ok()
         .and_then(|mut addresses| addresses.next());
     Some(found.unwrap_or_else(|| panic!("KLAMM_TEST_BROKER={text} is no host:port")))
+}
+
+/// The state of a listening socket in the kernel's tables.
+const TCP_LISTEN: &str = "0A";
+
+/// An address as the kernel's tables have it: words of 32 bits in the machine's order, then the
+/// port, all in hexadecimal digits.
+fn address_of_kernel(text: &str) -> Option<SocketAddr> {
+    let (words, port) = text.split_once(':')?;
+    let mut bytes = Vec::new();
+    for word in words.as_bytes().chunks(8) {
+        let word = u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok()?;
+        bytes.extend(word.to_ne_bytes());
+    }
+    let address = match bytes.len() {
+        4 => IpAddr::from(Ipv4Addr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        _ => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+    };
+    Some(SocketAddr::new(
+        address,
+        u16::from_str_radix(port, 16).ok()?,
+    ))
 }
 
 /// The address that stands behind `prefix` in a line.

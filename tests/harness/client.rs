@@ -239,7 +239,8 @@ impl Client {
     }
 }
 
-fn frame_of(request: &dyn Message, version: i16, correlation_id: i32) -> BytesMut {
+/// A whole frame with this request.
+pub(crate) fn frame_of(request: &dyn Message, version: i16, correlation_id: i32) -> BytesMut {
     let mut frame = BytesMut::new();
     encode_request(
         request,

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use klamm_wire::{api_versions, create_topics, fetch, init_producer_id, list_offsets};
-use klamm_wire::{metadata, produce};
+use klamm_wire::{api_versions, create_topics, delete_topics, fetch, init_producer_id};
+use klamm_wire::{list_offsets, metadata, produce};
 
 use super::batch::{ReadRecord, records_of};
 use super::{Client, wait_for};
@@ -91,6 +91,33 @@ pub(crate) fn creation(
     create_topics::Request {
         topics: vec![topic],
         timeout_ms: 30_000,
+        ..Default::default()
+    }
+}
+
+/// A request to delete one topic by its name, for versions below 6.
+pub(crate) fn deletion(name: &str) -> delete_topics::Request<'static> {
+    delete_topics::Request {
+        topic_names: vec![name.to_owned().into()],
+        timeout_ms: 30_000,
+        ..Default::default()
+    }
+}
+
+/// A ListOffsets for one partition: the offset of a time, or of one of the special ones below zero.
+pub(crate) fn listing(topic: &Topic, partition: i32, time: i64) -> list_offsets::Request<'static> {
+    let partition = list_offsets::ListOffsetsPartition {
+        partition_index: partition,
+        timestamp: time,
+        ..Default::default()
+    };
+    let topic = list_offsets::ListOffsetsTopic {
+        name: topic.name.clone().into(),
+        partitions: vec![partition],
+    };
+    list_offsets::Request {
+        replica_id: -1,
+        topics: vec![topic],
         ..Default::default()
     }
 }
@@ -209,6 +236,14 @@ impl Client {
         Topic { name, id }
     }
 
+    /// Deletes a topic; gives the code that it was answered with.
+    pub(crate) fn delete_topic(&mut self, topic: &Topic) -> i16 {
+        let reply = self.call(&deletion(&topic.name), 4);
+        let view = reply.view();
+        let row = view.responses().iter().next();
+        row.expect("one topic").error_code()
+    }
+
     /// How many partitions of the topic have a leader; `None` where it is not known.
     fn leaders(&mut self, name: &str) -> Option<usize> {
         let topic = metadata::MetadataRequestTopic {
@@ -283,21 +318,7 @@ impl Client {
 
     /// Asks for the offset of a time, or of one of the special ones below zero.
     pub(crate) fn list_offset(&mut self, topic: &Topic, partition: i32, time: i64) -> Listed {
-        let partition = list_offsets::ListOffsetsPartition {
-            partition_index: partition,
-            timestamp: time,
-            ..Default::default()
-        };
-        let topic = list_offsets::ListOffsetsTopic {
-            name: topic.name.clone().into(),
-            partitions: vec![partition],
-        };
-        let request = list_offsets::Request {
-            replica_id: -1,
-            topics: vec![topic],
-            ..Default::default()
-        };
-        let reply = self.call(&request, 7);
+        let reply = self.call(&listing(topic, partition, time), 7);
         let view = reply.view();
         let topic = view.topics().iter().next().expect("one topic");
         let part = topic.partitions().iter().next().expect("one partition");

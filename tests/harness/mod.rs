@@ -13,7 +13,7 @@ mod random;
 
 pub(crate) use batch::{Codec, RawBatch, ReadRecord, Record, crc32c, records_of, varint};
 pub(crate) use broker::{Broker, End, Options, Process, is_release};
-pub(crate) use client::{Client, Reply, request_bytes, request_bytes_of};
+pub(crate) use client::{Client, Reply, frame_of, request_bytes, request_bytes_of};
 pub(crate) use domain::*;
 pub(crate) use log::Log;
 pub(crate) use random::Random;
