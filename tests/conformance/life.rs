@@ -129,6 +129,45 @@ fn listener_that_would_need_a_login_is_not_opened_without_one() {
     }
 }
 
+/// E1: what nobody asked for is not there, whichever way a configuration says nothing.
+#[test]
+fn without_a_plain_word_every_socket_listens_on_loopback_only() {
+    let silent = Options::new()
+        .unset("listeners")
+        .unset("klamm.admin.listener");
+    let no_host = Options::new().set("listeners", "PLAINTEXT://:0");
+    for (options, own_ports) in [(silent, false), (no_host, true)] {
+        let folder = folder();
+        let mut process = Process::start(folder.path(), &options);
+        let ready = process.log.find(0, DEADLINE, |line| {
+            line.contains("ready after").then_some(())
+        });
+        if ready.is_none() {
+            // Somebody else has the port of the default; that is said of the loopback address.
+            let status = process.end(DEADLINE);
+            let text = process.log.text();
+            let taken = |port| text.contains(&format!("127.0.0.1:{port}: the port is in use"));
+            assert!(
+                !own_ports && (taken(9092) || taken(9644)),
+                "{status}\n{text}"
+            );
+            continue;
+        }
+        let found = process.listens_on();
+        assert_eq!(
+            found.len(),
+            2,
+            "for Kafka's clients and for the admin: {found:?}"
+        );
+        let open = found.iter().find(|address| !address.ip().is_loopback());
+        assert_eq!(open, None, "{}", process.log.text());
+        if !own_ports {
+            let ports: Vec<_> = found.iter().map(|address| address.port()).collect();
+            assert_eq!(ports, [9092, 9644]);
+        }
+    }
+}
+
 #[test]
 fn sigterm_ends_the_process_within_seconds_whatever_clients_do() {
     let test = "sigterm_ends_the_process_within_seconds_whatever_clients_do";

@@ -6,6 +6,7 @@ mod harness;
 
 mod api_versions;
 mod cli;
+mod connection;
 mod durability;
 mod fetch;
 mod fetch_sessions;
