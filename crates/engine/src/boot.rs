@@ -271,15 +271,7 @@ impl From<StorageError> for BootError {
 /// # Errors
 /// The folder cannot be used; nothing was acknowledged on it, and what it holds is still there.
 pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted, BootError> {
-    storage.create_folder(OWN_FOLDER)?;
-    // Term and vote are saved here before the quorum's log has its first segment.
-    storage.create_folder("__cluster_metadata-0")?;
-    // Entries are acknowledged as soon as their file is flushed, so its folder must be durable.
-    for shard in 0..options.shards {
-        storage.create_folder(&format!("{OWN_FOLDER}/wal-{shard}"))?;
-    }
-    storage.flush_folder(OWN_FOLDER)?;
-    storage.flush_folder("")?;
+    make_folders(storage, options)?;
     let mut findings = Vec::new();
     let known = read_checkpoints(storage, &mut findings)?;
     let mut wal = boot_wal::read_all(
@@ -291,11 +283,6 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
     )?;
     let mut replayed = Replayed::default();
     let mut unflushed = Unflushed::default();
-
-    let metadata = TopicPartition::METADATA;
-    let name = TopicName::new("__cluster_metadata").expect("a legal name");
-    let logged = wal.logged.remove(&metadata).unwrap_or_default();
-    let checkpoint = known.partitions.get(&metadata);
     let mut work = boot_partition::Work {
         storage,
         options,
@@ -304,43 +291,8 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
         unflushed: &mut unflushed,
         trust_files: known.incomplete,
     };
-    let config = options.scale.bounded(klamm_model::TopicConfig::default());
-    let quorum_log = work.recover(metadata, &name, &config, checkpoint, &logged)?;
-    let entries = read_entries(storage, &quorum_log)?;
-    let hard_state = match storage.read(QUORUM_STATE_PATH)? {
-        Some(bytes) => {
-            parse_state(&String::from_utf8_lossy(&bytes)).map_err(BootError::Metadata)?
-        }
-        None => HardState::default(),
-    };
-    let image = quorum::image_of(&entries).map_err(BootError::Metadata)?;
-
-    let mut shards: Vec<ShardBoot> = (0..options.shards).map(|_| ShardBoot::default()).collect();
-    let mut work = boot_partition::Work {
-        storage,
-        options,
-        findings: &mut findings,
-        replayed: &mut replayed,
-        unflushed: &mut unflushed,
-        trust_files: known.incomplete,
-    };
-    let mut in_doubt = Vec::new();
-    for (partition, topic, config) in partitions_of(&image, options) {
-        let logged = wal.logged.remove(&partition).unwrap_or_default();
-        let checkpoint = known.partitions.get(&partition);
-        let found = work.recover(partition, &topic, &config, checkpoint, &logged)?;
-        if wal.is_in_doubt && !logged.is_end_known {
-            in_doubt.push(partition);
-        }
-        shards[usize::from(partition.home(options.shards).0)]
-            .partitions
-            .insert(partition, found);
-    }
-    if !in_doubt.is_empty() {
-        findings.push(Finding::EndsInDoubt {
-            partitions: in_doubt,
-        });
-    }
+    let (quorum_log, quorum, image) = recover_quorum(&mut work, &mut wal, &known)?;
+    let mut shards = recover_partitions(&mut work, &mut wal, &known, &image)?;
     storage.settle(&unflushed)?;
     save_base(storage, &wal.found, &shards, &quorum_log)?;
     clean_up(storage, &known, &wal.found, &image)?;
@@ -353,15 +305,85 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
     }
     Ok(Booted {
         shards,
-        quorum: QuorumBoot {
-            hard_state,
-            entries,
-        },
+        quorum,
         quorum_log,
         findings,
         batches_replayed: replayed.batches,
         bytes_replayed: replayed.bytes,
     })
+}
+
+/// The folders that are there before anything runs.
+fn make_folders<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<(), BootError> {
+    storage.create_folder(OWN_FOLDER)?;
+    // Term and vote are saved here before the quorum's log has its first segment.
+    storage.create_folder("__cluster_metadata-0")?;
+    // Entries are acknowledged as soon as their file is flushed, so its folder must be durable.
+    for shard in 0..options.shards {
+        storage.create_folder(&format!("{OWN_FOLDER}/wal-{shard}"))?;
+    }
+    storage.flush_folder(OWN_FOLDER)?;
+    storage.flush_folder("")?;
+    Ok(())
+}
+
+/// Recovers the quorum's log, and what it says: the metadata that names all other partitions.
+fn recover_quorum<S: Storage>(
+    work: &mut boot_partition::Work<'_, S>,
+    wal: &mut boot_wal::FoundWals,
+    known: &Known,
+) -> Result<(RecoveredPartition, QuorumBoot, Image), BootError> {
+    let metadata = TopicPartition::METADATA;
+    let name = TopicName::new("__cluster_metadata").expect("a legal name");
+    let logged = wal.logged.remove(&metadata).unwrap_or_default();
+    let checkpoint = known.partitions.get(&metadata);
+    let config = work
+        .options
+        .scale
+        .bounded(klamm_model::TopicConfig::default());
+    let log = work.recover(metadata, &name, &config, checkpoint, &logged)?;
+    let entries = read_entries(work.storage, &log)?;
+    let hard_state = match work.storage.read(QUORUM_STATE_PATH)? {
+        Some(bytes) => {
+            parse_state(&String::from_utf8_lossy(&bytes)).map_err(BootError::Metadata)?
+        }
+        None => HardState::default(),
+    };
+    let image = quorum::image_of(&entries).map_err(BootError::Metadata)?;
+    let quorum = QuorumBoot {
+        hard_state,
+        entries,
+    };
+    Ok((log, quorum, image))
+}
+
+/// Recovers the partitions that the metadata names, and gives each core its own.
+fn recover_partitions<S: Storage>(
+    work: &mut boot_partition::Work<'_, S>,
+    wal: &mut boot_wal::FoundWals,
+    known: &Known,
+    image: &Image,
+) -> Result<Vec<ShardBoot>, BootError> {
+    let count = work.options.shards;
+    let mut shards: Vec<ShardBoot> = (0..count).map(|_| ShardBoot::default()).collect();
+    let mut in_doubt = Vec::new();
+    for (partition, topic, config) in partitions_of(image, work.options) {
+        let logged = wal.logged.remove(&partition).unwrap_or_default();
+        let checkpoint = known.partitions.get(&partition);
+        let found = work.recover(partition, &topic, &config, checkpoint, &logged)?;
+        if wal.is_in_doubt && !logged.is_end_known {
+            in_doubt.push(partition);
+        }
+        shards[usize::from(partition.home(count).0)]
+            .partitions
+            .insert(partition, found);
+    }
+    if !in_doubt.is_empty() {
+        work.findings.push(Finding::EndsInDoubt {
+            partitions: in_doubt,
+        });
+    }
+    Ok(shards)
 }
 
 /// What the checkpoints say.
