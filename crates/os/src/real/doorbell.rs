@@ -1,5 +1,5 @@
 //! Waking a shard from another thread. A running shard costs the caller a fence and a load; only
-//! one whose task waits is woken, and only one that sleeps costs a system call (glommio's).
+//! one whose task waits is woken, and only one that sleeps costs a system call.
 //!
 //! ```text
 //!   sender: publish; fence; read parked     receiver: set parked; fence; look once more
