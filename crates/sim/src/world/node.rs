@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 use klamm_engine::api::{Call, Now, Reply, SharedImage, Ticket};
-use klamm_engine::boot::{self, BootError, BootOptions, Booted, Finding};
+use klamm_engine::boot::{self, BootError, BootOptions, Booted, Finding, ShardBoot};
 use klamm_engine::effects::{Effect, WalBegin};
 use klamm_engine::engine::FlushWanted;
 use klamm_engine::memory::Heap;
@@ -172,54 +172,13 @@ impl SimNode {
         let mut quorum = Some((booted.quorum, booted.quorum_log));
         let mut cores = Vec::new();
         for (shard, share) in (0..).zip(booted.shards) {
-            let wal_folder = format!("{}/wal-{shard}", boot::OWN_FOLDER);
-            disk.create_folder(&wal_folder);
-            let recyclable = share.wal_recyclable.iter();
-            let wal_open = recyclable
-                .filter_map(|(number, name)| {
-                    let node = disk.open(&format!("{wal_folder}/{name}"))?;
-                    Some((*number, node))
-                })
-                .collect();
-            let mut engine = Engine::new(
-                EngineOptions {
-                    shard: ShardId(shard),
-                    shards: options.shards,
-                    node: NODE,
-                    tail_bytes: options.tail_bytes,
-                    wal: WalOptions {
-                        incarnation: Incarnation((options.seed >> 64) as u64 ^ u64::from(shard)),
-                        start: share.wal_start,
-                        file_bytes: options.wal_file_bytes,
-                        bytes_max: options.wal_bytes,
-                        recyclable: share
-                            .wal_recyclable
-                            .iter()
-                            .map(|(number, _)| *number)
-                            .collect(),
-                        next_file: share.wal_next_file,
-                    },
-                    producers: ProducerLimits::default(),
-                    broker_file: options.broker_file.clone(),
-                    scale: options.scale,
-                },
-                share.partitions,
-                Box::new(Heap),
-            );
+            let mut core = Core::new(&options, disk, shard, share);
             if let Some((boot, log)) = quorum.take() {
-                engine
+                core.engine
                     .host_quorum(now, boot, log, BrokerDefaults::default(), options.seed)
                     .map_err(|error| StartFailed::Quorum(error.to_string()))?;
             }
-            cores.push(Core {
-                engine,
-                wal_folder,
-                wal_open,
-                wal_unflushed: BTreeMap::new(),
-                segments: OpenSegments::new(),
-                flushing: false,
-                work: true,
-            });
+            cores.push(core);
         }
         let node = Self {
             options,
@@ -547,6 +506,49 @@ impl SimNode {
 }
 
 impl Core {
+    /// A core with its share of what boot found, as the shard makes it.
+    fn new(options: &LifeOptions, disk: &mut SimDisk, shard: u16, share: ShardBoot) -> Self {
+        let wal_folder = format!("{}/wal-{shard}", boot::OWN_FOLDER);
+        disk.create_folder(&wal_folder);
+        let files = share.wal_recyclable.iter();
+        let wal_open = files.filter_map(|(number, name)| {
+            let node = disk.open(&format!("{wal_folder}/{name}"))?;
+            Some((*number, node))
+        });
+        let wal_open = wal_open.collect();
+        let recyclable = share.wal_recyclable.iter().map(|(number, _)| *number);
+        let engine = Engine::new(
+            EngineOptions {
+                shard: ShardId(shard),
+                shards: options.shards,
+                node: NODE,
+                tail_bytes: options.tail_bytes,
+                wal: WalOptions {
+                    incarnation: Incarnation((options.seed >> 64) as u64 ^ u64::from(shard)),
+                    start: share.wal_start,
+                    file_bytes: options.wal_file_bytes,
+                    bytes_max: options.wal_bytes,
+                    recyclable: recyclable.collect(),
+                    next_file: share.wal_next_file,
+                },
+                producers: ProducerLimits::default(),
+                broker_file: options.broker_file.clone(),
+                scale: options.scale,
+            },
+            share.partitions,
+            Box::new(Heap),
+        );
+        Self {
+            engine,
+            wal_folder,
+            wal_open,
+            wal_unflushed: BTreeMap::new(),
+            segments: OpenSegments::new(),
+            flushing: false,
+            work: true,
+        }
+    }
+
     fn begin_wal_file(&mut self, disk: &mut SimDisk, begin: &WalBegin) {
         let recycled = begin
             .recycle

@@ -230,22 +230,7 @@ impl Hands<'_> {
             1 + spill.small_files.len() * REPLACE_STAGES
         };
         if stage <= folder_stages {
-            if stage == 1 && spill.makes_folder {
-                self.claim_folder(spill);
-                return false;
-            }
-            let is_metadata = spill.partition == TopicPartition::METADATA;
-            let topic = Some(spill.partition.topic);
-            if !spill.makes_folder && !is_metadata && self.owner(&spill.folder) != topic {
-                // The folder belongs to a later topic of that name: this partition is gone.
-                return true;
-            }
-            if stage > 1 {
-                let (file, stage) = ((stage - 2) / REPLACE_STAGES, (stage - 2) % REPLACE_STAGES);
-                let (name, content) = &spill.small_files[file];
-                self.replace(&format!("{}/{name}", spill.folder), content, stage + 1);
-            }
-            return false;
+            return self.spill_small_files(spill, stage);
         }
         let stage = stage - folder_stages;
         let Some(files) = *nodes else {
@@ -304,6 +289,26 @@ impl Hands<'_> {
                 flushes.is_empty()
             }
         }
+    }
+
+    /// True if the partition is gone.
+    fn spill_small_files(&mut self, spill: &Spill, stage: usize) -> bool {
+        if stage == 1 && spill.makes_folder {
+            self.claim_folder(spill);
+            return false;
+        }
+        let is_metadata = spill.partition == TopicPartition::METADATA;
+        let topic = Some(spill.partition.topic);
+        if !spill.makes_folder && !is_metadata && self.owner(&spill.folder) != topic {
+            // The folder belongs to a later topic of that name.
+            return true;
+        }
+        if stage > 1 {
+            let (file, stage) = ((stage - 2) / REPLACE_STAGES, (stage - 2) % REPLACE_STAGES);
+            let (name, content) = &spill.small_files[file];
+            self.replace(&format!("{}/{name}", spill.folder), content, stage + 1);
+        }
+        false
     }
 
     fn write_if_any(&mut self, node: Node, at: usize, bytes: &[u8]) {
