@@ -2,6 +2,7 @@
 //! the tree to its findings; `CHECKS` is the list. It runs in `cargo test` as well.
 
 mod bans;
+mod decisions;
 mod heads;
 mod map;
 mod names;
@@ -133,6 +134,10 @@ const CHECKS: &[Check] = &[
     Check {
         name: "map",
         run: map::map,
+    },
+    Check {
+        name: "decisions",
+        run: decisions::numbers,
     },
     Check {
         name: "served keys",

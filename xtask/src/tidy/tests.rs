@@ -380,6 +380,31 @@ fn map_and_tree_must_agree_both_ways() {
 }
 
 #[test]
+fn a_decision_has_a_number_of_its_own() {
+    let findings = findings_after(|root| {
+        let folder = root.join("docs/adr");
+        fs::create_dir_all(&folder).expect("a folder");
+        for (name, text) in [
+            ("0001-a.md", "# 0001 A\n"),
+            ("0001-b.md", "# 0001 B\n"),
+            ("0002-c.md", "# 0003 C\n"),
+            ("notes.md", "# Notes\n"),
+        ] {
+            fs::write(folder.join(name), text).expect("a decision");
+        }
+    });
+    let said: Vec<String> = findings
+        .iter()
+        .filter(|(check, _)| *check == "decisions")
+        .map(|(_, finding)| finding.to_string())
+        .collect();
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(said[0].contains("0001-b.md: has the number of `docs/adr/0001-a.md`"));
+    assert!(said[1].contains("0002-c.md:1: the title lacks the number"));
+    assert!(said[2].contains("notes.md: has no number"));
+}
+
+#[test]
 fn a_served_key_needs_handler_and_reference() {
     let path = "src/served.rs";
     let text = "//! Served.\nconst A: B = [\n    row(ApiKey::Produce, 0, 13),\n    \
