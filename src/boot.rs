@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use klamm_model::{ClusterId, NodeId, ShardId};
 use klamm_os::disk::{self, FolderLock, LockError};
-use klamm_os::net::{BindError, Listener};
+use klamm_os::net::{BindError, Listener, try_address};
 use klamm_os::{alloc, clock, exec, probe, random, signals};
 use klamm_shard::Shards;
 use klamm_shard::api::metadata::{self, BrokerDefaults, Command, Registration, Reply};
@@ -416,30 +416,23 @@ fn resolve(key: &'static str, endpoint: &Endpoint) -> Result<SocketAddr, StartPr
     }
 }
 
-/// Tries every fixed port and lets it go again: the listeners open after recovery, so that no
+/// Tries every fixed port without listening on it: the listeners open after recovery, so that no
 /// client waits on a broker that cannot answer yet.
 fn check_listeners(config: &Config) -> Result<(), StartProblem> {
     const KEY: &str = "listeners";
     for listener in config.listeners.iter().filter(|one| one.bind.port != 0) {
-        drop(bind(KEY, resolve(KEY, &listener.bind)?)?);
+        let address = resolve(KEY, &listener.bind)?;
+        try_address(address).map_err(|error| StartProblem::Listen { key: KEY, error })?;
     }
     Ok(())
 }
 
 fn open_admin(endpoint: &Endpoint) -> Result<std::net::TcpListener, StartProblem> {
     const KEY: &str = "klamm.admin.listener";
-    bind(KEY, resolve(KEY, endpoint)?)
-}
-
-fn bind(key: &'static str, address: SocketAddr) -> Result<std::net::TcpListener, StartProblem> {
+    let address = resolve(KEY, endpoint)?;
     std::net::TcpListener::bind(address).map_err(|error| StartProblem::Listen {
-        key,
-        error: match error.kind() {
-            ErrorKind::AddrInUse => BindError::InUse(address),
-            ErrorKind::PermissionDenied => BindError::Forbidden(address),
-            ErrorKind::AddrNotAvailable => BindError::NotOurs(address),
-            _ => BindError::Other(address, error),
-        },
+        key: KEY,
+        error: BindError::new(address, error),
     })
 }
 

@@ -4,8 +4,7 @@
 use std::{
     io::{self, IoSlice},
     mem::{MaybeUninit, size_of},
-    net::SocketAddr,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd},
     ptr::NonNull,
     sync::OnceLock,
 };
@@ -154,61 +153,6 @@ pub(crate) fn set_option(
         )
     })
     .map(drop)
-}
-
-/// Sets the queue of connections that the kernel completes before we accept them.
-pub(crate) fn listen(fd: RawFd, backlog: libc::c_int) -> io::Result<()> {
-    // SAFETY: no pointers.
-    check(unsafe { libc::listen(fd, backlog) }).map(drop)
-}
-
-/// A new TCP socket that never blocks, for connecting to `address`.
-pub(crate) fn tcp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
-    let family = if address.is_ipv4() {
-        libc::AF_INET
-    } else {
-        libc::AF_INET6
-    };
-    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: no pointers; a descriptor that the call returns is ours alone.
-    let fd = check(unsafe { libc::socket(family, kind, 0) })?;
-    // SAFETY: `fd` was just made and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-/// Starts to connect; `false` when the answer is still under way.
-pub(crate) fn connect(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<bool> {
-    let done = match address {
-        SocketAddr::V4(v4) => {
-            // SAFETY: all-zero is a valid sockaddr_in.
-            let mut raw: libc::sockaddr_in = unsafe { std::mem::zeroed() };
-            raw.sin_family = libc::AF_INET as libc::sa_family_t;
-            raw.sin_port = v4.port().to_be();
-            raw.sin_addr.s_addr = u32::from_ne_bytes(v4.ip().octets());
-            connect_raw(fd, &raw)
-        }
-        SocketAddr::V6(v6) => {
-            // SAFETY: all-zero is a valid sockaddr_in6.
-            let mut raw: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
-            raw.sin6_family = libc::AF_INET6 as libc::sa_family_t;
-            raw.sin6_port = v6.port().to_be();
-            raw.sin6_addr.s6_addr = v6.ip().octets();
-            raw.sin6_flowinfo = v6.flowinfo();
-            raw.sin6_scope_id = v6.scope_id();
-            connect_raw(fd, &raw)
-        }
-    };
-    match done {
-        Ok(_) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn connect_raw<A>(fd: BorrowedFd<'_>, address: &A) -> io::Result<libc::c_int> {
-    let size = size_of::<A>() as libc::socklen_t;
-    // SAFETY: the pointer and size describe `address`, a sockaddr of its own family.
-    check(unsafe { libc::connect(fd.as_raw_fd(), std::ptr::from_ref(address).cast(), size) })
 }
 
 /// Reserves `length` bytes from the start of the file; with `keep_size` the length stays.

@@ -6,8 +6,8 @@ use std::{
     os::fd::AsRawFd,
 };
 
-use super::{Socket, SocketOptions};
-use crate::real::{exec, ring::Watch, stats, sys};
+use super::{Socket, SocketOptions, new_socket};
+use crate::real::{exec, ring::Watch, stats};
 
 /// How a listener behaves.
 #[derive(Clone, Debug)]
@@ -41,6 +41,18 @@ pub enum BindError {
     Other(SocketAddr, io::Error),
 }
 
+impl BindError {
+    /// What the kernel's refusal of this address means.
+    pub fn new(address: SocketAddr, error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::AddrInUse => Self::InUse(address),
+            io::ErrorKind::PermissionDenied => Self::Forbidden(address),
+            io::ErrorKind::AddrNotAvailable => Self::NotOurs(address),
+            _ => Self::Other(address, error),
+        }
+    }
+}
+
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -66,6 +78,27 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
+/// Whether `address` could be listened on now. Nobody can connect meanwhile: the address is taken
+/// and given back without listening.
+///
+/// # Errors
+/// Why not.
+pub fn try_address(address: SocketAddr) -> Result<(), BindError> {
+    bound(address).map(drop)
+}
+
+/// A socket that has the address and does not listen yet. The address may be reused at once after
+/// a restart (`SO_REUSEADDR`); one that somebody listens on is refused all the same.
+fn bound(address: SocketAddr) -> Result<socket2::Socket, BindError> {
+    let bound = || {
+        let socket = new_socket(&address)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        Ok(socket)
+    };
+    bound().map_err(|error| BindError::new(address, error))
+}
+
 /// A listening TCP socket, watched by the shard that made it.
 pub struct Listener {
     // Declared before the socket: the watch ends before the descriptor closes.
@@ -78,16 +111,11 @@ impl Listener {
     /// Listens on `address`; port 0 takes a free one, see [`Self::local_addr`]. The address may
     /// be reused at once after a restart (`SO_REUSEADDR`).
     pub fn bind(address: SocketAddr, options: ListenerOptions) -> Result<Self, BindError> {
-        let explain = |error: io::Error| match error.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse(address),
-            io::ErrorKind::PermissionDenied => BindError::Forbidden(address),
-            io::ErrorKind::AddrNotAvailable => BindError::NotOurs(address),
-            _ => BindError::Other(address, error),
-        };
-        let inner = TcpListener::bind(address).map_err(explain)?;
-        inner.set_nonblocking(true).map_err(explain)?;
-        let backlog = libc::c_int::try_from(options.backlog).unwrap_or(libc::c_int::MAX);
-        sys::listen(inner.as_raw_fd(), backlog).map_err(explain)?;
+        let explain = |error| BindError::new(address, error);
+        let socket = bound(address)?;
+        let backlog = i32::try_from(options.backlog).unwrap_or(i32::MAX);
+        socket.listen(backlog).map_err(explain)?;
+        let inner = TcpListener::from(socket);
         let watch = Watch::new(exec::ring(), inner.as_raw_fd());
         Ok(Self {
             watch,
@@ -134,5 +162,26 @@ impl Listener {
     /// Ends the waiting accept and all later ones; the port is free once the listener is dropped.
     pub fn close(&self) {
         self.watch.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn an_address_is_tried_without_a_client_noticing() {
+        let holder = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let address = holder.local_addr().expect("is bound");
+        assert!(matches!(try_address(address), Err(BindError::InUse(taken)) if taken == address));
+        drop(holder);
+
+        let tried = bound(address).expect("is free");
+        let refused = TcpStream::connect(address).expect_err("nobody listens");
+        assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+        drop(tried);
+        assert!(try_address(address).is_ok(), "nothing is left behind");
     }
 }

@@ -4,15 +4,11 @@
 mod listener;
 mod stream;
 
-use std::{
-    io,
-    net::SocketAddr,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
-};
+use std::{io, net::SocketAddr, os::fd::AsRawFd};
 
 use super::{exec, ring::Watch, sys};
 
-pub use listener::{BindError, Listener, ListenerOptions};
+pub use listener::{BindError, Listener, ListenerOptions, try_address};
 pub use stream::Stream;
 
 /// How a connection behaves; `None` and `false` leave the kernel's choice.
@@ -96,12 +92,25 @@ impl Socket {
     }
 }
 
+/// A TCP socket for this family of addresses that never blocks.
+fn new_socket(address: &SocketAddr) -> io::Result<socket2::Socket> {
+    let kind = socket2::Type::STREAM;
+    let domain = socket2::Domain::for_address(*address);
+    let socket = socket2::Socket::new(domain, kind, Some(socket2::Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
 /// Connects to `address` from this shard. There is no time limit but the kernel's (about two
 /// minutes): race it against [`exec::sleep`] and drop it.
 pub async fn connect(address: SocketAddr, options: &SocketOptions) -> io::Result<Stream> {
-    let fd: OwnedFd = sys::tcp_socket(&address)?;
-    let connected = sys::connect(fd.as_fd(), &address)?;
-    let socket = Socket::new(std::net::TcpStream::from(fd));
+    let raw = new_socket(&address)?;
+    let connected = match raw.connect(&address.into()) {
+        Ok(()) => true,
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => false,
+        Err(error) => return Err(error),
+    };
+    let socket = Socket::new(std::net::TcpStream::from(raw));
     if !connected {
         let watch = Watch::new(exec::ring(), socket.inner.as_raw_fd());
         watch.not_writable();
