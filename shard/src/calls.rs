@@ -81,8 +81,8 @@ impl Calls {
         }
     }
 
-    /// Calls that wait.
-    pub(crate) fn waiting(&self) -> usize {
+    #[cfg(test)]
+    fn waiting(&self) -> usize {
         let table = self.slots.borrow();
         table.slots.len() - table.free.len()
     }

@@ -353,12 +353,6 @@ impl Shards {
         &self.core.probe
     }
 
-    /// Calls of this core that wait for a reply.
-    #[must_use]
-    pub fn waiting_calls(&self) -> usize {
-        self.core.calls.waiting()
-    }
-
     /// Begins a call on the core `home`.
     pub(crate) fn begin(&self, home: ShardId, call: Call) -> PendingCall {
         let pending = self.core.calls.open(self.core.id);

@@ -11,12 +11,12 @@ use klamm_model::{
     ErrorCode, Instant, IsolationLevel, LeaderEpoch, NodeId, Offset, TopicPartition,
 };
 use klamm_shard::api::metadata::Image;
-use klamm_shard::api::{EpochEnd, ReadCall, ReadError, ReadOutcome, ReadPartition, ReadPositions};
+use klamm_shard::api::{EpochEnd, ReadCall, ReadOutcome, ReadPartition, ReadPositions};
 use klamm_shard::{Reusable, Stock};
 use klamm_wire::{ApiKey, Gather, Records, fetch};
 
-use super::led_partition;
 use super::{TopicKey, believed_epoch, borrowed, endpoint_of, isolation_of, leader_hint};
+use super::{led_partition, read_error_code};
 use crate::fetch_sessions::{
     NO_SESSION, PartitionKey, Relation, SessionError, SessionRequest, Told, Wish,
 };
@@ -405,7 +405,7 @@ impl<'r> Part<'r> {
             return Self::failed(ErrorCode::UnknownServerError);
         };
         match outcome.error {
-            Some(error) => Self::failed(error_code(error)),
+            Some(error) => Self::failed(read_error_code(error)),
             None => Self {
                 error: None,
                 positions: outcome.positions,
@@ -604,20 +604,10 @@ fn session_refused(error: SessionError) -> fetch::Response<'static> {
     }
 }
 
-fn error_code(error: ReadError) -> ErrorCode {
-    match error {
-        // The image had it a moment ago: the client should look again.
-        ReadError::UnknownPartition => ErrorCode::NotLeaderOrFollower,
-        ReadError::OutOfRange => ErrorCode::OffsetOutOfRange,
-        ReadError::FencedEpoch => ErrorCode::FencedLeaderEpoch,
-        ReadError::UnknownEpoch => ErrorCode::UnknownLeaderEpoch,
-        ReadError::Storage => ErrorCode::KafkaStorageError,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use klamm_model::TopicName;
+    use klamm_shard::api::ReadError;
     use klamm_wire::{Message, MessageView};
 
     use super::*;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use klamm_model::{ErrorCode, Timestamp};
-use klamm_shard::api::{OffsetOutcome, OffsetPosition, OffsetQuestion, ReadError};
+use klamm_shard::api::{OffsetOutcome, OffsetPosition, OffsetQuestion};
 use klamm_wire::{Gather, list_offsets};
 
-use super::{TopicKey, believed_epoch, borrowed, isolation_of, led_partition};
+use super::{TopicKey, believed_epoch, borrowed, isolation_of, led_partition, read_error_code};
 use crate::net::{Close, Context, Request};
 
 /// What one partition of the request came to before the cores were asked.
@@ -122,7 +122,7 @@ fn response<'a>(
                 Some(Planned::Refused(code)) => Err(*code),
                 // As in Produce: an answer that is missing is no success.
                 Some(Planned::Asked) => match outcomes.next() {
-                    Some(outcome) => outcome.map_err(error_code),
+                    Some(outcome) => outcome.map_err(read_error_code),
                     None => Err(ErrorCode::UnknownServerError),
                 },
                 None => Err(ErrorCode::UnknownServerError),
@@ -152,16 +152,6 @@ fn response<'a>(
             });
     }
     response
-}
-
-fn error_code(error: ReadError) -> ErrorCode {
-    match error {
-        ReadError::UnknownPartition => ErrorCode::NotLeaderOrFollower,
-        ReadError::OutOfRange => ErrorCode::OffsetOutOfRange,
-        ReadError::FencedEpoch => ErrorCode::FencedLeaderEpoch,
-        ReadError::UnknownEpoch => ErrorCode::UnknownLeaderEpoch,
-        ReadError::Storage => ErrorCode::KafkaStorageError,
-    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use klamm_model::{
     ErrorCode, IsolationLevel, LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicName,
     TopicPartition,
 };
+use klamm_shard::api::ReadError;
 use klamm_shard::api::metadata::{Image, Partition, Topic};
 
 /// A topic as a request names it: by name, or by id in the versions of KIP-516.
@@ -108,6 +109,18 @@ pub(crate) fn led_partition(
         topic: topic.id(),
         index,
     })
+}
+
+/// What a client is told of a read that failed.
+pub(crate) const fn read_error_code(error: ReadError) -> ErrorCode {
+    match error {
+        // The image had it a moment ago: the client should look again.
+        ReadError::UnknownPartition => ErrorCode::NotLeaderOrFollower,
+        ReadError::OutOfRange => ErrorCode::OffsetOutOfRange,
+        ReadError::FencedEpoch => ErrorCode::FencedLeaderEpoch,
+        ReadError::UnknownEpoch => ErrorCode::UnknownLeaderEpoch,
+        ReadError::Storage => ErrorCode::KafkaStorageError,
+    }
 }
 
 /// Who leads a partition now, for answers that send the client elsewhere (KIP-951). Nobody known

@@ -91,6 +91,12 @@ impl Questions {
         }
     }
 
+    fn ask_twenty(&mut self) {
+        for _ in 0..20 {
+            self.ask_anything();
+        }
+    }
+
     /// One more question: fast or slow, small or large, of this core or another's, or none that
     /// is answered.
     fn ask_anything(&mut self) {
@@ -292,9 +298,7 @@ fn request_that_cannot_be_answered_closes_after_the_answers_before_it() {
     for seed in 0..6 {
         let mut client = broker.client();
         let mut questions = Questions::new(&mut client, seed);
-        for _ in 0..20 {
-            questions.ask_anything();
-        }
+        questions.ask_twenty();
         questions.frames.push(fatal(seed, &questions.own));
         questions.check(&mut client);
         let (more, _) = client.until_closed(Duration::from_secs(10));
@@ -308,14 +312,10 @@ fn requests_behind_the_one_that_closes_are_not_answered() {
     for seed in 0..6 {
         let mut client = broker.client();
         let mut questions = Questions::new(&mut client, seed);
-        for _ in 0..20 {
-            questions.ask_anything();
-        }
+        questions.ask_twenty();
         questions.frames.push(fatal(seed, &questions.own));
         let before = questions.expected.len();
-        for _ in 0..20 {
-            questions.ask_anything();
-        }
+        questions.ask_twenty();
         client.send(&questions.frames.concat());
         let (answers, _) = client.until_closed(Duration::from_secs(10));
         let found = answers

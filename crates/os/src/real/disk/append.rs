@@ -3,16 +3,16 @@
 
 use std::{
     cell::RefCell,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, IoSlice},
-    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    os::fd::AsRawFd,
     path::{Path, PathBuf},
     rc::Rc,
 };
 
 use io_uring::{opcode, types};
 
-use super::{MappedFile, Poison};
+use super::{MappedFile, Poison, open_or_create};
 use crate::real::{exec, stats, sys};
 
 /// A file written at given positions and flushed as a whole.
@@ -31,14 +31,7 @@ impl AppendFile {
     /// after `sync_dir` of the folder. Blocks.
     pub fn open(path: impl AsRef<Path>, reserve: u64) -> io::Result<Self> {
         let path = path.as_ref();
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600);
-        let file = options.open(path)?;
+        let file = open_or_create(path)?;
         if file.metadata()?.len() < reserve {
             match sys::allocate(file.as_raw_fd(), reserve, false) {
                 Ok(()) => {}

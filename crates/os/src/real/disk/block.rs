@@ -14,7 +14,7 @@ use std::{
     fs::{File, OpenOptions},
     future::poll_fn,
     io,
-    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    os::fd::AsRawFd,
     path::Path,
     rc::Rc,
     task::{Poll, Waker},
@@ -27,6 +27,7 @@ use super::{
     Poison,
     buffer::BLOCK,
     gather::{Gather, SECTOR, Source},
+    open_or_create,
     read::{open_direct, read_until},
 };
 use crate::real::{exec, stats, sys};
@@ -126,14 +127,7 @@ impl BlockFile {
         caching: Caching,
     ) -> io::Result<Self> {
         let path = path.as_ref();
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600);
-        let plain = options.open(path)?;
+        let plain = open_or_create(path)?;
         let found = plain.metadata()?.len();
         if found < length {
             let reason = format!(
@@ -159,7 +153,8 @@ impl BlockFile {
         if read < partial.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let (file, caching) = open_direct(&mut options, path, caching)?;
+        let (file, caching) =
+            open_direct(OpenOptions::new().read(true).write(true), path, caching)?;
         Ok(Self {
             inner: Rc::new(Inner {
                 file: Rc::new(file),

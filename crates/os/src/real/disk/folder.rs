@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::open_or_create;
 use crate::real::{exec, sys};
 
 /// Creates the folder and its parents, readable by this user only (0700); fine if it exists.
@@ -242,14 +243,7 @@ pub fn lock_folder(folder: impl AsRef<Path>) -> Result<FolderLock, LockError> {
         path: path.clone(),
         error,
     };
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600);
-    let mut file = options.open(&path).map_err(failed)?;
+    let mut file = open_or_create(&path).map_err(failed)?;
     match sys::lock_exclusively(file.as_raw_fd()) {
         Ok(true) => {}
         Err(error) => return Err(failed(error)),

@@ -10,7 +10,14 @@ mod mapped;
 mod read;
 mod together;
 
-use std::{cell::Cell, io, rc::Rc};
+use std::{
+    cell::Cell,
+    fs::{File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    rc::Rc,
+};
 
 pub use append::AppendFile;
 pub use block::{BLOCK_BYTES, BlockFile, Caching};
@@ -22,6 +29,13 @@ pub use folder::{
 pub use mapped::{MappedFile, MappedWriter};
 pub use read::ReadFile;
 pub use together::together;
+
+/// Opens a file of ours to read and write, as it is; a new one is nobody else's (mode 0600).
+fn open_or_create(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    options.mode(0o600).open(path)
+}
 
 /// Set by the first failure of a file's write or flush, for good: the kernel may have dropped the
 /// data and marked the pages clean, so a retry that "succeeds" proves nothing.
