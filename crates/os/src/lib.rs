@@ -16,4 +16,6 @@
 
 mod real;
 
-pub use real::{alloc, clock, disk, exec, mailbox, mesh, net, probe, random, signals, stats};
+pub use real::{
+    alloc, clock, disk, exec, mailbox, mesh, net, probe, random, signals, stats, survey,
+};

@@ -111,7 +111,13 @@ impl<R> Shards<R> {
 /// (do not pin) when there are fewer cores than shards.
 pub fn choose_cores(shards: usize) -> Option<Vec<usize>> {
     let allowed = core_affinity::get_core_ids()?;
-    (allowed.len() >= shards).then(|| allowed.iter().take(shards).map(|core| core.id).collect())
+    let allowed: Vec<usize> = allowed.iter().map(|core| core.id).collect();
+    choose_among(&allowed, shards).map(<[usize]>::to_vec)
+}
+
+/// What [`choose_cores`] chooses where a process may use `allowed`.
+pub fn choose_among(allowed: &[usize], shards: usize) -> Option<&[usize]> {
+    allowed.get(..shards)
 }
 
 fn checked_cores(plan: &ShardPlan) -> Result<Vec<Option<usize>>, ShardError> {

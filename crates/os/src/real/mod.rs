@@ -16,4 +16,5 @@ mod side;
 pub mod signals;
 mod spsc;
 pub mod stats;
+pub mod survey;
 mod sys;

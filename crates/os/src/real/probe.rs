@@ -5,12 +5,14 @@ use std::{fmt, fs, io};
 
 use io_uring::{IoUring, opcode};
 
+use super::survey::Tree;
+
 /// Bytes of locked memory that a shard's rings may need on kernels before 5.12, and what the
 /// executor insists on.
-const MEMLOCK_NEEDED: u64 = 512 * 1024;
+pub const MEMLOCK_NEEDED: u64 = 512 * 1024;
 
 /// Oldest kernel with all that we rely on (multishot polls).
-const KERNEL_NEEDED: &str = "5.13";
+pub const KERNEL_NEEDED: &str = "5.13";
 
 /// Why io_uring cannot serve us.
 #[derive(Debug, PartialEq, Eq)]
@@ -233,15 +235,16 @@ pub fn host() -> HostFacts {
     let memory_bytes = u64::try_from(pages)
         .unwrap_or(0)
         .saturating_mul(page_bytes as u64);
-    let group = control_group();
+    let tree = &Tree::default();
+    let group = control_group(tree);
     let memory_limit_bytes = group
         .as_ref()
-        .and_then(|group| smallest(group, "memory.max", |text| text.trim().parse().ok()))
+        .and_then(|group| smallest(tree, group, "memory.max", |text| text.trim().parse().ok()))
         .or_else(|| read_number("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
         .filter(|limit| *limit < memory_bytes);
     let core_limit_thousandths = group
         .as_ref()
-        .and_then(|group| smallest(group, "cpu.max", core_limit));
+        .and_then(|group| smallest(tree, group, "cpu.max", core_limit));
     HostFacts {
         cores: cores.into_iter().map(|core| core.id).collect(),
         page_bytes,
@@ -252,18 +255,19 @@ pub fn host() -> HostFacts {
 }
 
 /// Folder of our version 2 control group.
-fn control_group() -> Option<String> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+pub(super) fn control_group(tree: &Tree) -> Option<String> {
+    let groups = tree.text("/proc/self/cgroup").ok()?;
     let group = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
     Some(group.trim_end_matches('/').to_owned())
 }
 
 /// The smallest limit of a control group and its parents: each binds.
-fn smallest(group: &str, file: &str, parse: fn(&str) -> Option<u64>) -> Option<u64> {
+fn smallest(tree: &Tree, group: &str, file: &str, parse: fn(&str) -> Option<u64>) -> Option<u64> {
     let mut group = group;
     let mut found: Option<u64> = None;
     loop {
-        let text = fs::read_to_string(format!("/sys/fs/cgroup{group}/{file}")).unwrap_or_default();
+        let text = tree.text(&format!("/sys/fs/cgroup{group}/{file}"));
+        let text = text.unwrap_or_default();
         if let Some(limit) = parse(&text) {
             found = Some(found.map_or(limit, |other| other.min(limit)));
         }
