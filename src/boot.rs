@@ -31,7 +31,7 @@ use crate::startup_report::{OpenListener, StartFacts, StartProblem};
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// Open files that are kept for anything but connections.
-const FILES_RESERVED: u64 = 2048;
+pub(crate) const FILES_RESERVED: u64 = 2048;
 
 /// Runs a broker until SIGTERM or SIGINT.
 ///
@@ -108,7 +108,7 @@ fn bound_connections(sockets: &mut SocketLimits, files: u64) {
 
 /// Connections that may be open under this limit of files, so that they alone cannot use up what
 /// segments, write-ahead files and the broker itself need.
-fn connections_within(configured: u32, files: u64) -> u32 {
+pub(crate) fn connections_within(configured: u32, files: u64) -> u32 {
     let left = files - FILES_RESERVED.min(files / 4 * 3);
     configured.min(u32::try_from(left).unwrap_or(u32::MAX))
 }

@@ -5,6 +5,7 @@ pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod dispatch;
+pub mod doctor;
 mod features;
 pub mod fetch_sessions;
 pub mod handlers;

@@ -2,8 +2,10 @@
 //! command line itself is wrong.
 
 mod bench;
+mod configured;
 mod connect;
 mod consume;
+mod doctor;
 mod output;
 mod produce;
 mod produce_line;
@@ -44,6 +46,8 @@ enum Command {
     Consume(consume::ConsumeArguments),
     /// Make load for any Kafka broker, and measure it.
     Bench(bench::BenchArguments),
+    /// Check this machine for every knob of tuning.md, and print what mends it.
+    Doctor(doctor::DoctorArguments),
     /// Write the reference documentation of this version.
     Reference(reference::ReferenceArguments),
 }
@@ -59,6 +63,7 @@ pub fn main(boot: Boot) -> ExitCode {
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Reference(arguments) => reference::run(&arguments),
     }
 }
@@ -99,16 +104,17 @@ mod tests {
         else {
             panic!("{parsed:?}");
         };
-        assert_eq!(arguments.set, ["node.id=2", "num.partitions=3"]);
+        assert_eq!(arguments.configured.set, ["node.id=2", "num.partitions=3"]);
     }
 
     #[test]
     fn wrong_usage_exits_with_2() {
-        let wrong: [&[&str]; 4] = [
+        let wrong: [&[&str]; 5] = [
             &["klamm"],
             &["klamm", "fly"],
             &["klamm", "serve", "--set", "no-value"],
             &["klamm", "serve", "--log-format", "xml"],
+            &["klamm", "doctor", "--format", "table"],
         ];
         for arguments in wrong {
             let error = CommandLine::try_parse_from(arguments).expect_err("wrong");

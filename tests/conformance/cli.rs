@@ -1,11 +1,13 @@
 //! The command line, and the commands that README.md promises.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Broker, Log, unique};
+use crate::harness::{Broker, Log, skipped, unique};
 
 const KLAMM: &str = env!("CARGO_BIN_EXE_klamm");
 
@@ -74,6 +76,94 @@ fn values_that_do_nothing_are_told_to_whoever_sets_them() {
     let config = ["--config", "max.message.bytes=1000"];
     let arguments = [&["topic", "create", name.as_str()], &config[..]].concat();
     assert_eq!(told(&klamm(&broker, &arguments)).1, "");
+}
+
+/// `klamm doctor` for a data folder.
+fn doctor(data: &Path, arguments: &[&str]) -> Output {
+    let data = format!("log.dirs={}", data.display());
+    Command::new(KLAMM)
+        .args(["doctor", "--set", &data])
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .expect("the binary under test starts")
+}
+
+/// What it told programs, and its exit code.
+fn diagnosis(data: &Path, arguments: &[&str]) -> (Value, Option<i32>) {
+    let output = doctor(data, &[arguments, &["--format", "json"]].concat());
+    let told = serde_json::from_slice(&output.stdout);
+    let err = String::from_utf8_lossy(&output.stderr);
+    let told = told.unwrap_or_else(|error| panic!("{error}: {err}"));
+    (told, output.status.code())
+}
+
+#[test]
+fn doctor_says_of_every_knob_what_it_found_to_people_and_to_programs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let written = ["--set", "klamm.durability=written"];
+    let (told, code) = diagnosis(folder.path(), &written);
+    let checks = told["checks"].as_array().expect("checks");
+    let text = doctor(folder.path(), &written);
+    assert_eq!((code, text.status.code()), (Some(0), Some(0)), "{told:#}");
+    let text = String::from_utf8(text.stdout).expect("text");
+    let mut counts = BTreeMap::new();
+    for check in checks {
+        let field = |name: &str| check[name].as_str();
+        let (knob, state) = (field("knob").expect("text"), field("state").expect("text"));
+        *counts.entry(state).or_insert(0) += 1;
+        assert!(
+            field("found").is_some() && field("expected").is_some(),
+            "{check}"
+        );
+        assert_eq!(field("why").is_none(), state == "good", "{check}");
+        assert_eq!(field("fix").is_some(), state == "advice", "{check}");
+        assert!(
+            text.contains(&format!("{state:<8} {knob} ")),
+            "{knob} is missing in {text}"
+        );
+    }
+    for (state, count) in counts {
+        assert_eq!(told["counts"][state], count);
+    }
+    let state = |knob: &str| {
+        let mut found = checks.iter().filter(|check| check["knob"] == knob);
+        found.next().map(|check| check["state"].clone())
+    };
+    // What every broker of these tests needs.
+    for knob in ["io_uring", "memlock", "free space"] {
+        assert_eq!(state(knob), Some("good".into()), "{knob}");
+    }
+    assert!(text.ends_with("0 problem\n"), "{text}");
+    assert_eq!(
+        std::fs::read_dir(folder.path()).expect("a folder").count(),
+        0
+    );
+}
+
+#[test]
+fn doctor_fails_where_the_broker_would_break_its_promise_or_not_start() {
+    let illegal = ["--set", "klamm.shards=0"];
+    let folder = tempfile::tempdir().expect("a folder");
+    let refused = doctor(folder.path(), &illegal);
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(1), "{text}");
+    assert!(text.contains("klamm.shards"), "{text}");
+    let Ok(memory) = tempfile::tempdir_in("/dev/shm") else {
+        let test = "doctor_fails_where_the_broker_would_break_its_promise_or_not_start";
+        return skipped(test, "there is no /dev/shm");
+    };
+    let (told, code) = diagnosis(&memory.path().join("data"), &[]);
+    let checks = told["checks"].as_array().expect("checks");
+    let problems: Vec<_> = checks
+        .iter()
+        .filter(|check| check["state"] == "problem")
+        .collect();
+    assert_eq!(code, Some(1), "{told:#}");
+    assert!(
+        problems.iter().any(|check| check["knob"] == "file system"),
+        "{problems:?}"
+    );
 }
 
 /// The blocks of shell in README.md, in order.
@@ -168,7 +258,7 @@ fn readmes_commands_for_another_terminal_work_as_they_stand() {
     let commands = &commands[2];
     assert!(commands.contains("topic create greetings"), "{commands}");
     if broker.process().is_none() {
-        return crate::harness::skipped("readme", "the broker that runs may have the topic");
+        return skipped("readme", "the broker that runs may have the topic");
     }
     let script = format!(
         "set -eu\ncargo() {{ [ \"$1 $2 $3\" = 'run --release --' ]; shift 3; '{KLAMM}' \"$@\"; }}\n{commands}"
