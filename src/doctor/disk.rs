@@ -18,7 +18,6 @@ fn shown(mount: &Mount) -> String {
 
 pub(super) fn file_system(subject: Subject<'_>) -> Finding {
     const FILE_SYSTEM: Knob = knob("file system", "file-system");
-    const ELSEWHERE: &str = "log.dirs=/var/lib/klamm   # a folder on a disk with ext4 or XFS";
     let expected = "ext4 or XFS";
     let mount = match &subject.survey.folder.mount {
         Err(unread) => return Finding::unread(FILE_SYSTEM, expected, unread),
@@ -142,20 +141,49 @@ pub(super) fn direct(subject: Subject<'_>) -> Finding {
             State::Advice,
             "segments are written and cold records read through the page cache then, where they push \
              out what consumers are about to read",
-            "log.dirs=/var/lib/klamm   # a folder on a disk with ext4 or XFS",
+            ELSEWHERE,
         ),
         DirectAccess::Untried(why) => {
             Finding::unknown(DIRECT, expected, format!("a nameless file could not be made: {why}"))
         }
-        DirectAccess::Unwritable(why) => {
-            let present = folder.present.display();
-            finding(format!("{present} cannot be written: {why}")).but(
-                State::Problem,
-                "the broker has to make files there",
-                format!("sudo chown -R $(id -u) {present}"),
-            )
+        DirectAccess::Unwritable(_) | DirectAccess::NoFolder => {
+            Finding::unknown(DIRECT, expected, "no file can be made there")
         }
     }
+}
+
+/// A folder that may be set instead.
+const ELSEWHERE: &str = "log.dirs=/var/lib/klamm   # a folder on a disk with ext4 or XFS";
+
+pub(super) fn folder(subject: Subject<'_>) -> Finding {
+    const FOLDER: Knob = knob("data folder", "file-system");
+    let expected = "a folder that this user can write, or can make";
+    let folder = &subject.survey.folder;
+    let (wanted, present) = (subject.config.data_dir.display(), folder.present.display());
+    let why = match &folder.direct {
+        DirectAccess::Works(_) | DirectAccess::Refused if folder.is_there => {
+            return Finding::good(FOLDER, format!("{present} can be written"), expected);
+        }
+        DirectAccess::Works(_) | DirectAccess::Refused => {
+            let found = format!("{wanted} is not there; {present} can be written");
+            return Finding::good(FOLDER, found, expected);
+        }
+        DirectAccess::Untried(why) => return Finding::unknown(FOLDER, expected, why),
+        DirectAccess::NoFolder => {
+            let found = format!("{present} is no folder");
+            let why = "the broker keeps all its files below it";
+            return Finding::good(FOLDER, found, expected).but(State::Problem, why, ELSEWHERE);
+        }
+        DirectAccess::Unwritable(why) => why,
+    };
+    let fix = if folder.is_there {
+        format!("sudo chown -R $(id -u) {wanted}")
+    } else {
+        format!("sudo install -d -m 700 -o $(id -u) {wanted}")
+    };
+    let found = format!("{present} cannot be written: {why}");
+    let why = "the broker has to make files there";
+    Finding::good(FOLDER, found, expected).but(State::Problem, why, fix)
 }
 
 pub(super) fn space(subject: Subject<'_>) -> Finding {

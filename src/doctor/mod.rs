@@ -170,6 +170,7 @@ pub fn examine(subject: Subject<'_>) -> Vec<Finding> {
         network::open_files(subject),
         network::backlog(subject),
         network::buffers(subject),
+        disk::folder(subject),
         disk::file_system(subject),
         disk::mount_options(subject),
         disk::direct(subject),

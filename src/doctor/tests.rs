@@ -78,7 +78,8 @@ fn host() -> Survey {
         },
         clock: Ok("tsc".to_owned()),
         folder: Folder {
-            present: "/data".into(),
+            present: "/data/klamm".into(),
+            is_there: true,
             mount: Ok(Mount {
                 point: "/data".to_owned(),
                 device: "8:0".to_owned(),
@@ -686,14 +687,6 @@ fn disks_are_judged_by_what_a_flush_costs_and_what_fits() {
         Good,
         &[],
     );
-    let unwritable = DirectAccess::Unwritable("permission denied".to_owned());
-    check(
-        "direct I/O",
-        direct(unwritable),
-        &[],
-        Problem,
-        &["chown", "/data"],
-    );
     let untried = DirectAccess::Untried("not supported".to_owned());
     check(
         "direct I/O",
@@ -756,6 +749,38 @@ fn disks_are_judged_by_what_a_flush_costs_and_what_fits() {
     let none = |survey: &mut Survey| survey.folder.disks.clear();
     check("disk scheduler", none, &[], Unknown, &["ext4 at /data"]);
     check("disk write cache", none, &[], Unknown, &["ext4 at /data"]);
+}
+
+#[test]
+fn folder_that_cannot_be_written_is_a_problem_with_a_cure_that_touches_nothing_else() {
+    use State::{Good, Problem, Unknown};
+    let folder = |is_there: bool, access: DirectAccess| {
+        move |survey: &mut Survey| {
+            survey.folder.is_there = is_there;
+            survey.folder.present = if is_there { "/data/klamm" } else { "/data" }.into();
+            survey.folder.direct = access;
+        }
+    };
+    let works = DirectAccess::Works(None);
+    let missing = folder(false, works);
+    let words = ["/data/klamm is not there; /data can be written"];
+    check("data folder", missing, &[], Good, &words);
+    let refused = || DirectAccess::Unwritable("permission denied".to_owned());
+    let cure = ["chown -R $(id -u) /data/klamm", "permission denied"];
+    check("data folder", folder(true, refused()), &[], Problem, &cure);
+    let cure = ["install -d -m 700 -o $(id -u) /data/klamm", "/data cannot"];
+    check("data folder", folder(false, refused()), &[], Problem, &cure);
+    check("direct I/O", folder(false, refused()), &[], Unknown, &[]);
+    let file = folder(true, DirectAccess::NoFolder);
+    check(
+        "data folder",
+        file,
+        &[],
+        Problem,
+        &["no folder", "log.dirs="],
+    );
+    let untried = folder(true, DirectAccess::Untried("not supported".to_owned()));
+    check("data folder", untried, &[], Unknown, &["not supported"]);
 }
 
 #[test]

@@ -57,6 +57,8 @@ pub enum DirectAccess {
     Untried(String),
     /// This user cannot write there.
     Unwritable(String),
+    /// What is there is no folder.
+    NoFolder,
 }
 
 /// A folder and what lies under it.
@@ -64,6 +66,8 @@ pub enum DirectAccess {
 pub struct Folder {
     /// The folder, or the nearest one above it that exists.
     pub present: PathBuf,
+    /// Whether it is the folder itself.
+    pub is_there: bool,
     /// Its file system.
     pub mount: Reading<Mount>,
     /// The disks; empty where there is none, as in memory or over the network.
@@ -86,6 +90,7 @@ impl Folder {
             .map_err(|error| Unread::of(&present.display().to_string(), &error));
         Self {
             direct: direct_access(&present),
+            is_there: folder.exists(),
             present,
             mount,
             disks,
@@ -216,6 +221,9 @@ fn direct_access(folder: &Path) -> DirectAccess {
         io::ErrorKind::ReadOnlyFilesystem,
     ];
     match open(0) {
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return DirectAccess::NoFolder;
+        }
         Err(error) if unwritable.contains(&error.kind()) => {
             return DirectAccess::Unwritable(error.to_string());
         }
@@ -261,6 +269,16 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let present = folder.path().canonicalize().unwrap();
         assert_eq!(nearest(&folder.path().join("a/b")), present);
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let tree = Tree::default();
+        for (path, is_there, direct) in [
+            (file.join("below"), false, DirectAccess::NoFolder),
+            (file, true, DirectAccess::NoFolder),
+        ] {
+            let found = Folder::read(&tree, &path);
+            assert_eq!((found.is_there, found.direct), (is_there, direct));
+        }
     }
 
     #[test]

@@ -181,7 +181,7 @@ fn disks_are_found_below_partitions_and_joined_devices() {
     fs::create_dir_all(at("/proc/self")).unwrap();
     fs::write(at("/proc/self/mountinfo"), mounts).unwrap();
     let found = Folder::read(&tree, &folder.join("data"));
-    assert_eq!(found.present, folder);
+    assert_eq!((&found.present, found.is_there), (&folder, false));
     let mount = found.mount.unwrap();
     assert_eq!(
         (mount.kind.as_str(), mount.device.as_str()),
