@@ -3,6 +3,7 @@
 
 mod answers;
 mod damage;
+mod forget;
 mod lives;
 
 use std::collections::BTreeMap;
@@ -47,7 +48,7 @@ pub enum Damage {
     BaseOffset,
     /// An entry of a write-ahead log that a later entry calls flushed.
     Wal,
-    /// A checkpoint. Costs nothing but time: segments and write-ahead logs say the same.
+    /// A checkpoint. Costs nothing that was promised: segments and write-ahead logs say the same.
     Checkpoint,
 }
 
@@ -125,6 +126,8 @@ pub struct RunStats {
     pub ends_in_doubt: u64,
     /// Reads that were refused because of damage.
     pub damage_refused: u64,
+    /// Batches that had to survive, read where boot told of damage beside the one that was made.
+    pub damage_survivors_read: u64,
     /// What the disk went through.
     pub disk: DiskStats,
 }

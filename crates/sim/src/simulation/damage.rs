@@ -12,7 +12,7 @@ use crate::check::ledger::Stored;
 use crate::check::{Violation, dump, ensure, reads_return_exactly_what_was_appended};
 use crate::world::node::{LifeOptions, SimNode, Started};
 
-const INVARIANT: &str = "damage_is_found_named_and_never_served";
+pub(super) const INVARIANT: &str = "damage_is_found_named_and_never_served";
 
 /// Where a bit was flipped.
 #[derive(Clone, Copy, Debug)]
@@ -59,79 +59,6 @@ impl Simulation {
             }
         }
         Ok(())
-    }
-
-    /// A run of some lives at whose end a checkpoint cannot be read. The logs are then as long as
-    /// those of a twin that can read it, and hold what they must.
-    pub(super) fn live_and_forget(&mut self) -> Result<(), Violation> {
-        self.begin(false, false)?;
-        for _ in 0..self.random.between(0, 2) {
-            for _ in 0..self.random.between(50, 800) {
-                self.step(false)?;
-            }
-            self.end(End::Stop { power_cut: true })?;
-            self.begin(true, true)?;
-        }
-        for _ in 0..self.random.between(300, 2500) {
-            self.step(false)?;
-        }
-        let end = *self
-            .random
-            .pick(&[End::Kill, End::PowerCut, End::Stop { power_cut: true }])
-            .expect("there are some");
-        self.end(end)?;
-        let life = LifeOptions::draw(&mut self.random, None);
-        let mut twin = self.disk.clone();
-        let (_, expected) = SimNode::start(life.clone(), self.now, &mut twin, None)
-            .map_err(|failed| Violation::new(INVARIANT, format!("{failed:?}")))?;
-        let names = self.disk.list("klamm").unwrap_or_default();
-        let names: Vec<String> = names
-            .into_iter()
-            .filter(|name| name.starts_with("checkpoint-") && !name.ends_with(".tmp"))
-            .collect();
-        let Some(name) = self.random.pick(&names) else {
-            return Ok(());
-        };
-        let Some(node) = self.disk.file(&format!("klamm/{name}")) else {
-            return Ok(());
-        };
-        let at = self.random.below(self.disk.bytes(node).len().max(1));
-        self.trace.event(format_args!("{name} is damaged at {at}"));
-        self.disk.flip(node, at, self.random.below(8) as u8);
-        self.stats.damaged += 1;
-        let started = SimNode::start(life, self.now, &mut self.disk, None);
-        let (node, mut started) =
-            started.map_err(|failed| Violation::new(INVARIANT, format!("{failed:?}")))?;
-        self.node = Some(node);
-        for (partition, expected) in &expected.log_ends {
-            // A partition of which only an empty file is left is as good as none.
-            let end = started.log_ends.get(partition).copied();
-            let end = end.unwrap_or(Offset::ZERO);
-            ensure!(
-                INVARIANT,
-                end >= *expected,
-                "{partition} ends at {end:?} without {name}, at {expected} with it; told: {:?}",
-                started.findings
-            );
-        }
-        let before = started.findings.len();
-        started
-            .findings
-            .retain(|finding| !matches!(finding, Finding::BadCheckpoint { .. }));
-        ensure!(
-            INVARIANT,
-            started.findings.len() < before,
-            "nobody is told that {name} is damaged"
-        );
-        self.stats.damage_told += 1;
-        let is_torn = |finding: &Finding| matches!(finding, Finding::TornTail { .. });
-        if end == End::PowerCut && !started.findings.iter().all(is_torn) {
-            // Half-written batches that nobody vouches for look like damage, and are told as such.
-            return Ok(());
-        }
-        let power_was_cut = end != End::Kill;
-        self.begun(&started, false, power_was_cut)?;
-        self.wait_until("everything is quiet", Self::is_quiet)
     }
 
     /// Flips a bit of a batch in a segment.
@@ -301,7 +228,11 @@ impl Simulation {
         Ok(())
     }
 
-    fn read_now(&mut self, partition: TopicPartition, at: i64) -> Result<ReadCall, Violation> {
+    pub(super) fn read_now(
+        &mut self,
+        partition: TopicPartition,
+        at: i64,
+    ) -> Result<ReadCall, Violation> {
         let call = self.next_call;
         self.next_call += 1;
         let ticket = Ticket {

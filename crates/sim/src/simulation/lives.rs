@@ -492,6 +492,7 @@ impl RunStats {
         self.damage_told += other.damage_told;
         self.ends_in_doubt += other.ends_in_doubt;
         self.damage_refused += other.damage_refused;
+        self.damage_survivors_read += other.damage_survivors_read;
         self.disk.power_cuts += other.disk.power_cuts;
         self.disk.sectors_lost += other.disk.sectors_lost;
         self.disk.sectors_garbled += other.disk.sectors_garbled;
