@@ -378,6 +378,11 @@ fn recover_partitions<S: Storage>(
             .partitions
             .insert(partition, found);
     }
+    // Of partitions that are no more.
+    for logged in std::mem::take(&mut wal.logged).into_values() {
+        let damaged = logged.damaged.into_iter();
+        work.findings.extend(damaged.map(|(_, finding)| finding));
+    }
     if !in_doubt.is_empty() {
         work.findings.push(Finding::EndsInDoubt {
             partitions: in_doubt,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use klamm_model::{BatchHeader, Offset, TopicConfig, TopicPartition};
 use klamm_records::batch;
-use klamm_records::segment::{self, PartitionCheckpoint, SegmentEnd, SegmentFile};
+use klamm_records::segment::{self, PartitionCheckpoint, SegmentEnd, SegmentFile, Succession};
 use klamm_replica::Producers;
 
 use crate::boot::{BootError, Finding};
@@ -188,9 +188,21 @@ impl<S: Storage> Work<'_, S> {
         let (at, whole) = (reading.at, reading.content_end());
         let rest = reading.bytes.get(at - reading.start..).unwrap_or_default();
         let least = state.log.log_end.max(base);
-        let end = segment::recover(rest, at, base, least, whole, |position, header| {
-            headers.push((position, *header));
-        });
+        let mut succession = if at == reading.good {
+            Succession::from_start(least)
+        } else {
+            Succession::from_least(least)
+        };
+        let end = segment::recover(
+            rest,
+            at,
+            base,
+            &mut succession,
+            whole,
+            |position, header| {
+                headers.push((position, *header));
+            },
+        );
         for (position, header) in headers {
             let log_end = state.log.log_end;
             let follows = position == reading.good && header.base_offset == log_end;

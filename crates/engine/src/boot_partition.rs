@@ -9,7 +9,7 @@ use klamm_model::{
 use klamm_records::batch;
 use klamm_records::segment::{
     self, IndexBuilder, OFFSET_ENTRY_BYTES, PartitionCheckpoint, SegmentEnd, SegmentFile,
-    TIME_ENTRY_BYTES,
+    Succession, TIME_ENTRY_BYTES,
 };
 use klamm_replica::{EpochStart, LeaderEpochCache, LogGeneration, Producers, Recovered};
 
@@ -119,6 +119,13 @@ impl<S: Storage> Work<'_, S> {
         }
         if self.trust_files {
             self.adopt(partition, &mut state, config, checkpoint, &bases, logged)?;
+        }
+        for (end, finding) in &logged.damaged {
+            // Without its checkpoint nobody knows whether a file was void, and being used again.
+            let is_in_segments = self.trust_files && *end <= state.log.log_end;
+            if !is_in_segments {
+                self.findings.push(finding.clone());
+            }
         }
         for logged in &logged.batches {
             self.replay(partition, &mut state, config, logged);
@@ -326,11 +333,16 @@ impl<S: Storage> Work<'_, S> {
         let bytes = self.storage.read_at(path, from, left)?;
         let (mut rest, durable) = (&bytes[..], durable as usize);
         let mut first_fault = None;
+        let mut succession = match segment::last_offset_entry(offsets, base) {
+            Some(entry) => Succession::from_entry(&entry),
+            None => Succession::from_start(base),
+        };
         loop {
             let start = from as usize;
-            let verdict = segment::recover(rest, start, base, base, durable, |_, header| {
+            let take = |_, header: &BatchHeader| {
                 take_into_index(&mut builder, &mut pending, &mut found, header);
-            });
+            };
+            let verdict = segment::recover(rest, start, base, &mut succession, durable, take);
             let SegmentEnd::Damage { to, fault, .. } = verdict else {
                 break;
             };

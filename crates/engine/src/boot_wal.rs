@@ -40,6 +40,8 @@ pub(crate) struct Logged {
     pub(crate) batches: Vec<LoggedBatch>,
     /// Offset after the last record that is known to be lost.
     pub(crate) lost_end: Offset,
+    /// What is damaged, each with the offset after the last record that was there.
+    pub(crate) damaged: Vec<(Offset, Finding)>,
     /// Nothing that cannot be told whose it was lies behind the last of the batches.
     pub(crate) is_end_known: bool,
 }
@@ -56,46 +58,43 @@ pub(crate) struct LoggedBatch {
 /// What stands at a place of a write-ahead file.
 enum FoundEntry {
     Batch(TopicPartition, Bytes),
-    /// A damaged batch, whose whole head tells the offset after it.
-    Lost(TopicPartition, Offset),
-    /// Damage of which nothing tells what it hit.
-    Doubt,
+    Damage(Damage),
 }
 
-impl FoundEntry {
-    fn lost(damage: &Damage) -> Self {
-        match damage.head {
-            Some(head) if head.kind == EntryKind::Batch && head.end_offset > head.base_offset => {
-                Self::Lost(head.partition, head.end_offset)
-            }
-            // A mark holds no record.
-            Some(head) if !matches!(head.kind, EntryKind::Batch | EntryKind::Unknown(_)) => {
-                Self::Lost(head.partition, Offset::ZERO)
-            }
-            _ => Self::Doubt,
+/// Whose bytes are damaged, and the offset after them, if anything tells.
+fn loser(damage: &Damage) -> Option<(TopicPartition, Offset)> {
+    match damage.head {
+        Some(head) if head.kind == EntryKind::Batch && head.end_offset > head.base_offset => {
+            Some((head.partition, head.end_offset))
         }
+        // A mark holds no record.
+        Some(head) if !matches!(head.kind, EntryKind::Batch | EntryKind::Unknown(_)) => {
+            Some((head.partition, Offset::ZERO))
+        }
+        _ => None,
     }
 }
 
 impl FoundWals {
-    fn take_in(&mut self, found: FoundEntry, is_vouched: bool) {
-        match found {
-            FoundEntry::Batch(partition, bytes) => {
-                let logged = self.logged.entry(partition).or_default();
-                logged.batches.push(LoggedBatch { bytes, is_vouched });
-                logged.is_end_known = true;
-            }
-            FoundEntry::Lost(partition, end) => {
-                let logged = self.logged.entry(partition).or_default();
-                logged.lost_end = logged.lost_end.max(end);
-                logged.is_end_known = true;
-            }
-            FoundEntry::Doubt => {
-                self.is_in_doubt = true;
-                for logged in self.logged.values_mut() {
-                    logged.is_end_known = false;
-                }
-            }
+    fn take_in(&mut self, partition: TopicPartition, bytes: Bytes, is_vouched: bool) {
+        let logged = self.logged.entry(partition).or_default();
+        logged.batches.push(LoggedBatch { bytes, is_vouched });
+        logged.is_end_known = true;
+    }
+
+    /// A damaged entry, whose whole head tells the offset after it.
+    fn lose(&mut self, partition: TopicPartition, end: Offset, finding: Finding) {
+        let logged = self.logged.entry(partition).or_default();
+        logged.lost_end = logged.lost_end.max(end);
+        logged.damaged.push((end, finding));
+        logged.is_end_known = true;
+    }
+
+    /// Damage of which nothing tells what it hit.
+    fn doubt(&mut self) {
+        self.is_in_doubt = true;
+        for logged in self.logged.values_mut() {
+            logged.is_end_known = false;
         }
     }
 }
@@ -217,20 +216,22 @@ impl<S: Storage> Reading<'_, S> {
                 continue;
             }
             if std::mem::take(&mut first) && file.head.start > end {
-                is_vouched = self.claims(&files[place..])? > end;
-                match (is_vouched, self.is_incomplete) {
+                let claimed = self.claims(&files[place..])?;
+                if self.is_incomplete {
+                    // What is missing was void perhaps, and perhaps never durable.
+                    is_vouched = claimed >= file.head.start;
+                } else if claimed > end {
+                    self.report_missing(from, file);
+                    all.doubt();
+                } else {
                     // The head of the first file never reached the device, and nobody says that
                     // what stood in it was durable.
-                    (false, false) => break,
-                    (true, false) => self.report_missing(from, file),
-                    (_, true) => {}
+                    break;
                 }
             }
-            let mut found = Vec::new();
-            let ended = self.read_file(file, next, from, &files[place + 1..], &mut found)?;
-            for found in found {
-                all.take_in(found, is_vouched);
-            }
+            let scanned = self.read_file(file, next, from, &files[place + 1..])?;
+            let ended = scanned.ended;
+            self.take_in(file, scanned, is_vouched, all)?;
             end = end.max(ended.position());
             let has_later = next.is_some();
             if stops_early(ended, next) && self.is_incomplete && has_later {
@@ -280,8 +281,7 @@ impl<S: Storage> Reading<'_, S> {
         next: Option<WalPosition>,
         from: WalPosition,
         later: &[File],
-        found: &mut Vec<FoundEntry>,
-    ) -> Result<ScanEnd, BootError> {
+    ) -> Result<Scanned, BootError> {
         let start = file.head.start.max(from);
         let skip = FILE_HEAD_BYTES as u64 + start.since(file.head.start);
         let path = format!("{}/{}", self.folder, file.name);
@@ -301,11 +301,46 @@ impl<S: Storage> Reading<'_, S> {
                 scanned = scan(&area, bounds);
             }
         }
-        found.append(&mut scanned.found);
-        if !scanned.damaged.is_empty() {
-            self.quarantine(&path, file, &scanned.damaged)?;
+        Ok(scanned)
+    }
+
+    /// Sorts what a file holds by partition, and keeps a copy of it if it is damaged.
+    fn take_in(
+        &mut self,
+        file: &File,
+        scanned: Scanned,
+        is_vouched: bool,
+        all: &mut FoundWals,
+    ) -> Result<(), BootError> {
+        let is_damaged = |found: &FoundEntry| matches!(found, FoundEntry::Damage(_));
+        let copy = match scanned.found.iter().any(is_damaged) {
+            true => self.quarantine(file)?,
+            false => String::new(),
+        };
+        for found in scanned.found {
+            let damage = match found {
+                FoundEntry::Batch(partition, bytes) => {
+                    all.take_in(partition, bytes, is_vouched);
+                    continue;
+                }
+                FoundEntry::Damage(damage) => damage,
+            };
+            let finding = Finding::WalDamage {
+                shard: self.shard,
+                from: damage.from,
+                to: damage.to,
+                partition: damage.head.map(|head| head.partition),
+                fault: damage.fault.to_string(),
+                quarantined: copy.clone(),
+            };
+            if let Some((partition, end)) = loser(&damage) {
+                all.lose(partition, end, finding);
+            } else {
+                self.findings.push(finding);
+                all.doubt();
+            }
         }
-        Ok(scanned.ended)
+        Ok(())
     }
 
     /// The largest flushed position that a later file of this life claims.
@@ -327,25 +362,17 @@ impl<S: Storage> Reading<'_, S> {
         Ok(largest)
     }
 
-    fn quarantine(&mut self, path: &str, file: &File, damaged: &[Damage]) -> Result<(), BootError> {
+    /// Copies a damaged file; gives the copy's path.
+    fn quarantine(&mut self, file: &File) -> Result<String, BootError> {
         self.storage.create_folder(QUARANTINE_FOLDER)?;
         let copy = format!(
             "{QUARANTINE_FOLDER}/wal-{}-{:020}.wal",
             self.shard, file.head.number
         );
-        let bytes = self.storage.read(path)?.unwrap_or_default();
+        let path = format!("{}/{}", self.folder, file.name);
+        let bytes = self.storage.read(&path)?.unwrap_or_default();
         self.storage.replace(&copy, &bytes)?;
-        for damage in damaged {
-            self.findings.push(Finding::WalDamage {
-                shard: self.shard,
-                from: damage.from,
-                to: damage.to,
-                partition: damage.head.map(|head| head.partition),
-                fault: damage.fault.to_string(),
-                quarantined: copy.clone(),
-            });
-        }
-        Ok(())
+        Ok(copy)
     }
 }
 
@@ -364,14 +391,13 @@ fn stops_early(ended: ScanEnd, next: Option<WalPosition>) -> bool {
 struct Scanned {
     /// In order.
     found: Vec<FoundEntry>,
-    damaged: Vec<Damage>,
     ended: ScanEnd,
 }
 
 /// Reads every entry once: checksums of a whole write-ahead log are most of what a start costs.
 fn scan(area: &Bytes, bounds: ScanBounds) -> Scanned {
     let mut scan = Scan::new(area, bounds);
-    let (mut found, mut damaged) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
     for item in scan.by_ref() {
         match item {
             ScanItem::Entry(entry) if entry.head.kind == EntryKind::Batch => {
@@ -381,15 +407,11 @@ fn scan(area: &Bytes, bounds: ScanBounds) -> Scanned {
                 found.push(FoundEntry::Batch(entry.head.partition, bytes));
             }
             ScanItem::Entry(_) => {}
-            ScanItem::Damage(damage) => {
-                found.push(FoundEntry::lost(&damage));
-                damaged.push(damage);
-            }
+            ScanItem::Damage(damage) => found.push(FoundEntry::Damage(damage)),
         }
     }
     Scanned {
         found,
-        damaged,
         ended: scan.end().unwrap_or(ScanEnd::Clean(bounds.start)),
     }
 }

@@ -48,7 +48,6 @@ fn damage_in_a_write_ahead_log_is_told_and_costs_one_batch() {
 }
 
 #[test]
-// A power cut at the same time still breaks some later seeds: see L1 in docs/safety.md.
 fn a_checkpoint_that_cannot_be_read_costs_no_record() {
     let total = run_seeds(Damage::Checkpoint);
     assert!(total.damaged > 120, "{total:?}");
@@ -59,4 +58,17 @@ fn a_checkpoint_that_cannot_be_read_costs_no_record() {
 fn segments_that_lost_their_names_are_made_anew_from_the_write_ahead_log() {
     let total = run_these(Damage::Checkpoint, [1373, 2750]);
     assert_eq!(total.damage_told, 2, "{total:?}");
+}
+
+#[test]
+fn worlds_without_a_checkpoint_that_once_broke_an_invariant_hold_it_now() {
+    let once_broken = [1014, 1623, 1758, 1820, 4778, 6769, 7109];
+    let total = run_these(Damage::Checkpoint, once_broken);
+    assert_eq!(total.damage_told, 7, "{total:?}");
+}
+
+#[test]
+fn worlds_with_a_rotten_base_offset_that_once_broke_an_invariant_hold_it_now() {
+    let total = run_these(Damage::BaseOffset, [788, 3196]);
+    assert_eq!(total.damaged, 2, "{total:?}");
 }

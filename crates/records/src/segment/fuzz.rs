@@ -5,9 +5,9 @@ use klamm_model::limits::BATCH_HEADER_BYTES;
 use klamm_model::{BatchHeader, Offset, Timestamp};
 
 use super::{
-    Checkpoint, MetaProperties, RebuiltIndexes, SegmentEnd, check_offset_index, check_time_index,
-    offset_lookup, parse_leader_epochs, parse_partition_metadata, parse_segment_file,
-    rebuild_indexes, recover, time_lookup,
+    Checkpoint, MetaProperties, RebuiltIndexes, SegmentEnd, Succession, check_offset_index,
+    check_time_index, offset_lookup, parse_leader_epochs, parse_partition_metadata,
+    parse_segment_file, rebuild_indexes, recover, time_lookup,
 };
 use crate::batch::layout::CHECKSUM;
 use crate::batch::{mend_batch, size_of};
@@ -56,12 +56,13 @@ fn check_segment(data: &[u8]) {
 fn check_damage(data: &[u8], base: Offset) -> Vec<(usize, BatchHeader)> {
     let mut batches = Vec::new();
     let mut at = 0;
+    let mut succession = Succession::from_start(base);
     while at < data.len() {
         let end = recover(
             &data[at..],
             at,
             base,
-            base,
+            &mut succession,
             data.len(),
             |position, header| {
                 batches.push((position, *header));

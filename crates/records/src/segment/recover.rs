@@ -6,6 +6,7 @@ use klamm_model::limits::BATCH_HEADER_BYTES;
 use klamm_model::{BatchHeader, LeaderEpoch, Offset};
 
 use super::index::{IndexBuilder, relative_offset};
+use super::succession::Succession;
 use crate::batch::{self, BatchError, layout};
 use crate::checksum::{crc32c, crc32c_extend};
 use crate::fields::{i32_at, u32_at};
@@ -18,9 +19,10 @@ const CHECKSUM_SEARCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub enum SegmentFault {
     /// Not a whole, right batch.
     Batch(BatchError),
-    /// The batch's offsets lie before what stands before it, or beyond what a segment can index.
+    /// The batch's offsets do not follow on what stands before it, or lie beyond what a segment can
+    /// index.
     Offset {
-        /// Least base offset that may stand here.
+        /// The base offset expected here, or the least that may stand here.
         least: Offset,
         /// The base offset found.
         found: Offset,
@@ -40,7 +42,7 @@ impl fmt::Display for SegmentFault {
             Self::Batch(error) => error.fmt(formatter),
             Self::Offset { least, found } => write!(
                 formatter,
-                "expected a batch at offset {least} or later, found {found}"
+                "expected a batch at offset {least}, found {found}"
             ),
             Self::LeaderEpoch { least, found } => write!(
                 formatter,
@@ -77,25 +79,23 @@ pub enum SegmentEnd {
 }
 
 /// Verifies the batches of a segment, checksums included, from a position that is known to be
-/// good. `bytes` begins at `from`; `least` is the smallest offset that may stand there; `durable`
-/// is the position up to which the segment is known to have been durable. Calls `visit` with
-/// position and head of each valid batch, in order. After [`SegmentEnd::Damage`] the caller may
-/// go on at `to`.
+/// good. `bytes` begins at `from`; `succession` tells what must stand there, and then behind what
+/// was read; `durable` is the position up to which the segment is known to have been durable. Calls
+/// `visit` with position and head of each valid batch, in order. After [`SegmentEnd::Damage`] the
+/// caller may go on at `to`.
 pub fn recover(
     bytes: &[u8],
     from: usize,
     segment_base: Offset,
-    least: Offset,
+    succession: &mut Succession,
     durable: usize,
     mut visit: impl FnMut(usize, &BatchHeader),
 ) -> SegmentEnd {
     let mut at = 0;
-    let mut least = least;
     while at < bytes.len() {
-        match read_at(&bytes[at..], segment_base, least) {
+        match read_at(&bytes[at..], segment_base, succession) {
             Ok(header) => {
                 visit(from + at, &header);
-                least = header.end_offset();
                 at += header.size;
             }
             Err(fault) => {
@@ -106,9 +106,8 @@ pub fn recover(
                         fault,
                     };
                 }
-                let to = next_batch(&bytes[at..], segment_base, least)
-                    .map_or(bytes.len(), |skipped| at + skipped)
-                    .min((durable - from).max(at + 1));
+                let to = at + pass_over(&bytes[at..], segment_base, succession);
+                let to = to.min((durable - from).max(at + 1));
                 return SegmentEnd::Damage {
                     from: position,
                     to: from + to,
@@ -133,32 +132,47 @@ pub fn recover(
     SegmentEnd::Whole { bytes }
 }
 
-fn read_at(bytes: &[u8], segment_base: Offset, least: Offset) -> Result<BatchHeader, SegmentFault> {
+/// The batch at the start of the bytes, if it is whole and follows on what was read before.
+fn read_at(
+    bytes: &[u8],
+    segment_base: Offset,
+    succession: &mut Succession,
+) -> Result<BatchHeader, SegmentFault> {
     let header = batch::verify(bytes).map_err(SegmentFault::Batch)?;
     let found = header.base_offset;
     // Checked before any arithmetic, because the offsets come from disk.
     let last = found.0.checked_add(header.last_offset_delta.0.into());
-    let in_range = found >= least
-        && header.last_offset_delta.0 >= 0
-        && last.is_some_and(|last| {
-            last < i64::MAX && relative_offset(segment_base, Offset(last)).is_ok()
-        });
-    if in_range {
-        Ok(header)
-    } else {
-        Err(SegmentFault::Offset { least, found })
+    let in_range = last
+        .is_some_and(|last| last < i64::MAX && relative_offset(segment_base, Offset(last)).is_ok());
+    if !in_range {
+        let least = succession.least();
+        return Err(SegmentFault::Offset { least, found });
     }
+    succession.follow_offsets(&header)?;
+    Ok(header)
+}
+
+/// Bytes to pass over at a place where no right batch stands.
+fn pass_over(bytes: &[u8], segment_base: Offset, succession: &mut Succession) -> usize {
+    if let Ok(header) = batch::verify(bytes) {
+        // Only its base offset is wrong, which no checksum covers.
+        succession.pass(&header);
+        return header.size;
+    }
+    succession.lose();
+    next_batch(bytes, segment_base, *succession).unwrap_or(bytes.len())
 }
 
 /// Where the next valid batch stands behind a bad one, or the end of the bytes: where the bad one's
 /// length says, or where its checksum says, and only if neither is right the first place at which a
 /// whole batch verifies. For records may quote batches, which nothing tells from ours.
-fn next_batch(bytes: &[u8], segment_base: Offset, least: Offset) -> Option<usize> {
+fn next_batch(bytes: &[u8], segment_base: Offset, succession: Succession) -> Option<usize> {
     let valid = |at: usize| {
         at == bytes.len()
-            || bytes
-                .get(at..)
-                .is_some_and(|rest| read_at(rest, segment_base, least).is_ok())
+            || bytes.get(at..).is_some_and(|rest| {
+                let mut succession = succession;
+                read_at(rest, segment_base, &mut succession).is_ok()
+            })
     };
     if let Some(size) = bytes.get(..BATCH_HEADER_BYTES).and_then(|head| {
         size_by_length(head)
@@ -226,7 +240,8 @@ pub fn rebuild_indexes(segment: &[u8], base: Offset, interval_bytes: usize) -> R
     let mut builder = IndexBuilder::new(base, interval_bytes);
     let mut offset_index = Vec::new();
     let mut time_index = Vec::new();
-    let end = recover(segment, 0, base, base, 0, |_, header| {
+    let mut succession = Succession::from_start(base);
+    let end = recover(segment, 0, base, &mut succession, 0, |_, header| {
         let entries = builder
             .on_batch(header)
             .expect("recovery refuses offsets that a segment cannot index");

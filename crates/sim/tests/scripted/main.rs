@@ -1,0 +1,5 @@
+//! Worlds whose every step is written down, for what chance finds rarely.
+
+mod classes;
+mod recovery;
+mod world;

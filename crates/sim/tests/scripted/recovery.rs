@@ -1,0 +1,131 @@
+//! What a start finds after damage and power cuts that chance brings about rarely.
+
+use bytes::Bytes;
+use klamm_engine::boot::Finding;
+use klamm_model::Offset;
+use klamm_records::wal::FileHead;
+use klamm_sim::world::disk::{NamesMode, Node, SimDisk};
+use klamm_sim::world::node::LifeOptions;
+
+use crate::world::{World, batch, life};
+
+/// Bytes of a write-ahead file that takes one batch of [`LARGE`].
+const SMALL_FILE: u64 = 4096 + 1024;
+
+/// Bytes of a value of which two do not fit into a small file.
+const LARGE: usize = 600;
+
+/// Nothing is brought into segments before somebody asks for it.
+fn lazily(life: &mut LifeOptions) {
+    life.tail_bytes = 1 << 20;
+    life.wal_bytes = 1 << 20;
+    life.scale.chunk_bytes = 1 << 16;
+    life.scale.spill_backlog_bytes = 1 << 20;
+    life.scale.segment_bytes_max = 1 << 20;
+}
+
+/// The write-ahead files of a core that were begun, in their order.
+fn wal_files(disk: &SimDisk, shard: u16) -> Vec<(FileHead, Node)> {
+    let folder = format!("klamm/wal-{shard}");
+    let names = disk.list(&folder).expect("a folder");
+    let files = names.iter().filter_map(|name| {
+        let node = disk.file(&format!("{folder}/{name}"))?;
+        let head = FileHead::decode(disk.bytes(node)).ok()?;
+        Some((head, node))
+    });
+    let mut files: Vec<_> = files.collect();
+    files.sort_by_key(|(head, _)| head.number);
+    files
+}
+
+fn erase(disk: &mut SimDisk, node: Node) {
+    let zeros = vec![0; disk.bytes(node).len()];
+    disk.write(node, 0, &zeros);
+}
+
+fn spoil(disk: &mut SimDisk, path: &str) {
+    let node = disk.file(path).expect("the file");
+    let middle = disk.bytes(node).len() / 2;
+    disk.flip(node, middle, 0);
+}
+
+#[test]
+fn without_a_checkpoint_a_batch_behind_a_lost_one_that_nobody_flushed_is_not_taken_for_the_next() {
+    let disk = SimDisk::new(NamesMode::Journal, 0);
+    let (mut world, _) = World::start(life(1, lazily), disk);
+    world.create("orders", &[("klamm.durability", "written")]);
+    let orders = world.partition("orders");
+    world.appended(orders, &batch(LARGE));
+    let small = |life: &mut LifeOptions| {
+        lazily(life);
+        life.wal_file_bytes = SMALL_FILE;
+    };
+    let (mut world, _) = World::start(life(2, small), world.stop());
+    assert_eq!(world.appended(orders, &batch(LARGE)), Offset(1));
+    assert_eq!(world.appended(orders, &batch(LARGE)), Offset(2));
+    let mut disk = world.kill();
+
+    // The power takes the first of both files, and a bit of the checkpoint flips.
+    let newest = wal_files(&disk, 1);
+    let [.., (first, lost), (second, _)] = newest[..] else {
+        panic!("each batch has a file of its own: {newest:?}");
+    };
+    assert_eq!(first.number + 1, second.number);
+    erase(&mut disk, lost);
+    spoil(&mut disk, "klamm/checkpoint-base");
+
+    let (mut world, started) = World::start(life(3, lazily), disk);
+    let told: Vec<_> = started.findings.iter().collect();
+    assert!(
+        matches!(told[..], [Finding::BadCheckpoint { .. }]),
+        "{told:?}"
+    );
+    assert_eq!(started.log_ends[&orders], Offset(1));
+    assert_eq!(world.appended(orders, &batch(LARGE)), Offset(1));
+}
+
+#[test]
+fn a_batch_whose_base_offset_rotted_is_told_of_and_not_served_at_the_false_offset() {
+    let disk = SimDisk::new(NamesMode::Journal, 0);
+    let (mut world, _) = World::start(life(1, lazily), disk);
+    world.create("orders", &[]);
+    let orders = world.partition("orders");
+    let sent: Vec<Bytes> = (0..40).map(|number| batch(LARGE + number)).collect();
+    for batch in &sent[..20] {
+        world.appended(orders, batch);
+    }
+    let mut disk = world.stop();
+    let path = |kind| format!("orders-{}/{:020}.{kind}", orders.index, 0);
+    let index = disk.file(&path("index")).expect("the index");
+    let last = disk.bytes(index).last_chunk::<8>().expect("entries");
+    let number = |at| u32::from_be_bytes(std::array::from_fn(|place| last[at + place])) as usize;
+    let (offset, at) = (number(0), number(4));
+    // Some offsets up, to where another batch stands.
+    let bit = (0..8).find(|bit| offset >> bit & 1 == 0).expect("small");
+    assert!(offset + (1 << bit) < 20, "inside the log");
+    let log = disk.file(&path("log")).expect("the segment");
+    disk.flip(log, at + 7, bit);
+
+    let (mut world, started) = World::start(life(2, lazily), disk);
+    let told: Vec<_> = started.findings.iter().collect();
+    assert!(
+        matches!(told[..], [Finding::SegmentDamage { .. }]),
+        "{told:?}"
+    );
+    assert_eq!(started.log_ends[&orders], Offset(20));
+    for (wanted, sent) in sent[..20].iter().enumerate() {
+        match world.read(orders, wanted as i64) {
+            // Behind base offset and leader epoch.
+            Ok(found) => assert!(found[16..] == sent[16..], "read at {wanted}"),
+            Err(error) => assert!(wanted >= offset, "{error:?} at {wanted}"),
+        }
+    }
+    for batch in &sent[20..] {
+        world.appended(orders, batch);
+    }
+    for (wanted, sent) in sent.iter().enumerate().skip(20) {
+        let found = world.read(orders, wanted as i64);
+        let found = found.expect("appended just now");
+        assert!(found[16..] == sent[16..], "read at {wanted}");
+    }
+}
