@@ -24,7 +24,7 @@ use crate::{
 pub const RESPONSE_BYTES_MAX: usize = 256 << 20;
 
 /// How long an answer may take.
-const ANSWER_WAIT: Duration = Duration::from_secs(30);
+const ANSWER_WAIT: Duration = Duration::from_secs(120);
 
 /// Name under which all connections introduce themselves.
 pub const CLIENT_ID: &str = "klamm-bench";
@@ -38,6 +38,10 @@ const COORDINATOR_LOADING: i16 = 14;
 
 /// Topics that are created, described and deleted at once.
 const TOPICS_PER_REQUEST: usize = 100;
+
+/// Partitions that are created at once: Apache Kafka's controller refuses requests that make more
+/// than 10,000 records.
+const PARTITIONS_PER_REQUEST: usize = 5000;
 
 /// Unknown topic or partition, leader not available, not leader or follower, unknown topic id.
 const LEADER_PENDING: [i16; 4] = [3, 5, 6, 100];
@@ -187,13 +191,14 @@ impl Control {
     pub fn ensure_topics(&mut self, workload: &Workload) -> Result<Topics, Problem> {
         let names = workload.topic_names();
         let mut list = Vec::new();
-        for names in names.chunks(TOPICS_PER_REQUEST) {
+        let partitions = usize::try_from(workload.partitions).expect("a checked workload");
+        let at_once = (PARTITIONS_PER_REQUEST / partitions).clamp(1, TOPICS_PER_REQUEST);
+        for names in names.chunks(at_once) {
             self.create_topics(names, workload)?;
         }
         for names in names.chunks(TOPICS_PER_REQUEST) {
             list.extend(self.await_topics(names, workload.partitions)?);
         }
-        let partitions = usize::try_from(workload.partitions).expect("a checked workload");
         Ok(Topics::new(list, partitions))
     }
 

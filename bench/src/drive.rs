@@ -345,6 +345,7 @@ impl Run<'_> {
             };
             while let Some(due) = schedule.take_due(now - self.began) {
                 lane.backlog.push_back(self.began + due);
+                lane.progress.note_due(self.began + due);
             }
             let links = &mut self.links[lane.links.clone()];
             let mut touched = Vec::new();

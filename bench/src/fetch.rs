@@ -63,6 +63,8 @@ impl Plan {
     }
 }
 
+const OFFSET_OUT_OF_RANGE: i16 = 1;
+
 /// A Fetch request for the places of `group`, which lie in their order.
 pub(crate) fn request<'t>(
     workload: &Workload,
@@ -196,6 +198,17 @@ pub(crate) fn each_partition(
     topics: &Topics,
     see: &mut dyn FnMut(usize, &fetch::PartitionDataView<'_>) -> Result<(), String>,
 ) -> Result<(i32, i16), Problem> {
+    each_partition_but(body, version, topics, &mut |_| false, see)
+}
+
+/// The same, but `lost` hears of places whose offset is out of range, and says whether it minds not.
+pub(crate) fn each_partition_but(
+    body: &[u8],
+    version: i16,
+    topics: &Topics,
+    lost: &mut dyn FnMut(usize) -> bool,
+    see: &mut dyn FnMut(usize, &fetch::PartitionDataView<'_>) -> Result<(), String>,
+) -> Result<(i32, i16), Problem> {
     let answer = fetch::ResponseView::parse_prefix(body, version)?.0;
     for topic in answer.responses() {
         let index = topics.find(topic.topic_id(), topic.topic());
@@ -203,6 +216,9 @@ pub(crate) fn each_partition(
             let number = partition.partition_index();
             let place = index.and_then(|index| topics.place(index, number));
             let place = place.ok_or_else(|| Problem::Protocol(format!("partition {number}")))?;
+            if partition.error_code() == OFFSET_OUT_OF_RANGE && lost(place) {
+                continue;
+            }
             refused("Fetch", partition.error_code(), || topics.words(place))?;
             see(place, &partition).map_err(|text| {
                 Problem::Verification(format!("{}: {text}", topics.words(place)))

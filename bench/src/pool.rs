@@ -21,8 +21,8 @@ use crate::{
     workload::Workload,
 };
 
-/// Largest size of all frames together, in bytes: they should stay in the caches' reach.
-const POOL_BYTES_MAX: usize = 256 << 20;
+/// Largest size of all frames together, in bytes: 50 KiB for each of ten thousand partitions fit.
+const POOL_BYTES_MAX: usize = 640 << 20;
 
 /// What a record's length and position cost at most, besides its key and value.
 const RECORD_OVERHEAD_BYTES_MAX: usize = 32;

@@ -59,6 +59,7 @@ pub struct Progress {
     measured: Option<Totals>,
     latencies: Latencies,
     last_bytes_at: Option<Instant>,
+    due: u64,
     overdue: u64,
 }
 
@@ -73,6 +74,7 @@ impl Progress {
             measured: None,
             latencies: Latencies::default(),
             last_bytes_at: None,
+            due: 0,
             overdue: 0,
         }
     }
@@ -104,6 +106,20 @@ impl Progress {
             let latency = now.saturating_duration_since(intended);
             self.latencies.note(latency, 1);
         }
+    }
+
+    /// Notes a request that falls due by a plan.
+    pub fn note_due(&mut self, due: Instant) {
+        let from = self.measured_from.map(|(from, _)| from);
+        if self.measured.is_none() && from.is_some_and(|from| due >= from) {
+            self.due += 1;
+        }
+    }
+
+    /// Requests that fell due in the measured part, answered or not.
+    #[must_use]
+    pub const fn due_count(&self) -> u64 {
+        self.due
     }
 
     /// Notes a request that was due and was never sent: it has waited until now at least. Left out,

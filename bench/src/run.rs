@@ -247,13 +247,15 @@ impl Session<'_> {
             |route: &Route| Tail::new(workload, topics, fetch_version, route, (run, self.clock));
         let mut following = tail(&Route {
             from: before.clone(),
+            ends: before.clone(),
             until: Until::Finished,
             consumers: workload.consumers,
             shares: workload.consumer_connections,
         });
         let start = self.control.offsets(topics, LogEnd::Start)?;
         let mut catching_up = tail(&Route {
-            from: start,
+            from: start.clone(),
+            ends: before.clone(),
             until: Until::CaughtUp,
             consumers: workload.catch_up,
             shares: workload.consumer_connections,
@@ -287,8 +289,17 @@ impl Session<'_> {
         report.subject(course.subject);
         report.end_to_end(following.end_to_end());
         report.verified = Some(verified);
-        report.catch_up = caught_up
-            .map(|outcome| CatchUp::new(&outcome, workload.catch_up, catching_up.is_caught_up()));
+        if let Some(outcome) = caught_up {
+            let start_after = self.control.offsets(topics, LogEnd::Start)?;
+            let moved = start_after.iter().zip(&start);
+            let deleted_records = moved.map(|(after, before)| after - before).sum();
+            let done = catching_up.is_caught_up();
+            report.catch_up = Some(CatchUp {
+                deleted_records,
+                overtaken: catching_up.overtaken(),
+                ..CatchUp::new(&outcome, workload.catch_up, done)
+            });
+        }
         Ok(report)
     }
 

@@ -12,7 +12,7 @@ use crate::{
     clock::Clock,
     control::{CLIENT_ID, refused},
     drive::{Answer, Load},
-    fetch::{each_partition, request},
+    fetch::{each_partition_but, request},
     frame::Frame,
     latency::Latencies,
     order::{Begins, Order},
@@ -25,6 +25,9 @@ use crate::{
 
 /// Fetch session id not found, invalid fetch session epoch: the session begins anew.
 const SESSION_LOST: [i16; 2] = [70, 71];
+
+/// A reader that retention has overtaken goes on by this part of what is left.
+const OVERTAKEN_STEPS: i64 = 64;
 
 /// When a consumer has read enough.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,6 +44,8 @@ struct Reader {
     /// Its places; place `p` is its `p / shares`-th.
     places: Vec<usize>,
     offsets: Vec<i64>,
+    /// Where the log of each place ended when this was made.
+    ends: Vec<i64>,
     caught_up: Vec<bool>,
     /// Places, as indices, whose offsets the session does not know yet.
     moved: Vec<usize>,
@@ -63,6 +68,7 @@ pub struct Tail<'t> {
     clock: Clock,
     measured_from_ns: u64,
     end_to_end: Latencies,
+    overtaken: u64,
 }
 
 /// Where consumers begin and how far they go.
@@ -70,6 +76,8 @@ pub struct Tail<'t> {
 pub struct Route {
     /// First offsets, by place.
     pub from: Vec<i64>,
+    /// Where the logs end before the load, by place.
+    pub ends: Vec<i64>,
     /// When they have read enough.
     pub until: Until,
     /// How many consumers.
@@ -94,6 +102,7 @@ impl<'t> Tail<'t> {
             let places: Vec<usize> = (share..topics.places()).step_by(route.shares).collect();
             readers.push(Reader {
                 offsets: places.iter().map(|&place| route.from[place]).collect(),
+                ends: places.iter().map(|&place| route.ends[place]).collect(),
                 caught_up: vec![false; places.len()],
                 moved: Vec::new(),
                 places,
@@ -114,7 +123,14 @@ impl<'t> Tail<'t> {
             clock,
             measured_from_ns: u64::MAX,
             end_to_end: Latencies::default(),
+            overtaken: 0,
         }
+    }
+
+    /// How often retention deleted what a reader was about to ask for.
+    #[must_use]
+    pub const fn overtaken(&self) -> u64 {
+        self.overtaken
     }
 
     /// How old records were when they arrived, each record counted.
@@ -181,19 +197,26 @@ impl Load for Tail<'_> {
         let reader = &mut self.readers[answer.link];
         let Reader {
             offsets,
+            ends,
             caught_up,
             moved,
             order,
             ..
         } = reader;
+        let mut lost = Vec::new();
         let (shares, check_crc) = (self.shares, self.workload.check_crc);
         let now_ns = self.clock.unix_ns(answer.now);
         let (run, from_ns, end_to_end) = (self.run, self.measured_from_ns, &mut self.end_to_end);
         let mut counted = Counted::default();
-        let (session, error) = each_partition(
+        let catching_up = self.until == Until::CaughtUp;
+        let (session, error) = each_partition_but(
             answer.body,
             self.version,
             self.topics,
+            &mut |place| {
+                lost.push(place / shares);
+                catching_up
+            },
             &mut |place, partition| {
                 let index = place / shares;
                 let before = offsets[index];
@@ -223,6 +246,13 @@ impl Load for Tail<'_> {
                 Ok(())
             },
         )?;
+        for index in lost {
+            // Retention has overtaken the reader: on by a part of what is left, until it is there.
+            let left = ends[index] - offsets[index];
+            offsets[index] += (left / OVERTAKEN_STEPS).max(1);
+            moved.push(index);
+            self.overtaken += 1;
+        }
         if SESSION_LOST.contains(&error) {
             (reader.session, reader.epoch) = (0, 0);
             return Ok(counted);

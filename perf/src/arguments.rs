@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use crate::Problem;
 
 /// Compares klamm with Apache Kafka by the processor time that the same work takes.
 #[derive(Debug, Parser)]
@@ -27,11 +30,49 @@ pub enum Command {
         #[arg(long, default_value = "perf/report.html")]
         into: PathBuf,
     },
+    /// Do the same work on klamm by our load generator and by other clients, and compare what they
+    /// and the broker say of it.
+    Agree(Agree),
     /// Let Maven copy Apache Kafka's jars, as perf/pom.xml names them, into a folder.
     FetchKafka {
         /// The folder.
         into: PathBuf,
     },
+}
+
+/// Options of a check of the load generator.
+#[derive(Args, Clone, Debug)]
+pub struct Agree {
+    /// The klamm binary.
+    #[arg(long, default_value = "target/release/klamm")]
+    pub klamm: PathBuf,
+    /// The load generator.
+    #[arg(long, default_value = "target/release/klamm-bench")]
+    pub bench: PathBuf,
+    /// librdkafka's `rdkafka_performance`, built from its folder of examples.
+    #[arg(long)]
+    pub rdkafka: Option<PathBuf>,
+    /// Folder of Apache Kafka's jars.
+    #[arg(long)]
+    pub kafka_libs: Option<PathBuf>,
+    /// Pairs of runs for each work.
+    #[arg(long, default_value_t = 5)]
+    pub pairs: usize,
+    /// Length of a paced run, in seconds.
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u64,
+    /// Records of a run that goes as fast as it can.
+    #[arg(long, default_value_t = 2_000_000)]
+    pub records: u64,
+    /// Core of the broker.
+    #[arg(long, default_value_t = 0)]
+    pub broker_core: usize,
+    /// Core of the clients.
+    #[arg(long, default_value_t = 1)]
+    pub client_core: usize,
+    /// Folder for the broker's data; removed at the end.
+    #[arg(long, default_value = "target/perf-data")]
+    pub data: PathBuf,
 }
 
 /// Options of a comparison.
@@ -57,8 +98,22 @@ pub struct Compare {
     #[arg(long)]
     pub kafka_libs: Option<PathBuf>,
     /// Measure klamm alone, without a ratio.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shards")]
     pub klamm_only: bool,
+    /// Compare klamm on two cores with klamm on one instead of with Kafka: the ratio is the
+    /// efficiency of the second shard. Its core is the client's, whose work is not charged to it.
+    #[arg(long, conflicts_with = "tune_kafka")]
+    pub shards: bool,
+    /// Say what would be done and how long it takes about, and do nothing.
+    #[arg(long)]
+    pub plan: bool,
+    /// Before each scenario, try thread counts, then garbage collectors, of Kafka alone, and keep
+    /// what was best by the scenario's first quantity.
+    #[arg(long)]
+    pub tune_kafka: bool,
+    /// Load before a trial of --tune-kafka is read, in seconds.
+    #[arg(long, default_value_t = 30.0)]
+    pub tune_seconds: f64,
     /// More settings of klamm.
     #[arg(long, value_name = "KEY=VALUE")]
     pub klamm_set: Vec<String>,
@@ -113,7 +168,8 @@ pub struct Compare {
 }
 
 /// When records are acknowledged.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// When the kernel has them: they survive the process.
     Written,
@@ -133,6 +189,22 @@ impl Class {
 }
 
 impl Compare {
+    /// The options of a command line, checked.
+    ///
+    /// # Errors
+    /// [`Problem`]: what is wrong with them.
+    pub fn of_line(line: impl IntoIterator<Item = String>) -> Result<Self, Problem> {
+        let arguments = Arguments::try_parse_from(line);
+        let arguments = arguments.map_err(|error| Problem(error.to_string()))?;
+        let Command::Compare(compare) = arguments.command else {
+            return Err(Problem("not a comparison".to_owned()));
+        };
+        match compare.contradiction() {
+            Some(text) => Err(Problem(text.to_owned())),
+            None => Ok(*compare),
+        }
+    }
+
     /// The same with everything that `--quick` shortens.
     #[must_use]
     pub fn shortened(mut self) -> Self {
@@ -143,6 +215,7 @@ impl Compare {
             self.warm_up_seconds_min = self.warm_up_seconds_min.min(10.0);
             self.warm_up_seconds_max = self.warm_up_seconds_max.min(20.0);
             self.count_seconds = self.count_seconds.min(1);
+            self.tune_seconds = self.tune_seconds.min(10.0);
             self.note = format!("Quick look: short windows, short warm-up. {}", self.note);
         }
         self

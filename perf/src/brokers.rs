@@ -14,6 +14,7 @@ use crate::{
     Problem,
     arguments::{Class, Compare},
     group::Group,
+    tuning::Choice,
 };
 
 /// How long a broker may take to start or to stop.
@@ -48,6 +49,35 @@ pub fn check_disk(folder: &Path) -> Result<(), Problem> {
     }
 }
 
+/// Connections that wait to be accepted: ten thousand at once overflow the default of 50.
+const BACKLOG: &str = "socket.listen.backlog.size=4096";
+
+/// Memory maps of a partition of Kafka: its two indexes.
+const MAPS_PER_PARTITION: f64 = 2.0;
+
+/// Maps that Kafka's Java machine needs beside those.
+const MAPS_BESIDE: f64 = 5000.0;
+
+/// Refuses so many partitions of Kafka where the kernel would not let it map their indexes: it
+/// would die, and say that it was out of memory.
+///
+/// # Errors
+/// `vm.max_map_count` is too small.
+pub fn check_maps(partitions: f64) -> Result<(), Problem> {
+    let path = "/proc/sys/vm/max_map_count";
+    let text = fs::read_to_string(path).map_err(|error| Problem::at(path, error))?;
+    let most: f64 = text.trim().parse().unwrap_or(f64::INFINITY);
+    let wanted = partitions * MAPS_PER_PARTITION + MAPS_BESIDE;
+    if wanted <= most {
+        return Ok(());
+    }
+    let cure = format!(
+        "Kafka maps two files a partition, the kernel allows {most} maps: sysctl -w \
+         vm.max_map_count={wanted}"
+    );
+    Err(Problem(cure))
+}
+
 /// Memory of klamm beside the page cache, in MiB; Kafka's is its heap and what follows.
 const KLAMM_OWN_MIB: u64 = 1024;
 
@@ -62,6 +92,8 @@ pub enum Kind {
     Klamm,
     /// Apache Kafka.
     Kafka,
+    /// Ours with one shard, beside which [`Kind::Klamm`] has two.
+    OneShard,
 }
 
 /// A broker that runs; killed when dropped.
@@ -90,16 +122,20 @@ impl Drop for Running {
 }
 
 impl Broker {
-    /// Starts klamm, or Kafka with its defaults, in the class asked for, on an empty folder.
+    /// Starts klamm, or Kafka with the threads and the collector of `choice`, in the class asked
+    /// for, on an empty folder.
     ///
     /// # Errors
     /// It does not start, or not in time; its own words are in `log` inside the data folder.
-    pub fn start(kind: Kind, compare: &Compare) -> Result<Self, Problem> {
+    pub fn start(kind: Kind, compare: &Compare, choice: &Choice) -> Result<Self, Problem> {
         let (name, port, own_mib) = match kind {
             Kind::Klamm => ("klamm", 29_092, KLAMM_OWN_MIB),
+            Kind::OneShard => ("one-shard", 29_392, KLAMM_OWN_MIB),
             Kind::Kafka => ("kafka", 29_192, compare.kafka_heap_mib + JVM_OWN_MIB),
         };
         let folder = compare.data.join(name);
+        // What an earlier run left belongs to nobody.
+        let _ = fs::remove_dir_all(&folder);
         fs::create_dir_all(&folder).map_err(|error| Problem::at(folder.display(), error))?;
         let folder = folder
             .canonicalize()
@@ -107,16 +143,20 @@ impl Broker {
         let group = Group::new(name, (own_mib + compare.cache_mib) << 20)?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let (words, settings) = match kind {
-            Kind::Klamm => klamm_words(compare, &folder, address),
-            Kind::Kafka => kafka_words(compare, &folder, address)?,
+            Kind::Klamm | Kind::OneShard => klamm_words(kind, compare, &folder, address),
+            Kind::Kafka => kafka_words(compare, choice, &folder, address)?,
         };
+        let mut cores = compare.broker_core.to_string();
+        if compare.shards && kind == Kind::Klamm {
+            cores = format!("{cores},{}", compare.client_core);
+        }
         let log_path = folder.join("log");
         let log =
             fs::File::create(&log_path).map_err(|error| Problem::at(log_path.display(), error))?;
         let error_log = log
             .try_clone()
             .map_err(|error| Problem::at(log_path.display(), error))?;
-        let child = pinned_in(&group, compare.broker_core, &words)
+        let child = pinned_in(&group, &cores, &words)
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(error_log)
@@ -176,17 +216,63 @@ impl Broker {
         };
         (field("VmRSS:").unwrap_or(0), field("VmHWM:").unwrap_or(0))
     }
+
+    /// Memory that it needs for what it keeps, in KiB, files in the page cache apart: klamm's
+    /// anonymous pages; of Kafka what a full collection leaves in its heap, which is less than it
+    /// takes.
+    ///
+    /// # Errors
+    /// It has ended, or `jcmd` is missing.
+    pub fn own_kib(&self) -> Result<u64, Problem> {
+        let process = self.process().to_string();
+        if self.kind != Kind::Kafka {
+            let path = format!("/proc/{process}/status");
+            let text = fs::read_to_string(&path).map_err(|error| Problem::at(&path, error))?;
+            let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+            let found = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            return found.ok_or_else(|| Problem::at(&path, "not understood"));
+        }
+        let ask = |what: &str| {
+            let output = Command::new("jcmd").args([&process, what]).output();
+            let output = output.map_err(|error| Problem::at("jcmd", error))?;
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        };
+        ask("GC.run")?;
+        let text = ask("GC.heap_info")?;
+        heap_used_kib(&text).ok_or_else(|| Problem::at("jcmd GC.heap_info", text))
+    }
 }
 
-/// A shell that enters the group, then becomes the program on its core: no thread is ever outside.
-fn pinned_in(group: &Group, core: usize, words: &[String]) -> Command {
-    let mut script = String::new();
+/// Used memory in the lines of `GC.heap_info` that are about the heap.
+fn heap_used_kib(text: &str) -> Option<u64> {
+    let of_heap = text.lines().take_while(|line| !line.contains("Metaspace"));
+    let used = of_heap.filter_map(|line| {
+        let mut words = line.split([' ', ',']).skip_while(|word| *word != "used");
+        let number = words.nth(1)?;
+        let digits = number.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+        let unit = match &number[digits.len()..] {
+            "K" => 1,
+            "M" => 1 << 10,
+            "G" => 1 << 20,
+            _ => return None,
+        };
+        Some(digits.parse::<u64>().ok()? * unit)
+    });
+    let used: Vec<u64> = used.collect();
+    (!used.is_empty()).then(|| used.iter().sum())
+}
+
+/// A shell that enters the group, then becomes the program on its cores: no thread is ever outside.
+fn pinned_in(group: &Group, cores: &str, words: &[String]) -> Command {
+    // Thousands of connections and partitions need more descriptors than a shell hands out.
+    let mut script =
+        "ulimit -n $(cat /proc/sys/fs/nr_open) 2>/dev/null || ulimit -n $(ulimit -Hn); ".to_owned();
     for door in group.doors() {
         script.push_str(&format!("echo $$ > {} && ", door.display()));
     }
     // If this process is killed, the broker must not stay and fill the disk.
     script.push_str(&format!(
-        "exec setpriv --pdeathsig KILL taskset -c {core} \"$@\""
+        "exec setpriv --pdeathsig KILL taskset -c {cores} \"$@\""
     ));
     let mut command = Command::new("sh");
     command.arg("-c").arg(script).arg("sh").args(words);
@@ -194,6 +280,7 @@ fn pinned_in(group: &Group, core: usize, words: &[String]) -> Command {
 }
 
 fn klamm_words(
+    kind: Kind,
     compare: &Compare,
     folder: &Path,
     address: SocketAddr,
@@ -201,13 +288,19 @@ fn klamm_words(
     let mut settings = vec![
         format!("log.dirs={}", folder.join("data").display()),
         format!("listeners=PLAINTEXT://{address}"),
-        "klamm.admin.listener=127.0.0.1:29094".to_owned(),
+        format!("klamm.admin.listener=127.0.0.1:{}", address.port() + 2),
+        BACKLOG.to_owned(),
         match compare.class {
             Class::Written => "klamm.durability=written".to_owned(),
             Class::Flushed => "klamm.durability=flushed".to_owned(),
         },
         "log.segment.bytes=268435456".to_owned(),
+        "log.retention.check.interval.ms=5000".to_owned(),
     ];
+    if compare.shards {
+        let shards = if kind == Kind::OneShard { 1 } else { 2 };
+        settings.push(format!("klamm.shards={shards}"));
+    }
     settings.extend(compare.klamm_set.iter().cloned());
     let mut words = vec![compare.klamm.display().to_string(), "serve".to_owned()];
     for setting in &settings {
@@ -216,7 +309,11 @@ fn klamm_words(
     (words, settings)
 }
 
-fn kafka_libs(compare: &Compare) -> Result<PathBuf, Problem> {
+/// Folder of Apache Kafka's jars.
+///
+/// # Errors
+/// It is not known.
+pub fn kafka_libs(compare: &Compare) -> Result<PathBuf, Problem> {
     let home = || std::env::var_os("KAFKA_HOME").map(|home| PathBuf::from(home).join("libs"));
     let libs = compare.kafka_libs.clone().or_else(home);
     let libs = libs.filter(|libs| libs.is_dir()).ok_or_else(|| {
@@ -229,6 +326,7 @@ fn kafka_libs(compare: &Compare) -> Result<PathBuf, Problem> {
 
 fn kafka_words(
     compare: &Compare,
+    choice: &Choice,
     folder: &Path,
     address: SocketAddr,
 ) -> Result<(Vec<String>, Vec<String>), Problem> {
@@ -247,6 +345,7 @@ fn kafka_words(
         "transaction.state.log.min.isr=1".to_owned(),
         "share.coordinator.state.topic.replication.factor=1".to_owned(),
         "share.coordinator.state.topic.min.isr=1".to_owned(),
+        BACKLOG.to_owned(),
         // Bounds the disk: more than the page cache holds, so that what is deleted is cold.
         "log.segment.bytes=268435456".to_owned(),
         "log.retention.bytes=536870912".to_owned(),
@@ -256,6 +355,7 @@ fn kafka_words(
     if compare.class == Class::Flushed {
         settings.push("log.flush.interval.messages=1".to_owned());
     }
+    settings.extend(choice.settings());
     settings.extend(compare.kafka_set.iter().cloned());
     let file = folder.join("server.properties");
     fs::write(&file, settings.join("\n")).map_err(|error| Problem::at(file.display(), error))?;
@@ -267,7 +367,7 @@ fn kafka_words(
             format!("-Xms{heap}m"),
             format!("-Xmx{heap}m"),
         ];
-        words.extend(compare.kafka_jvm.split_whitespace().map(str::to_owned));
+        words.extend(choice.collector.split_whitespace().map(str::to_owned));
         words.extend(["-cp".to_owned(), class_path.clone()]);
         words.extend(more.iter().map(|&word| word.to_owned()));
         words
@@ -293,7 +393,7 @@ fn kafka_words(
     let mut shown = settings;
     shown.push(format!(
         "# java -Xmx{}m {}",
-        compare.kafka_heap_mib, compare.kafka_jvm
+        compare.kafka_heap_mib, choice.collector
     ));
     Ok((java(&["kafka.Kafka", &file]), shown))
 }
@@ -314,5 +414,27 @@ pub fn fetch_kafka(into: &Path) -> Result<(), Problem> {
         Ok(())
     } else {
         Err(Problem::at("mvn", status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heaps_of_all_collectors_are_understood() {
+        let g1 = "1234:\n garbage-first heap   total 1048576K, used 20480K [0x0, 0x1)\n  \
+                  region size 1024K, 3 young (3072K), 0 survivors (0K)\n \
+                  Metaspace       used 40000K, committed 40704K, reserved 1\n";
+        assert_eq!(heap_used_kib(g1), Some(20_480));
+        let parallel = " PSYoungGen      total 305664K, used 15729K [0x0)\n  \
+                        eden space 262144K, 6% used [0x0)\n \
+                        ParOldGen       total 699392K, used 1000K [0x0)\n \
+                        Metaspace       used 1K\n";
+        assert_eq!(heap_used_kib(parallel), Some(16_729));
+        let z =
+            " ZHeap           used 120M, capacity 2048M, max capacity 2048M\n Metaspace used 1K";
+        assert_eq!(heap_used_kib(z), Some(120 << 10));
+        assert_eq!(heap_used_kib("no such process"), None);
     }
 }

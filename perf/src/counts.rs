@@ -53,7 +53,7 @@ pub fn count(
     seconds: u64,
 ) -> Result<Vec<Count>, Problem> {
     let events = match broker.kind {
-        Kind::Klamm => &[
+        Kind::Klamm | Kind::OneShard => &[
             (Counted::Syscalls, SYSCALLS),
             (Counted::Allocations, ALLOCATIONS),
         ][..],

@@ -10,7 +10,8 @@ use crate::{
     arguments::Compare,
     brokers::{Broker, Kind},
     counts::Counted,
-    row::{Row, Window},
+    row::{Row, Verdict, Window},
+    statistics::Estimate,
 };
 
 /// Facts about the machine that a reader needs.
@@ -50,17 +51,32 @@ fn said(program: &str, words: &[&str]) -> String {
     text.unwrap_or_default().trim().to_owned()
 }
 
-/// The word with absolute paths cut to their last part: where things lie on one machine is nobody
+/// The text with absolute paths cut to their last part: where things lie on one machine is nobody
 /// else's business.
-fn shown(word: &str) -> String {
-    let cut = |part: &str| match part
-        .strip_prefix('/')
-        .and_then(|path| path.rsplit('/').next())
-    {
-        Some(last) => format!("…/{last}"),
-        None => part.to_owned(),
-    };
-    word.split('=').map(cut).collect::<Vec<_>>().join("=")
+#[must_use]
+pub fn shown(text: &str) -> String {
+    let begins = |before: Option<char>| before.is_none_or(|c| " \t\n=[(\"',;".contains(c));
+    let ends = |c: char| c.is_whitespace() || "])\"',;".contains(c);
+    let mut found = String::new();
+    let mut rest = text;
+    let mut before = None;
+    while let Some(first) = rest.chars().next() {
+        let path = &rest[..rest.find(ends).unwrap_or(rest.len())];
+        // A lone slash divides two figures.
+        if first == '/' && begins(before) && path.len() > 1 {
+            let last = path.trim_end_matches('/').rsplit('/').next();
+            found.push('…');
+            found.push('/');
+            found.push_str(last.unwrap_or_default());
+            before = path.chars().last();
+            rest = &rest[path.len()..];
+        } else {
+            found.push(first);
+            before = Some(first);
+            rest = &rest[first.len_utf8()..];
+        }
+    }
+    found
 }
 
 fn read(path: &str) -> String {
@@ -96,7 +112,7 @@ impl Evidence {
     ///
     /// # Errors
     /// The folder cannot be made.
-    pub fn gather(compare: &Compare, brokers: &[Broker]) -> Result<Self, Problem> {
+    pub fn gather(compare: &Compare) -> Result<Self, Problem> {
         let date = said("date", &["-u", "+%Y-%m-%d"]);
         let commit = said("git", &["rev-parse", "--short=10", "HEAD"]);
         let base = format!("{date}-{}-{commit}", compare.machine);
@@ -113,15 +129,23 @@ impl Evidence {
             commit,
             dirty: !said("git", &["status", "--porcelain", "--untracked-files=no"]).is_empty(),
             command: std::env::args().map(|word| shown(&word)).collect(),
-            note: compare.note.clone(),
+            note: shown(&compare.note),
             durability: compare.class.words().to_owned(),
             machine: Machine::gather(&compare.machine),
-            settings: brokers
-                .iter()
-                .map(|b| (b.kind, b.settings.clone()))
-                .collect(),
+            settings: Vec::new(),
             rows: Vec::new(),
         })
+    }
+
+    /// Keeps the settings of brokers, each once.
+    pub fn note_settings(&mut self, brokers: &[Broker]) {
+        for broker in brokers {
+            let lines = broker.settings.iter().map(|line| shown(line)).collect();
+            let settings = (broker.kind, lines);
+            if !self.settings.contains(&settings) {
+                self.settings.push(settings);
+            }
+        }
     }
 
     /// Writes raw data and table.
@@ -144,7 +168,12 @@ impl Evidence {
         let mut say = |line: String| {
             let _ = writeln!(text, "{line}");
         };
-        say(format!("# klamm beside Apache Kafka, {}\n", self.date));
+        let other = self.rows.first().map_or(Kind::Kafka, Row::other);
+        let beside = match other {
+            Kind::OneShard => "klamm with two shards beside klamm with one",
+            Kind::Kafka | Kind::Klamm => "klamm beside Apache Kafka",
+        };
+        say(format!("# {beside}, {}\n", self.date));
         let dirty = if self.dirty {
             " with uncommitted changes"
         } else {
@@ -168,20 +197,24 @@ impl Evidence {
         if !self.note.is_empty() {
             say(format!("{}\n", self.note));
         }
-        say("Figures in pairs are Kafka / klamm. Cost is that of the broker and of kernel threads; medians of windows. Ratio: Kafka's cost over klamm's, median of \
-             pairs, with the 90 % bootstrap interval. *Kernel*: processor time of kernel threads \
-             in the window over the broker's. *Strangers*: processor time of anything else over \
-             the broker's.\n"
+        say("Figures in pairs are the other broker's / klamm's; medians of windows. Cost is that of the \
+             broker and of kernel threads. Ratio: how much better klamm is, median of pairs, with \
+             the 90 % bootstrap interval. *Kernel*: processor time of kernel threads in the window \
+             over the broker's. *Strangers*: processor time of anything else over the broker's.\n"
             .to_owned());
-        say("| Scenario | Unit | Kafka | klamm | Ratio | Rate Kafka | Rate klamm | Client/broker | \
+        say("| Scenario | Quantity | Other | klamm | Ratio | Rate other | Rate klamm | Client/broker | \
              Kernel | Strangers | RSS MiB | Syscalls/request | Allocations/request |"
             .to_owned());
         say("|---|---|---|---|---|---|---|---|---|---|---|---|---|".to_owned());
         for row in &self.rows {
             say(line(row));
         }
+        say(goals_words(&self.rows));
         for row in self.rows.iter().filter(|row| !row.latencies.is_empty()) {
             say(latency_words(row));
+        }
+        for tuning in self.rows.iter().filter_map(|row| row.tuning.as_ref()) {
+            say(format!("\n{}", tuning.words()));
         }
         say(format!("\nCommand: `{}`", self.command.join(" ")));
         text
@@ -203,7 +236,7 @@ fn share(part: u64, whole: u64) -> f64 {
 fn rate(row: &Row, kind: Kind) -> String {
     let per_second =
         |window: &Window, count: u64| count as f64 / (window.totals.elapsed_ns.max(1) as f64 / 1e9);
-    if row.scenario.mode == "requests" {
+    if row.scenario.mode != "produce" && row.scenario.mode != "fetch" {
         let rate = row.median_of(kind, |window| per_second(window, window.totals.requests));
         rate.map_or_else(String::new, |rate| format!("{rate:.0}/s"))
     } else {
@@ -237,46 +270,87 @@ fn latency_words(row: &Row) -> String {
             let _ = write!(text, " {microseconds:.0} |");
         }
     }
-    if !row.latency_ratios.is_empty() {
-        let _ = write!(text, "\n| Ratio |");
-        for (_, ratio) in &row.latency_ratios {
-            let (median, low, high) = (ratio.median, ratio.low, ratio.high);
-            let words = if ratio.is_decided() && row.refused.is_none() {
-                format!("**{median:.1}** ({low:.1} to {high:.1})")
-            } else {
-                "refused".to_owned()
+    text
+}
+
+/// What was wanted of each quantity and what came.
+fn goals_words(rows: &[Row]) -> String {
+    let mut text = "\n| Scenario | Quantity | Other | klamm | Ratio | Goal | Reached |\n\
+                    |---|---|---|---|---|---|---|"
+        .to_owned();
+    for row in rows {
+        for verdict in &row.verdicts {
+            let figure = |kind| verdict.figure(kind).map_or_else(none, number);
+            let reached = match verdict.is_reached() {
+                Some(true) => "yes",
+                Some(false) => "**no**",
+                None => "-",
             };
-            let _ = write!(text, " {words} |");
+            let _ = write!(
+                text,
+                "\n| {} | {} | {} | {} | {} | {} | {reached} |",
+                row.file,
+                verdict.goal.quantity.words(),
+                figure(row.other()),
+                figure(Kind::Klamm),
+                ratio_words(verdict.ratio, verdict.refused.as_deref()),
+                goal_words(verdict),
+            );
         }
     }
     text
+}
+
+/// A figure with about three digits.
+fn number(value: f64) -> String {
+    match value.abs() {
+        ..10.0 => format!("{value:.3}"),
+        ..1000.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+fn goal_words(verdict: &Verdict) -> String {
+    let goal = verdict.goal;
+    let ratio = goal.ratio.map(|ratio| format!("at least {ratio} times"));
+    let most = goal.most.map(|most| format!("klamm at most {most}"));
+    let words: Vec<String> = ratio.into_iter().chain(most).collect();
+    if words.is_empty() {
+        none()
+    } else {
+        words.join(", ")
+    }
+}
+
+fn ratio_words(ratio: Option<Estimate>, refused: Option<&str>) -> String {
+    match (ratio, refused) {
+        (_, Some(why)) => format!("refused: {}", shown(why).replace(['\n', '|'], " ")),
+        (None, None) => none(),
+        (Some(ratio), None) => {
+            let (median, low, high) = (ratio.median, ratio.low, ratio.high);
+            format!("**{median:.1}** ({low:.1} to {high:.1})")
+        }
+    }
 }
 
 /// A row of the table.
 #[must_use]
 #[expect(clippy::cast_precision_loss, reason = "memory sizes fit a double")]
 pub fn line(row: &Row) -> String {
+    let other = row.other();
     let both = |figure: &dyn Fn(&Window) -> f64, digits: usize| {
         let of = |kind| {
             row.median_of(kind, figure)
                 .map_or_else(none, |value| format!("{value:.digits$}"))
         };
-        format!("{} / {}", of(Kind::Kafka), of(Kind::Klamm))
+        format!("{} / {}", of(other), of(Kind::Klamm))
     };
     let cost = |kind| {
         row.median_of(kind, |window| window.cost)
-            .map_or_else(none, |cost| format!("{cost:.3}"))
+            .filter(|cost| cost.is_finite())
+            .map_or_else(none, number)
     };
-    let ratio = match (&row.ratio, &row.refused) {
-        (None, _) => "-".to_owned(),
-        (Some(_), Some(why)) => format!("refused: {why}"),
-        (Some(ratio), None) => {
-            format!(
-                "**{:.1}** ({:.1} to {:.1})",
-                ratio.median, ratio.low, ratio.high
-            )
-        }
-    };
+    let ratio = ratio_words(row.ratio, row.refused.as_deref());
     let strangers = |window: &Window| share(window.strangers_ns(), window.broker_cpu_ns);
     let counts = |counted: Counted| {
         let of = |kind| {
@@ -285,16 +359,16 @@ pub fn line(row: &Row) -> String {
                 .find(|count| count.broker == kind && count.counted == counted)
                 .map_or_else(none, |count| format!("{:.2}", count.per_request))
         };
-        format!("{} / {}", of(Kind::Kafka), of(Kind::Klamm))
+        format!("{} / {}", of(other), of(Kind::Klamm))
     };
     format!(
         "| {} ({}) | {} | {} | {} | {ratio} | {} | {} | {} | {} | {} | {} | {} | {} |",
         row.file,
         row.scenario.name,
         row.unit.words(),
-        cost(Kind::Kafka),
+        cost(other),
         cost(Kind::Klamm),
-        rate(row, Kind::Kafka),
+        rate(row, other),
         rate(row, Kind::Klamm),
         both(
             &|window| share(window.totals.client_cpu_ns, window.broker_cpu_ns),
@@ -317,6 +391,17 @@ mod tests {
 
     #[test]
     fn absolute_paths_are_cut_and_relative_ones_stay() {
+        for (text, wanted) in [
+            (
+                "cannot open [/srv/a/b.log] today",
+                "cannot open […/b.log] today",
+            ),
+            ("data in /srv/a, /srv/b/", "data in …/a, …/b"),
+            ("PLAINTEXT://127.0.0.1:9092", "PLAINTEXT://127.0.0.1:9092"),
+            ("Kafka / klamm and a/b", "Kafka / klamm and a/b"),
+        ] {
+            assert_eq!(shown(text), wanted);
+        }
         assert_eq!(shown("/home/me/target/release/klamm"), "…/klamm");
         assert_eq!(shown("log.dirs=/tmp/data"), "log.dirs=…/data");
         assert_eq!(shown("bench/scenarios/w2.toml"), "bench/scenarios/w2.toml");

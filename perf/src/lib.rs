@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+pub mod agree;
 pub mod arguments;
 pub mod brokers;
 pub mod budgets;
@@ -23,9 +24,12 @@ pub mod evidence;
 pub mod group;
 pub mod load;
 pub mod page;
+pub mod plan;
 pub mod quantiles;
+pub mod quantity;
 pub mod row;
 pub mod statistics;
+pub mod tuning;
 
 use std::fmt;
 
@@ -60,6 +64,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Problem> {
             Some(text) => Err(Problem(text.to_owned())),
             None => compare::run(&compare.as_ref().clone().shortened()),
         },
+        Command::Agree(agree) => agree::run(agree),
         Command::Report { runs, into } => page::write(runs, into),
         Command::FetchKafka { into } => brokers::fetch_kafka(into),
     }

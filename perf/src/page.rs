@@ -1,7 +1,7 @@
 //! All evidence as one HTML file for people: ratios with their intervals, what each window cost,
 //! latency curves. Drawn from perf/runs alone, with nothing from outside.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
 use serde_json::Value;
 
@@ -62,10 +62,11 @@ pub fn page(runs: &[(String, Value)]) -> String {
          <title>klamm beside Apache Kafka</title><style>{STYLE}</style></head><body><main>\n\
          <h1><span class=\"k\">klamm</span> beside <span class=\"a\">Apache Kafka</span></h1>\n\
          <p class=\"soft\">Both brokers on the same core of the same machine, loaded by turns, A B \
-         B A. A ratio is Kafka's cost over klamm's within a pair; its median stands with a 90 % \
+         B A. A ratio is Kafka's cost over klamm's within a pair, or klamm's rate over Kafka's; its median stands with a 90 % \
          bootstrap interval, or is refused. Above 1, klamm is cheaper. Drawn from the raw data in \
          perf/runs.</p>\n"
     );
+    scorecard(&mut html, runs);
     for (name, run) in runs {
         section(&mut html, name, run);
     }
@@ -147,6 +148,88 @@ fn section(html: &mut String, name: &str, run: &Value) {
         );
     }
     html.push_str("</details></section>\n");
+}
+
+/// The newest verdict on each quantity that has a goal, over all runs, the newest of which is first.
+fn scorecard(html: &mut String, runs: &[(String, Value)]) {
+    let mut seen = BTreeMap::new();
+    for (name, run) in runs {
+        for row in list(run, "/rows") {
+            for verdict in list(row, "/verdicts") {
+                let goal = ["/goal/ratio", "/goal/most"];
+                if goal.iter().all(|path| number(verdict, path).is_none()) {
+                    continue;
+                }
+                let key = |value: &Value, path: &str| text(value, path).to_owned();
+                let key = (
+                    key(row, "/file"),
+                    key(row, "/class"),
+                    key(verdict, "/goal/quantity"),
+                );
+                seen.entry(key).or_insert((name, verdict));
+            }
+        }
+    }
+    if seen.is_empty() {
+        return;
+    }
+    html.push_str(
+        "<section><h2>Scorecard</h2><p class=\"soft\">Goal and got, from the newest run of each row.\
+         </p><table><tr><th>Scenario</th><th>Class</th><th>Quantity</th><th class=\"k\">klamm</th>\
+         <th>At most</th><th>Ratio</th><th>At least</th><th>Reached</th></tr>",
+    );
+    for ((file, class, quantity), (name, verdict)) in seen {
+        let refused = verdict.get("refused").is_some_and(|why| !why.is_null());
+        let ratio = number(verdict, "/ratio/median").filter(|_| !refused);
+        let (least, most) = (
+            number(verdict, "/goal/ratio"),
+            number(verdict, "/goal/most"),
+        );
+        let figures = list(verdict, "/figures").iter();
+        let klamm = figures.filter(|figure| text(figure, "/0") == "klamm");
+        let klamm = klamm.filter_map(|figure| number(figure, "/1")).next();
+        let least_reached = least.map(|least| ratio.map(|ratio| ratio >= least));
+        let most_reached = most.map(|most| klamm.map(|klamm| klamm <= most));
+        let reached = [least_reached, most_reached].into_iter().flatten();
+        let reached = reached.reduce(|one, other| Some(one? && other?)).flatten();
+        let words = |value: Option<f64>, mark: &str| {
+            value.map_or_else(
+                || "–".to_owned(),
+                |value| format!("{}{mark}", three_digits(value)),
+            )
+        };
+        let got = if refused {
+            format!("refused: {}", escaped(text(verdict, "/refused")))
+        } else {
+            words(ratio, "×")
+        };
+        let _ = write!(
+            html,
+            "<tr><td><a href=\"#{}\">{}</a></td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+             <td>{got}</td><td>{}</td><td>{}</td></tr>",
+            escaped(name),
+            escaped(&file),
+            escaped(&class),
+            escaped(&quantity),
+            words(klamm, ""),
+            words(most, ""),
+            words(least, "×"),
+            match reached {
+                Some(true) => "<b class=\"k\">yes</b>",
+                Some(false) => "no",
+                None => "–",
+            }
+        );
+    }
+    html.push_str("</table></section>");
+}
+
+fn three_digits(value: f64) -> String {
+    match value.abs() {
+        ..10.0 => format!("{value:.2}"),
+        ..100.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
 }
 
 /// A row's median ratio, unless it is refused.
@@ -342,13 +425,14 @@ fn microseconds(value: f64) -> String {
 
 fn costs(html: &mut String, rows: &[Value]) {
     html.push_str(
-        "<table><tr><th>Scenario</th><th>Unit</th><th class=\"a\">Kafka</th>\
+        "<table><tr><th>Scenario</th><th>Quantity</th><th class=\"a\">Other</th>\
          <th class=\"k\">klamm</th><th>Ratio</th><th>Interval</th><th>Pairs</th></tr>",
     );
     for row in rows {
         let cost = |kind: &str| {
             let windows = list(row, "/windows").iter();
-            let of = windows.filter(|window| text(window, "/broker") == kind);
+            let of =
+                windows.filter(|window| (text(window, "/broker") == "klamm") == (kind == "klamm"));
             let costs: Vec<f64> = of.filter_map(|window| number(window, "/cost")).collect();
             if costs.is_empty() {
                 "–".to_owned()
@@ -376,7 +460,7 @@ fn costs(html: &mut String, rows: &[Value]) {
             escaped(text(row, "/scenario/about")),
             escaped(text(row, "/file")),
             escaped(text(row, "/unit")),
-            cost("kafka"),
+            cost("other"),
             cost("klamm"),
             list(row, "/ratios").len()
         );
@@ -400,7 +484,12 @@ mod tests {
                     "curves": [["klamm", [[0.0, 50.0], [0.9, 80.0]]], ["kafka", [[0.0, 500.0]]]],
                 },
                 {
-                    "file": "w1", "ratios": [1.0], "ratio": {"median": 1.0, "low": 0.9, "high": 1.1},
+                    "file": "w1", "class": "written", "verdicts": [{
+                        "goal": {"quantity": "cpu-s/GiB", "ratio": 6.0, "most": 0.4},
+                        "figures": [["kafka", 3.0], ["klamm", 0.5]],
+                        "ratio": {"median": 6.0}, "refused": null,
+                    }],
+                    "ratios": [1.0], "ratio": {"median": 1.0, "low": 0.9, "high": 1.1},
                     "refused": "the interval crosses one",
                 },
             ],
@@ -417,6 +506,20 @@ mod tests {
         assert!(html.contains("1 of 2") && html.contains("refused: the interval crosses one"));
         assert!(html.contains("a &lt;note&gt;"));
         assert_eq!(html.matches("<path").count(), 2);
+    }
+
+    #[test]
+    fn scorecard_shows_goal_and_got_of_the_newest_run() {
+        let mut older = run();
+        older["rows"][1]["verdicts"][0]["figures"][1][1] = 0.3.into();
+        let html = page(&[("new".to_owned(), run()), ("old".to_owned(), older)]);
+        assert_eq!(
+            html.matches("cpu-s/GiB</td>").count(),
+            1,
+            "one line for both runs"
+        );
+        let line = "<td>0.50</td><td>0.40</td><td>6.00×</td><td>6.00×</td><td>no</td>";
+        assert!(html.contains(line), "{html}");
     }
 
     #[test]
