@@ -3,6 +3,7 @@
 //! misbehave.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -36,6 +37,8 @@ pub(crate) enum Sin {
     Stalls(Duration),
     /// Turns a bit of each batch that it returns.
     DamagesBatches,
+    /// No sin: retention deletes what lies below this offset once somebody reads.
+    Deletes(i64),
     /// Answers every Produce with this error.
     Refuses(i16),
 }
@@ -51,6 +54,8 @@ struct Log {
 struct Logs {
     by_partition: BTreeMap<i32, Log>,
     producers: i64,
+    /// True once somebody has asked for what is deleted.
+    deleted: Cell<bool>,
 }
 
 /// Logs and the bell that rings when they grow.
@@ -127,7 +132,7 @@ impl Logs {
                 })
             }
             ApiKey::Metadata => Box::new(self.metadata(body, version)),
-            ApiKey::ListOffsets => Box::new(self.list_offsets(body, version)),
+            ApiKey::ListOffsets => Box::new(self.list_offsets(body, version, sin)),
             ApiKey::Produce => Box::new(self.produce(body, version, sin)),
             ApiKey::Fetch => Box::new(self.fetch(body, version, sin)),
             other => panic!("{other:?} is not for load"),
@@ -164,17 +169,17 @@ impl Logs {
         }
     }
 
-    fn list_offsets(&self, body: &[u8], version: i16) -> list_offsets::Response<'static> {
+    fn list_offsets(&self, body: &[u8], version: i16, sin: Sin) -> list_offsets::Response<'static> {
         let request = list_offsets::RequestView::parse(body, version).expect("legal");
         let asked = request.topics().iter().next().expect("a topic");
         let partitions = asked.partitions().iter().map(|partition| {
             let log = &self.by_partition[&partition.partition_index()];
             list_offsets::ListOffsetsPartitionResponse {
                 partition_index: partition.partition_index(),
-                offset: if partition.timestamp() == -2 {
-                    0
-                } else {
-                    log.end
+                offset: match (partition.timestamp(), sin) {
+                    (-2, Sin::Deletes(below)) if self.deleted.get() => below,
+                    (-2, _) => 0,
+                    _ => log.end,
                 },
                 ..Default::default()
             }
@@ -250,6 +255,15 @@ impl Logs {
         let asked = request.topics().iter().next().expect("a topic");
         let partitions = asked.partitions().iter().map(|partition| {
             let log = &self.by_partition[&partition.partition()];
+            if matches!(sin, Sin::Deletes(below) if partition.fetch_offset() < below) {
+                self.deleted.set(true);
+                return fetch::PartitionData {
+                    partition_index: partition.partition(),
+                    error_code: 1,
+                    high_watermark: -1,
+                    ..Default::default()
+                };
+            }
             let mut run = Vec::new();
             let mut batches_kept = log.batches.clone();
             if sin == Sin::ExchangesBatches && batches_kept.len() > 2 {

@@ -181,3 +181,23 @@ pub fn thread_cpu_ns() -> u64 {
         .and_then(|text| text.split_whitespace().next()?.parse().ok())
         .unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_falls_due_counts_within_the_measured_part() {
+        let began = Instant::now();
+        let at = |ms| began + Duration::from_millis(ms);
+        let mut progress = Progress::new(began);
+        progress.note_due(at(1));
+        progress.measure(at(5));
+        for ms in [4, 5, 6] {
+            progress.note_due(at(ms));
+        }
+        progress.measured(at(9));
+        progress.note_due(at(8));
+        assert_eq!(progress.due_count(), 2, "those of 5 and 6 ms");
+    }
+}

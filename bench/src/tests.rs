@@ -169,6 +169,22 @@ fn readers_catch_up_beside_the_load() {
 }
 
 #[test]
+fn readers_whom_retention_overtakes_go_on_and_it_is_told() {
+    let words = "produce --rate 200 --catch-up 1 --fill-bytes 300000 --warm-up-seconds 0.05 \
+                 --seconds 0.2 --proof-bytes 1000";
+    let sin = Sin::Deletes(100);
+    let (report, _) = run(words, sin, &clock(50, 5_000)).expect("a run that goes on");
+    let catch_up = report.catch_up.expect("readers");
+    assert!(catch_up.caught_up && catch_up.overtaken > 0);
+    assert_eq!(catch_up.deleted_records, 100);
+    let words = words.replace("--catch-up 1", "--consumers 1");
+    assert!(
+        run(&words, sin, &clock(50, 500)).is_ok(),
+        "at the end nobody is overtaken"
+    );
+}
+
+#[test]
 fn connections_come_and_go_by_rounds() {
     let (report, _) = run("reconnect --connections 20", Sin::None, &clock(0, 100)).expect("fine");
     assert_eq!(report.latency_us.count % 20, 0);
