@@ -32,8 +32,11 @@ const THOUSAND_TOPICS: f64 = 5.0;
 pub fn seconds(compare: &Compare, scenario: &Scenario, workload: &toml::Table) -> f64 {
     let number = |name: &str, default: f64| {
         let value = workload.get(name);
-        let found =
-            value.and_then(|value| value.as_float().or(value.as_integer().map(|n| n as f64)));
+        let found = value.and_then(|value| {
+            value
+                .as_float()
+                .or_else(|| value.as_integer().map(|n| n as f64))
+        });
         found.unwrap_or(default)
     };
     let brokers = if compare.klamm_only { 1.0 } else { 2.0 };
