@@ -140,8 +140,12 @@ impl Broker {
         let folder = folder
             .canonicalize()
             .map_err(|error| Problem::at(folder.display(), error))?;
-        let group = Group::new(name, (own_mib + compare.cache_mib) << 20)?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpStream::connect(address).is_ok() {
+            // Else whoever that is would be measured instead.
+            return Err(Problem::at(address, "somebody serves here already"));
+        }
+        let group = Group::new(name, (own_mib + compare.cache_mib) << 20)?;
         let (words, settings) = match kind {
             Kind::Klamm | Kind::OneShard => klamm_words(kind, compare, &folder, address),
             Kind::Kafka => kafka_words(compare, choice, &folder, address)?,
