@@ -254,8 +254,7 @@ pub(super) fn scheduler(subject: Subject<'_>) -> Finding {
     };
     finding.but(
         State::Advice,
-        "bfq shares a disk fairly between programs: it makes one wait for another, and spends \
-         processor time on each write",
+        "bfq shares a disk fairly between programs, which makes a flush wait for its turn",
         format!(
             "echo none | sudo tee /sys/block/{}/queue/scheduler",
             slow.name

@@ -71,8 +71,8 @@ pub(super) fn swap(subject: Subject<'_>) -> Finding {
     }
     finding.but(
         State::Advice,
-        "the write-ahead log and every file that is read pass through the page cache, and to make \
-         room for it the kernel may swap out the broker's own memory: a shard that touches such a \
+        "the write-ahead logs and the tails are page cache, and to make room for it the kernel may \
+         swap out the broker's own memory: a shard that touches such a \
          page waits for the disk, with all its connections",
         sysctl("vm.swappiness", 1),
     )
