@@ -28,6 +28,9 @@ use crate::{
     workload::{Account, Arrivals, Mode, Pace, Proof, Workload},
 };
 
+/// Longest measurement of the quiet load before readers catch up, in seconds.
+const QUIET_SECONDS_MAX: f64 = 60.0;
+
 /// Seed of random arrivals: the same plan in every run.
 const ARRIVALS_SEED: u64 = 1;
 
@@ -213,7 +216,7 @@ impl Session<'_> {
     fn quiet(&mut self, topics: &Topics) -> Result<Report, Problem> {
         let steering = Steering::Clock {
             warm_up: Duration::from_secs_f64(self.workload.warm_up_seconds),
-            measure: Duration::from_secs_f64(self.workload.seconds),
+            measure: Duration::from_secs_f64(self.workload.seconds.min(QUIET_SECONDS_MAX)),
         };
         let mut part = Session {
             control: Control::connect(self.course.address)?,

@@ -48,7 +48,10 @@ pub fn seconds(compare: &Compare, scenario: &Scenario, workload: &toml::Table) -
             topics / 1000.0 * THOUSAND_TOPICS
         }
         // Filling, the quiet load, then the load beside the readers.
-        Windows::Once => fill + 2.0 * (number("warm-up-seconds", 5.0) + number("seconds", 10.0)),
+        Windows::Once => {
+            let seconds = number("seconds", 10.0);
+            fill + 2.0 * number("warm-up-seconds", 5.0) + seconds.min(60.0) + seconds / 2.0
+        }
         Windows::Load | Windows::Latency | Windows::Idle => {
             compare.settle_seconds + compare.seconds
         }

@@ -170,28 +170,22 @@ impl Verdict {
         found.next().map(|(_, figure)| *figure)
     }
 
-    /// The ratio that may be quoted.
-    #[must_use]
-    pub fn accepted(&self) -> Option<Estimate> {
-        self.ratio.filter(|_| self.refused.is_none())
-    }
-
     /// Whether the goals are reached; `None` where there is none, or where nothing may be quoted.
     #[must_use]
     pub fn is_reached(&self) -> Option<bool> {
+        if self.refused.is_some() {
+            return None;
+        }
         let ratio = self
             .goal
             .ratio
-            .map(|least| Some(self.accepted()?.median >= least));
+            .map(|least| Some(self.ratio?.median >= least));
         let most = self
             .goal
             .most
             .map(|most| Some(self.figure(Kind::Klamm)? <= most));
-        match (ratio, most) {
-            (None, None) => None,
-            (Some(one), None) | (None, Some(one)) => one,
-            (Some(ratio), Some(most)) => Some(ratio? && most?),
-        }
+        let goals = [ratio, most].into_iter().flatten();
+        goals.reduce(|one, other| Some(one? && other?)).flatten()
     }
 }
 
@@ -300,13 +294,16 @@ impl Row {
         Verdict {
             goal,
             figures: figures.collect(),
-            refused: ratio.and_then(|ratio| self.refusal(quantity, ratio, ratios.len())),
+            refused: self.refusal(quantity, ratio, ratios.len()),
             ratios,
             ratio,
         }
     }
 
-    fn refusal(&self, quantity: Quantity, ratio: Estimate, pairs: usize) -> Option<String> {
+    fn refusal(&self, quantity: Quantity, ratio: Option<Estimate>, pairs: usize) -> Option<String> {
+        if self.windows.is_empty() {
+            return None;
+        }
         let most =
             |figure: &dyn Fn(&Window) -> f64| self.windows.iter().map(figure).fold(0.0, f64::max);
         let steal = most(&|window| window.steal);
@@ -314,7 +311,7 @@ impl Row {
         if let Some(text) = self.void() {
             return Some(text);
         }
-        if pairs < PAIRS_MIN {
+        if ratio.is_some() && pairs < PAIRS_MIN {
             return Some(format!("fewer than {PAIRS_MIN} pairs"));
         }
         if let Some((kind, ..)) = self.warm_up.iter().find(|(_, _, stable)| !stable) {
@@ -328,7 +325,8 @@ impl Row {
         if strangers > STRANGERS_MAX && !is_memory {
             return Some(format!("strangers used {strangers:.2} cores"));
         }
-        (!ratio.is_decided()).then(|| "the interval crosses one".to_owned())
+        let undecided = ratio.is_some_and(|ratio| !ratio.is_decided());
+        undecided.then(|| "the interval crosses one".to_owned())
     }
 
     /// Why the windows are no measurement of what the scenario is about.
@@ -540,6 +538,22 @@ mod tests {
         assert_eq!(hundredth.figure(Kind::Klamm), Some(99.0));
         assert_eq!(hundredth.is_reached(), Some(true));
         assert_eq!(row.ratio.expect("the headline").median, 3.0);
+    }
+
+    #[test]
+    fn figures_of_a_busy_machine_reach_no_goal() {
+        let goals = "[[judge.goals]]\nquantity = 'cpu-s/GiB'\nmost = 2.0\n";
+        let mut row = judged_by(goals, &[(40, 10)], 0.0);
+        row.windows.retain(|window| window.broker == Kind::Klamm);
+        row.judge();
+        assert_eq!(
+            row.verdicts[0].is_reached(),
+            Some(true),
+            "klamm alone has a figure"
+        );
+        row.windows[0].steal = 0.5;
+        row.judge();
+        assert_eq!(row.verdicts[0].is_reached(), None);
     }
 
     #[test]
