@@ -16,7 +16,8 @@ use crate::storage::Storage;
 /// What one core's folder holds.
 #[derive(Debug, Default)]
 pub(crate) struct FoundWal {
-    /// End of what was recovered; the next life goes on here.
+    /// Where the next life goes on: behind what was recovered, and behind every place at which
+    /// older files may hold something.
     pub(crate) end: WalPosition,
     pub(crate) next_file: u64,
     pub(crate) recyclable: Vec<(u64, String)>,
@@ -105,6 +106,13 @@ struct File {
     length: u64,
 }
 
+impl File {
+    /// A position behind everything that may stand in it.
+    const fn beyond(&self) -> WalPosition {
+        WalPosition(self.head.start.0.saturating_add(self.length))
+    }
+}
+
 /// Reads everything behind the checkpoints. If one of them could not be read, `is_incomplete`,
 /// files that it made void may have been used again.
 pub(crate) fn read_all<S: Storage>(
@@ -177,6 +185,9 @@ impl<S: Storage> Reading<'_, S> {
             .filter(|file| file.length != file_bytes)
             .map(|file| format!("{}/{}", self.folder, file.name))
             .collect();
+        // What was cut off may stand behind the end, and become the newest life again if the head
+        // of the next one is lost: no position is used twice.
+        let beyond = files.iter().map(File::beyond).max();
         // Only the newest life counts: what older ones wrote is in segments, or was cut.
         let life = files.last().map(|file| file.head.incarnation);
         files.retain(|file| Some(file.head.incarnation) == life);
@@ -189,6 +200,7 @@ impl<S: Storage> Reading<'_, S> {
         } else {
             end = self.read_run(&files, from, end, all)?;
         }
+        let end = end.max(beyond.unwrap_or(end));
         // Entries stand at multiples of eight; what follows must, too.
         let end = WalPosition(end.0.next_multiple_of(8));
         Ok(FoundWal {

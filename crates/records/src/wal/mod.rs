@@ -16,7 +16,8 @@
 //! must be reported, never cut; if it is still torn there, the log ends there, and later files hold
 //! nothing that was ever acknowledged. Before new entries claim more than was recovered, the files
 //! recovered from must be flushed: after a mere process death they may live in the page cache only.
-//! New entries go into a new file with a new incarnation, starting at the recovered end.
+//! New entries go into a new file with a new incarnation, starting behind the recovered end and
+//! behind every position that the files found may hold: what was cut off stands there still.
 
 mod entry;
 mod file;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use klamm_engine::boot::Finding;
 use klamm_model::Offset;
-use klamm_records::wal::FileHead;
+use klamm_records::wal::{FILE_HEAD_BYTES, FileHead, read_entry_head};
 use klamm_sim::world::disk::{NamesMode, Node, SimDisk};
 use klamm_sim::world::node::LifeOptions;
 
@@ -20,6 +20,7 @@ fn lazily(life: &mut LifeOptions) {
     life.tail_bytes = 1 << 20;
     life.wal_bytes = 1 << 20;
     life.scale.chunk_bytes = 1 << 16;
+    life.scale.aligned_batch_bytes = 1 << 20;
     life.scale.spill_backlog_bytes = 1 << 20;
     life.scale.segment_bytes_max = 1 << 20;
 }
@@ -128,4 +129,45 @@ fn a_batch_whose_base_offset_rotted_is_told_of_and_not_served_at_the_false_offse
         let found = found.expect("appended just now");
         assert!(found[16..] == sent[16..], "read at {wanted}");
     }
+}
+
+#[test]
+fn a_batch_that_was_cut_off_does_not_come_back_where_a_later_life_stood() {
+    let disk = SimDisk::new(NamesMode::Journal, 0);
+    let (mut world, _) = World::start(life(1, lazily), disk);
+    world.create("orders", &[("klamm.durability", "written")]);
+    let orders = world.partition("orders");
+    world.appended(orders, &batch(LARGE));
+    let (mut world, _) = World::start(life(2, lazily), world.stop());
+    world.appended(orders, &batch(LARGE));
+    world.appended(orders, &batch(LARGE));
+    let mut disk = world.kill();
+
+    // The power takes the first of both batches, which no flush had covered: both are cut off.
+    let newest = wal_files(&disk, 1);
+    let &(head, node) = newest.last().expect("a file");
+    let entry = read_entry_head(
+        &disk.bytes(node)[FILE_HEAD_BYTES..],
+        head.start,
+        head.incarnation,
+    );
+    let first = entry.expect("the first batch").entry_bytes();
+    disk.write(node, FILE_HEAD_BYTES, &vec![0; first]);
+    let left = disk.bytes(node).to_vec();
+    let (mut world, started) = World::start(life(3, lazily), disk);
+    assert_eq!(started.log_ends[&orders], Offset(1));
+
+    // Another batch is brought into its segment, with a checkpoint; of the write-ahead log, which
+    // nobody flushed, the next power cut leaves what was there before.
+    world.appended(orders, &batch(LARGE));
+    let mut disk = world.stop();
+    for (found, other) in wal_files(&disk, 1) {
+        if other == node {
+            disk.write(node, 0, &left);
+        } else if found.number > head.number {
+            erase(&mut disk, other);
+        }
+    }
+    let (_, started) = World::start(life(4, lazily), disk);
+    assert_eq!(started.log_ends[&orders], Offset(2));
 }
