@@ -454,7 +454,8 @@ fn error_code(error: &AppendError) -> ErrorCode {
             ErrorCode::ThrottlingQuotaExceeded
         }
         AppendError::NoTransaction => ErrorCode::InvalidTxnState,
-        AppendError::Storage => ErrorCode::KafkaStorageError,
+        // Clients try both again.
+        AppendError::Storage | AppendError::OutOfFiles => ErrorCode::KafkaStorageError,
     }
 }
 
@@ -465,6 +466,9 @@ fn message_of(error: &AppendError) -> Option<String> {
         AppendError::Producer(refused) => Some(refused.to_string()),
         AppendError::LargerThanSegment => {
             Some("the batch is larger than segment.bytes of the topic".to_owned())
+        }
+        AppendError::OutOfFiles => {
+            Some("the broker cannot open a file of its log now: too many open files".to_owned())
         }
         AppendError::UnknownPartition
         | AppendError::Malformed

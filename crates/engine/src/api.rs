@@ -103,6 +103,9 @@ pub enum AppendError {
     NoTransaction,
     /// The log takes nothing more until it was opened anew.
     Storage,
+    /// No descriptor is left for the next file of the log: nothing was appended, and the same may
+    /// be sent again.
+    OutOfFiles,
 }
 
 /// A request to read several partitions of one core. The call comes back as its own reply, so that

@@ -134,6 +134,10 @@ impl Engine {
         if let Some(time) = log_append_time {
             header.max_timestamp = time;
         }
+        // Before the batch has a place: what is admitted must be written.
+        if !self.make_room_for(produced.records.len()) {
+            return Step::Refused(AppendError::OutOfFiles);
+        }
         let origin = AppendOrigin::Client(produced.transactions);
         let admission = match self.admit(slot, now, &header, origin) {
             Ok(admission) => admission,
@@ -221,9 +225,11 @@ impl Engine {
             header,
             max_at,
         } = admitted;
-        let aligned = records.len() >= self.options.scale.aligned_batch_bytes;
-        let gap_bytes_max = if aligned { SECTOR_BYTES - 1 } else { 0 };
-        self.make_room(entry_bytes(gap_bytes_max + records.len()));
+        let aligned = self.is_aligned(records.len());
+        assert!(
+            self.make_room_for(records.len()),
+            "room is made before a batch is admitted"
+        );
         let log = self.partitions[slot as usize]
             .as_mut()
             .expect("an admitted batch has a log");
@@ -289,16 +295,31 @@ impl Engine {
         Some((file, at, self.tail.unsealed_bytes()))
     }
 
-    /// Seals, rolls the file and opens a chunk as far as an entry of `length` bytes needs it.
-    fn make_room(&mut self, length: usize) {
+    /// True if a batch of this size begins at the place of a sector that it will have in its
+    /// segment.
+    const fn is_aligned(&self, batch_bytes: usize) -> bool {
+        batch_bytes >= self.options.scale.aligned_batch_bytes
+    }
+
+    /// Seals, rolls the file and opens a chunk as far as a batch of this size needs it. False if no
+    /// descriptor is left for a new file: that passes, and says nothing about the disk. Brought up
+    /// to date, the segments let older files be used again meanwhile.
+    pub(crate) fn make_room_for(&mut self, batch_bytes: usize) -> bool {
+        let gap_bytes_max = match self.is_aligned(batch_bytes) {
+            true => SECTOR_BYTES - 1,
+            false => 0,
+        };
+        let length = entry_bytes(gap_bytes_max + batch_bytes);
         if !self.wal.has_room(length as u64) {
             self.seal();
             let tail = &mut self.tail;
-            let begin = self
-                .wal
-                .begin_file(length as u64, |file| tail.is_free(file));
+            let begin = self.wal.next_file(length as u64, |file| tail.is_free(file));
             let at = FILE_HEAD_BYTES as u64;
-            tail.open_file(begin.file, begin.recycle, at, begin.length);
+            if !tail.open_file(begin.file, begin.recycle, at, begin.length) {
+                self.request_checkpoint();
+                return false;
+            }
+            self.wal.begin_file(&begin);
             self.chunk_slots.push_back(Default::default());
             self.effects.push(Effect::WalBegin(begin));
         } else if !self.tail.has_room(length) {
@@ -306,6 +327,7 @@ impl Engine {
             self.tail.open_chunk(self.wal.open_file());
             self.chunk_slots.push_back(Default::default());
         }
+        true
     }
 
     /// Turns everything placed since the last seal into shared bytes: one piece of the

@@ -227,6 +227,9 @@ impl Engine {
     /// replay.
     pub fn housekeep(&mut self, now: Instant) {
         self.look_after_flushes(now);
+        if self.quorum_waits_for_room() {
+            self.drive_quorum();
+        }
         if self.wal.backlog() > 0 && now.since(self.last_append) >= QUIET {
             self.request_checkpoint();
         }

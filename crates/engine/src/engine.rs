@@ -304,7 +304,7 @@ impl Engine {
     /// True if [`housekeep`](Self::housekeep) has something to look at.
     #[must_use]
     pub fn wants_housekeeping(&self) -> bool {
-        self.wal.backlog() > 0
+        self.wal.backlog() > 0 || self.quorum_waits_for_room()
     }
 
     /// A small file was replaced.

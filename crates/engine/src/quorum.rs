@@ -38,6 +38,8 @@ pub(crate) struct QuorumHost {
     /// The metadata as committed.
     published: Image,
     slot: Slot,
+    /// What Raft wants appended, and how many of its entries were: the rest waits for room.
+    unplaced: VecDeque<(Append, usize)>,
     /// Appended and not yet durable: end of the entries in the partition, and what Raft is to be
     /// told then.
     unflushed: VecDeque<(Offset, Append)>,
@@ -97,6 +99,7 @@ impl Engine {
             defaults,
             published: Image::default(),
             slot,
+            unplaced: VecDeque::new(),
             unflushed: VecDeque::new(),
             saving: VecDeque::new(),
             held: VecDeque::new(),
@@ -129,6 +132,7 @@ impl Engine {
             return;
         };
         loop {
+            self.place_entries(&mut host);
             self.report_flushed(&mut host);
             host.decide_waiting();
             let ready = host.raft.ready();
@@ -144,7 +148,8 @@ impl Engine {
                 });
             }
             if let Some(append) = ready.append {
-                self.append_entries(&mut host, append);
+                host.unplaced.push_back((append, 0));
+                self.place_entries(&mut host);
             }
             if let Some(committed) = ready.committed {
                 self.publish(&mut host, committed);
@@ -167,49 +172,74 @@ impl Engine {
         self.drive_quorum();
     }
 
-    /// Appends Raft's entries to the partition, one batch each, so that index and offset keep step.
-    fn append_entries(&mut self, host: &mut QuorumHost, append: Append) {
-        let mut end = Offset::ZERO;
-        for entry in &append.entries {
-            let epoch = quorum_log::epoch_of(entry.term);
-            let (key, value) = quorum_log::encode_entry(&entry.payload);
-            let options = BatchOptions {
-                leader_epoch: epoch,
-                ..BatchOptions::default()
-            };
-            let mut builder = BatchBuilder::new(options);
-            builder.append(Timestamp(host.now.wall.0), Some(&key), Some(&value), &[]);
-            let bytes = builder
-                .build()
-                .expect("the controller's payloads are bounded");
-            let header = batch::read(&bytes).expect("a built batch is a batch");
-            if let Some(log) = self.partition_mut(host.slot) {
-                log.leader.begin_reign(epoch);
+    /// True if entries wait for room in the log.
+    pub(crate) fn quorum_waits_for_room(&self) -> bool {
+        let host = self.quorum.as_ref();
+        host.is_some_and(|host| !host.unplaced.is_empty())
+    }
+
+    /// Appends Raft's entries to the partition, as far as there is room.
+    fn place_entries(&mut self, host: &mut QuorumHost) {
+        while let Some((append, placed)) = host.unplaced.front_mut() {
+            while let Some(entry) = append.entries.get(*placed) {
+                if !self.place_entry(host.slot, host.now, entry) {
+                    return;
+                }
+                *placed += 1;
             }
-            let origin = AppendOrigin::Coordinator(epoch);
-            let admission = self.admit(host.slot, host.now, &header, origin);
-            let Ok(Admission::Append(placed)) = admission else {
-                panic!(
-                    "the quorum's own log refused entry {:?}: {admission:?}",
-                    entry.index
-                );
-            };
-            assert_eq!(
-                placed.base_offset,
-                quorum_log::offset_of(entry.index),
-                "index and offset keep step"
-            );
-            let admitted = Admitted {
-                slot: host.slot,
-                records: &bytes,
-                placed,
-                header: &header,
-                max_at: placed.base_offset,
-            };
-            self.place(host.now, &admitted, |_| {});
-            end = placed.end;
+            let last = append.entries.last();
+            let end = last.map_or(Offset::ZERO, |last| {
+                quorum_log::offset_of(last.index).next()
+            });
+            if let Some((append, _)) = host.unplaced.pop_front() {
+                host.unflushed.push_back((end, append));
+            }
         }
-        host.unflushed.push_back((end, append));
+    }
+
+    /// Appends one entry as one batch, so that index and offset keep step. False if there is no
+    /// room.
+    fn place_entry(&mut self, slot: Slot, now: Now, entry: &Entry) -> bool {
+        let epoch = quorum_log::epoch_of(entry.term);
+        let (key, value) = quorum_log::encode_entry(&entry.payload);
+        let options = BatchOptions {
+            leader_epoch: epoch,
+            ..BatchOptions::default()
+        };
+        let mut builder = BatchBuilder::new(options);
+        builder.append(Timestamp(now.wall.0), Some(&key), Some(&value), &[]);
+        let bytes = builder
+            .build()
+            .expect("the controller's payloads are bounded");
+        if !self.make_room_for(bytes.len()) {
+            return false;
+        }
+        let header = batch::read(&bytes).expect("a built batch is a batch");
+        if let Some(log) = self.partition_mut(slot) {
+            log.leader.begin_reign(epoch);
+        }
+        let origin = AppendOrigin::Coordinator(epoch);
+        let admission = self.admit(slot, now, &header, origin);
+        let Ok(Admission::Append(placed)) = admission else {
+            panic!(
+                "the quorum's own log refused entry {:?}: {admission:?}",
+                entry.index
+            );
+        };
+        assert_eq!(
+            placed.base_offset,
+            quorum_log::offset_of(entry.index),
+            "index and offset keep step"
+        );
+        let admitted = Admitted {
+            slot,
+            records: &bytes,
+            placed,
+            header: &header,
+            max_at: placed.base_offset,
+        };
+        self.place(now, &admitted, |_| {});
+        true
     }
 
     /// Tells Raft what has become durable.

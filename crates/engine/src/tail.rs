@@ -62,14 +62,26 @@ impl Tail {
         oldest.is_none_or(|oldest| file < oldest) && self.memory.is_idle(file)
     }
 
-    /// Goes on in the memory of another file, whose entries begin at `at`.
+    /// Goes on in the memory of another file, whose entries begin at `at`. False if that cannot be
+    /// had now; nothing has changed then.
     ///
     /// # Panics
     /// If something was not sealed.
-    pub(crate) fn open_file(&mut self, file: u64, recycle: Option<u64>, at: u64, length: u64) {
+    #[must_use]
+    pub(crate) fn open_file(
+        &mut self,
+        file: u64,
+        recycle: Option<u64>,
+        at: u64,
+        length: u64,
+    ) -> bool {
         assert_eq!(self.unsealed(), 0, "a file is sealed before the next");
-        self.open = Some(self.memory.begin(file, recycle, at, length));
+        let Some(space) = self.memory.begin(file, recycle, at, length) else {
+            return false;
+        };
+        self.open = Some(space);
         self.open_chunk(file);
+        true
     }
 
     /// True if the open chunk takes `length` more bytes.
@@ -157,14 +169,14 @@ mod tests {
     #[test]
     fn a_file_is_used_again_only_after_the_last_of_its_chunks_left() {
         let mut tail = Tail::new(0, CHUNK_BYTES, Box::new(Heap));
-        tail.open_file(7, None, 0, 4 << 20);
+        assert!(tail.open_file(7, None, 0, 4 << 20));
         for _ in 0..2 {
             tail.place(CHUNK_BYTES);
             assert!(!tail.has_room(1));
             tail.seal();
             tail.open_chunk(7);
         }
-        tail.open_file(8, None, 0, 4 << 20);
+        assert!(tail.open_file(8, None, 0, 4 << 20));
         tail.place(CHUNK_BYTES);
         assert_eq!((tail.surplus(), tail.is_free(7)), (Some(0), false));
         tail.retire_oldest();
@@ -179,7 +191,7 @@ mod tests {
     #[test]
     fn a_batch_larger_than_a_chunk_gets_one_of_its_own() {
         let mut tail = Tail::new(0, CHUNK_BYTES, Box::new(Heap));
-        tail.open_file(1, None, 0, 8 << 20);
+        assert!(tail.open_file(1, None, 0, 8 << 20));
         assert!(tail.has_room(3 * CHUNK_BYTES));
         let (number, start, bytes) = tail.place(3 * CHUNK_BYTES);
         assert_eq!((number, start, bytes.len()), (0, 0, 3 * CHUNK_BYTES));

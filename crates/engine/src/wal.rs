@@ -119,39 +119,39 @@ impl Wal {
             .is_some_and(|file| file.offset_of(self.end) + length <= file.length)
     }
 
-    /// Begins a file with room for an entry of `length` bytes, in place of a spare one that is
-    /// free, if there is any.
-    pub(crate) fn begin_file(
-        &mut self,
-        length: u64,
-        mut is_free: impl FnMut(u64) -> bool,
-    ) -> WalBegin {
+    /// The file that would be the next, with room for an entry of `length` bytes: in place of a
+    /// spare one that is free, if there is any.
+    pub(crate) fn next_file(&self, length: u64, mut is_free: impl FnMut(u64) -> bool) -> WalBegin {
         let needed = FILE_HEAD_BYTES as u64 + length;
         let length = needed.max(self.options.file_bytes);
         let recycle = if length == self.options.file_bytes {
-            let spare = self.spare.iter().rposition(|&file| is_free(file));
-            spare.map(|place| self.spare.remove(place))
+            let spares = self.spare.iter().rev();
+            spares.copied().find(|&file| is_free(file))
         } else {
             None
         };
-        let file = File {
-            number: self.next_file,
-            start: self.end,
-            length,
-        };
-        self.next_file += 1;
-        self.files.push_back(file);
         let head = FileHead {
             incarnation: self.options.incarnation,
-            number: file.number,
-            start: file.start,
+            number: self.next_file,
+            start: self.end,
         };
         WalBegin {
-            file: file.number,
+            file: self.next_file,
             length,
             recycle,
             head: Bytes::copy_from_slice(head.encode().as_slice()),
         }
+    }
+
+    /// The next file takes entries from here on.
+    pub(crate) fn begin_file(&mut self, next: &WalBegin) {
+        self.spare.retain(|&file| Some(file) != next.recycle);
+        self.files.push_back(File {
+            number: next.file,
+            start: self.end,
+            length: next.length,
+        });
+        self.next_file = next.file + 1;
     }
 
     /// The next `length` bytes belong to an entry.

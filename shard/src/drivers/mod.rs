@@ -36,7 +36,7 @@ where
 }
 
 /// EMFILE or ENFILE: too many open files, of the process or of the system.
-fn is_out_of_files(error: &io::Error) -> bool {
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     matches!(error.raw_os_error(), Some(EMFILE | ENFILE))

@@ -13,6 +13,7 @@ use klamm_engine::effects::WalBegin;
 use klamm_engine::memory::{WalMemory, WalSpace};
 use klamm_os::disk::{self, AppendFile, MappedFile, MappedWriter};
 
+use super::is_out_of_files;
 use crate::turn::must;
 
 /// The open write-ahead files of one core. A file's name says nothing about its place in the log:
@@ -23,6 +24,8 @@ pub(crate) struct WalFiles {
     open: BTreeMap<u64, WalFile>,
     /// Written since the last flush began.
     unflushed: BTreeMap<u64, Rc<AppendFile>>,
+    /// The want of descriptors was told, and has not ended yet.
+    is_told: bool,
 }
 
 #[derive(Debug)]
@@ -70,9 +73,19 @@ impl WalMemory for SharedWalFiles {
         recycle: Option<u64>,
         at: u64,
         length: u64,
-    ) -> Box<dyn WalSpace> {
-        let writer = self.0.borrow_mut().writer(file, recycle, at, length);
-        Box::new(Space(must("begin a write-ahead file", writer)))
+    ) -> Option<Box<dyn WalSpace>> {
+        let mut files = self.0.borrow_mut();
+        let writer = files.writer(file, recycle, at, length);
+        if let Err(error) = &writer
+            && is_out_of_files(error)
+        {
+            if !std::mem::replace(&mut files.is_told, true) {
+                tracing::warn!(%error, "cannot open the next file of the log yet, and refuse records meanwhile; raise the limit of open files");
+            }
+            return None;
+        }
+        files.is_told = false;
+        Some(Box::new(Space(must("begin a write-ahead file", writer))))
     }
 }
 
@@ -88,6 +101,7 @@ impl WalFiles {
             folder,
             open,
             unflushed: BTreeMap::new(),
+            is_told: false,
         })
     }
 

@@ -1,14 +1,16 @@
 //! A node without threads and devices: its cores' engines, the letters between them, and the work
 //! that their disk has still to do. Does with each effect what the real cores do with it.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 use bytes::Bytes;
 use klamm_engine::api::{Call, Now, Reply, SharedImage, Ticket};
 use klamm_engine::boot::{self, BootError, BootOptions, Booted, Finding, ShardBoot};
 use klamm_engine::effects::{Effect, WalBegin};
 use klamm_engine::engine::FlushWanted;
-use klamm_engine::memory::Heap;
+use klamm_engine::memory::{Heap, WalMemory, WalSpace};
 use klamm_engine::metadata::{BrokerDefaults, ConfigMap};
 use klamm_engine::replica::ProducerLimits;
 use klamm_engine::{Engine, EngineOptions, Scale, WalOptions};
@@ -61,6 +63,31 @@ struct Core {
     segments: OpenSegments,
     flushing: bool,
     work: bool,
+    files: Descriptors,
+}
+
+/// Memory for the write-ahead files of a core, as long as there is a descriptor for a new one.
+#[derive(Clone, Debug, Default)]
+struct Descriptors {
+    are_out: Rc<Cell<bool>>,
+}
+
+impl WalMemory for Descriptors {
+    fn is_idle(&mut self, file: u64) -> bool {
+        Heap.is_idle(file)
+    }
+
+    fn begin(
+        &mut self,
+        file: u64,
+        recycle: Option<u64>,
+        at: u64,
+        length: u64,
+    ) -> Option<Box<dyn WalSpace>> {
+        let is_refused = recycle.is_none() && self.are_out.get();
+        Heap.begin(file, recycle, at, length)
+            .filter(|_| !is_refused)
+    }
 }
 
 /// Something that can happen next inside a node.
@@ -207,6 +234,13 @@ impl SimNode {
     #[must_use]
     pub fn engine(&self, shard: u16) -> &Engine {
         &self.cores[usize::from(shard)].engine
+    }
+
+    /// From now on the process has no descriptor left for a new write-ahead file, or has some again.
+    pub fn run_out_of_files(&self, are_out: bool) {
+        for core in &self.cores {
+            core.files.are_out.set(are_out);
+        }
     }
 
     /// Everything that can happen now.
@@ -517,6 +551,7 @@ impl Core {
         });
         let wal_open = wal_open.collect();
         let recyclable = share.wal_recyclable.iter().map(|(number, _)| *number);
+        let files = Descriptors::default();
         let engine = Engine::new(
             EngineOptions {
                 shard: ShardId(shard),
@@ -536,7 +571,7 @@ impl Core {
                 scale: options.scale,
             },
             share.partitions,
-            Box::new(Heap),
+            Box::new(files.clone()),
         );
         Self {
             engine,
@@ -546,6 +581,7 @@ impl Core {
             segments: OpenSegments::new(),
             flushing: false,
             work: true,
+            files,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Worlds whose every step is written down, for what chance finds rarely.
 
 mod classes;
+mod files;
 mod recovery;
 mod world;
