@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use klamm_model::{Acks, BatchHeader, Durability, Offset, Timestamp, TimestampType};
+use klamm_model::{Acks, BatchHeader, Durability, Offset, Timestamp, TimestampType, TopicConfig};
 use klamm_records::batch::{self, ValidateOptions};
 use klamm_records::wal::{
     ENTRY_HEAD_BYTES, EntryHead, FILE_HEAD_BYTES, WalPosition, entry_bytes, write_entry_head,
@@ -111,15 +111,7 @@ impl Engine {
             return Step::Refused(AppendError::UnknownPartition);
         };
         let config = Arc::clone(&log.config);
-        let options = ValidateOptions {
-            batch_bytes_max: config.message_bytes_max as usize,
-            compacted: config.cleanup.compact,
-            timestamp_type: config.timestamp_type,
-            timestamp_before_ms_max: config.timestamp_before_ms_max,
-            timestamp_after_ms_max: config.timestamp_after_ms_max,
-            now: now.wall,
-            zstd_known: produced.zstd_known,
-        };
+        let options = rules_of(&config, now, produced.zstd_known);
         let validated = match batch::validate(&produced.records, &options, &mut self.scratch) {
             Ok(validated) => validated,
             Err(invalid) => return Step::Refused(AppendError::Invalid(invalid)),
@@ -361,6 +353,19 @@ impl Engine {
         }
         let effect = self.wal.write(start, region);
         self.effects.push(effect);
+    }
+}
+
+/// What a batch of this topic must keep to.
+fn rules_of(config: &TopicConfig, now: Now, zstd_known: bool) -> ValidateOptions {
+    ValidateOptions {
+        batch_bytes_max: config.message_bytes_max as usize,
+        compacted: config.cleanup.compact,
+        timestamp_type: config.timestamp_type,
+        timestamp_before_ms_max: config.timestamp_before_ms_max,
+        timestamp_after_ms_max: config.timestamp_after_ms_max,
+        now: now.wall,
+        zstd_known,
     }
 }
 
