@@ -22,6 +22,9 @@ const STEAL_MAX: f64 = 0.02;
 /// Cores that strangers may use.
 const STRANGERS_MAX: f64 = 0.1;
 
+/// Cost on one shard over cost on two that klamm should reach at least.
+const SHARD_EFFICIENCY: f64 = 0.92;
+
 /// The part of a scenario file that the judge reads.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct Scenario {
@@ -275,7 +278,15 @@ impl Row {
         self.latencies.clear();
         self.curves.clear();
         self.judge_latencies();
-        let goals = self.scenario.goals(self.class);
+        let mut goals = self.scenario.goals(self.class);
+        if self.other() == Kind::OneShard {
+            // The other goals are about another broker.
+            let ratio = Some(SHARD_EFFICIENCY);
+            goals = vec![Goal {
+                ratio,
+                ..Goal::none(self.unit)
+            }];
+        }
         self.verdicts = goals.into_iter().map(|goal| self.verdict(goal)).collect();
         let headline = &self.verdicts[0];
         (self.ratios, self.ratio) = (headline.ratios.clone(), headline.ratio);
@@ -325,7 +336,9 @@ impl Row {
         if strangers > STRANGERS_MAX && !is_memory {
             return Some(format!("strangers used {strangers:.2} cores"));
         }
-        let undecided = ratio.is_some_and(|ratio| !ratio.is_decided());
+        // An efficiency of one is a result.
+        let of_shards = self.other() == Kind::OneShard;
+        let undecided = !of_shards && ratio.is_some_and(|ratio| !ratio.is_decided());
         undecided.then(|| "the interval crosses one".to_owned())
     }
 
@@ -538,6 +551,21 @@ mod tests {
         assert_eq!(hundredth.figure(Kind::Klamm), Some(99.0));
         assert_eq!(hundredth.is_reached(), Some(true));
         assert_eq!(row.ratio.expect("the headline").median, 3.0);
+    }
+
+    #[test]
+    fn a_second_shard_is_held_against_its_efficiency() {
+        let goals = "[[judge.goals]]\nquantity = 'cpu-s/GiB'\nratio = 6\n";
+        let mut row = judged_by(goals, &[(10, 10), (19, 20), (11, 10)], 0.0);
+        for window in &mut row.windows {
+            if window.broker == Kind::Kafka {
+                window.broker = Kind::OneShard;
+            }
+        }
+        row.judge();
+        assert_eq!(row.refused, None, "one is a result here");
+        assert_eq!(row.verdicts[0].goal.ratio, Some(SHARD_EFFICIENCY));
+        assert_eq!(row.verdicts[0].is_reached(), Some(true));
     }
 
     #[test]
