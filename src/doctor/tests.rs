@@ -525,16 +525,16 @@ fn connections_that_the_kernel_would_cut_are_told() {
     check(
         "listen backlog",
         short,
-        &[],
+        &["socket.listen.backlog.size=50"],
         Good,
         &["net.core.somaxconn=128"],
     );
     check(
         "listen backlog",
         short,
-        &["socket.listen.backlog.size=1000"],
+        &[],
         Advice,
-        &["net.core.somaxconn=1000"],
+        &["net.core.somaxconn=4096"],
     );
     check(
         "socket buffers",
