@@ -3,6 +3,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::poll_fn,
     path::{Path, PathBuf},
     rc::Rc,
     sync::{Arc, Barrier, mpsc},
@@ -57,6 +58,39 @@ fn shards_are_named_counted_and_return_their_results_in_order() {
     let results: Vec<_> = shards.join().into_iter().map(Result::unwrap).collect();
     let expected: Vec<_> = (0..3).map(|n| (n, 3, Some(format!("shard-{n}")))).collect();
     assert_eq!(results, expected);
+}
+
+#[test]
+fn tasks_that_wait_for_the_side_thread_are_left_alone() {
+    const TASKS: usize = 2000;
+    let (polls, results) = run_one(|| async {
+        let (open, gate) = mpsc::sync_channel::<()>(1);
+        let first = exec::spawn_local(exec::spawn_blocking(move || gate.recv().is_err()));
+        let polls = Rc::new(Cell::new(0));
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|number| {
+                let polls = Rc::clone(&polls);
+                let mut job = Box::pin(exec::spawn_blocking(move || number));
+                exec::spawn_local(poll_fn(move |context| {
+                    polls.set(polls.get() + 1);
+                    job.as_mut().poll(context)
+                }))
+            })
+            .collect();
+        for _ in 0..100 {
+            exec::yield_now().await;
+        }
+        let polls = polls.get();
+        drop(open);
+        assert!(first.await, "the gate was shut until now");
+        let mut results = Vec::new();
+        for task in tasks {
+            results.push(task.await);
+        }
+        (polls, results)
+    });
+    assert_eq!(polls, TASKS, "each began its wait once");
+    assert_eq!(results, (0..TASKS).collect::<Vec<_>>());
 }
 
 #[test]

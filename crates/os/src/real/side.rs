@@ -6,21 +6,18 @@ use std::{
     future::poll_fn,
     sync::{
         Arc, Mutex, PoisonError,
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, Sender, channel},
     },
     task::{Poll, Waker},
     thread,
 };
 
-use super::{exec, sys};
+use super::sys;
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Jobs that may wait; a caller that finds more gives way until there is room.
-const JOBS: usize = 256;
-
 thread_local! {
-    static JOBS_OF_SHARD: RefCell<Option<SyncSender<Job>>> = const { RefCell::new(None) };
+    static JOBS_OF_SHARD: RefCell<Option<Sender<Job>>> = const { RefCell::new(None) };
 }
 
 struct Answer<R> {
@@ -32,10 +29,14 @@ fn lock<R>(answer: &Mutex<Answer<R>>) -> std::sync::MutexGuard<'_, Answer<R>> {
     answer.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn queue() -> SyncSender<Job> {
+#[expect(
+    clippy::disallowed_methods,
+    reason = "each job belongs to a task that waits, and would hold it while it waited for room"
+)]
+fn queue() -> Sender<Job> {
     JOBS_OF_SHARD.with_borrow_mut(|queue| {
         let queue = queue.get_or_insert_with(|| {
-            let (sender, jobs): (_, Receiver<Job>) = sync_channel(JOBS);
+            let (sender, jobs): (_, Receiver<Job>) = channel();
             let shard = thread::current().name().unwrap_or("shard").to_owned();
             thread::Builder::new()
                 .name(format!("{shard}-side"))
@@ -58,7 +59,7 @@ pub(crate) async fn run<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'st
         waiter: None,
     }));
     let told = answer.clone();
-    let mut job: Job = Box::new(move || {
+    let job: Job = Box::new(move || {
         let result = work();
         let waiter = {
             let mut answer = lock(&told);
@@ -69,16 +70,8 @@ pub(crate) async fn run<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'st
             waiter.wake();
         }
     });
-    let queue = queue();
-    while let Err(back) = queue.try_send(job) {
-        job = match back {
-            std::sync::mpsc::TrySendError::Full(job) => job,
-            std::sync::mpsc::TrySendError::Disconnected(_) => {
-                panic!("the side thread ended: a job panicked")
-            }
-        };
-        exec::yield_now().await;
-    }
+    let taken = queue().send(job);
+    assert!(taken.is_ok(), "the side thread ended: a job panicked");
     poll_fn(|cx| {
         let mut answer = lock(&answer);
         match answer.result.take() {
