@@ -2,7 +2,7 @@
 //! open the listeners; and the reverse. Contains no rule of its own.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use klamm_model::{ClusterId, NodeId, ShardId};
 use klamm_os::disk::{self, FolderLock, LockError};
-use klamm_os::net::{BindError, Listener, try_address};
+use klamm_os::net::Listener;
 use klamm_os::{alloc, clock, exec, probe, random, signals};
 use klamm_shard::Shards;
 use klamm_shard::api::metadata::{self, BrokerDefaults, Command, Registration, Reply};
@@ -25,6 +25,7 @@ use crate::net::{
     ConnectionTable, FrontContext, FrontSetup, accept, listener_options, serve_connections,
 };
 use crate::node_metrics::{self, Control};
+use crate::ports::{check_listeners, open_admin, resolve};
 use crate::startup_report::{OpenListener, StartFacts, StartProblem};
 
 /// How long connections may take to end when the process stops.
@@ -402,38 +403,6 @@ async fn register(
             &format!("unexpected answer {reply:?}"),
         )),
     }
-}
-
-fn resolve(key: &'static str, endpoint: &Endpoint) -> Result<SocketAddr, StartProblem> {
-    let host = endpoint.host.clone();
-    match (host.as_str(), endpoint.port).to_socket_addrs() {
-        Ok(mut addresses) => addresses.next().ok_or_else(|| StartProblem::Resolve {
-            key,
-            host: host.clone(),
-            error: ErrorKind::NotFound.into(),
-        }),
-        Err(error) => Err(StartProblem::Resolve { key, host, error }),
-    }
-}
-
-/// Tries every fixed port without listening on it: the listeners open after recovery, so that no
-/// client waits on a broker that cannot answer yet.
-fn check_listeners(config: &Config) -> Result<(), StartProblem> {
-    const KEY: &str = "listeners";
-    for listener in config.listeners.iter().filter(|one| one.bind.port != 0) {
-        let address = resolve(KEY, &listener.bind)?;
-        try_address(address).map_err(|error| StartProblem::Listen { key: KEY, error })?;
-    }
-    Ok(())
-}
-
-fn open_admin(endpoint: &Endpoint) -> Result<std::net::TcpListener, StartProblem> {
-    const KEY: &str = "klamm.admin.listener";
-    let address = resolve(KEY, endpoint)?;
-    std::net::TcpListener::bind(address).map_err(|error| StartProblem::Listen {
-        key: KEY,
-        error: BindError::new(address, error),
-    })
 }
 
 /// Waits for the signal to end. SIGHUP changes nothing yet and is not an end.

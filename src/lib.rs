@@ -13,6 +13,7 @@ pub mod http;
 pub mod logging;
 pub mod net;
 mod node_metrics;
+mod ports;
 pub mod served;
 pub mod startup_report;
 mod words;

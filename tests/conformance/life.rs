@@ -69,6 +69,34 @@ fn port_that_is_taken_is_named_with_what_to_change() {
     );
 }
 
+/// As after `kill -9`: the kernel gives back what the rings of the dead held only a moment later.
+#[test]
+fn port_that_is_given_back_a_moment_later_is_waited_for() {
+    for key in ["listeners", "klamm.admin.listener"] {
+        let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = taken.local_addr().expect("bound").to_string();
+        let value = match key {
+            "listeners" => format!("PLAINTEXT://{address}"),
+            _ => address.clone(),
+        };
+        let folder = folder();
+        let process = Process::start(folder.path(), &Options::new().set(key, value));
+        let tells = |text: &'static str| {
+            let found = process
+                .log
+                .find(0, DEADLINE, |line| line.contains(text).then_some(()));
+            assert!(
+                found.is_some(),
+                "{text:?} is missing in:\n{}",
+                process.log.text()
+            );
+        };
+        tells("trying again");
+        drop(taken);
+        tells("ready after");
+    }
+}
+
 #[test]
 fn start_on_a_taken_port_leaves_nothing_in_a_new_folder() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
