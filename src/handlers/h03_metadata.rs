@@ -1,10 +1,12 @@
 //! Metadata: brokers, topics, leaders; creates topics that are asked for where that is allowed.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
 
+use bytes::Bytes;
 use klamm_model::limits::ADMIN_TOPICS_MAX;
-use klamm_model::{ErrorCode, NodeId, TopicId, TopicName};
+use klamm_model::{ErrorCode, MetadataOffset, NodeId, TopicId, TopicName};
 use klamm_shard::api::metadata::{Command, Image, Partition, Reply, Topic};
 use klamm_wire::{Gather, metadata};
 
@@ -19,6 +21,60 @@ const FIRST_BY_ID: i16 = 12;
 const FIRST_WITH_LISTENER_ERROR: i16 = 6;
 /// Topics that one request may create; the others are created when they are asked for again.
 const CREATED_MAX: usize = 100;
+
+/// Answers that show all topics, for each version and listener that asks: kept until the metadata
+/// changes. Clients that come back together all ask for them, and writing one walks over every
+/// partition.
+#[derive(Debug, Default)]
+pub(crate) struct WholeAnswers(RefCell<VecDeque<WholeAnswer>>);
+
+#[derive(Debug)]
+struct WholeAnswer {
+    shows: MetadataOffset,
+    listener: usize,
+    version: i16,
+    frame: Bytes,
+}
+
+/// Whole answers that are kept on a core; each is about as large as the metadata.
+const WHOLE_ANSWERS_MAX: usize = 4;
+
+/// Size and correlation id: what stands in a frame before that which can be shown to anybody.
+const OWN_BYTES: usize = 8;
+
+impl WholeAnswers {
+    fn find(&self, image: &Image, request: &Request, listener: usize) -> Option<Gather> {
+        let kept = self.0.borrow();
+        let found = kept.iter().find(|answer| {
+            answer.shows == image.version()
+                && answer.listener == listener
+                && answer.version == request.version
+        })?;
+        let mut out = Gather::new();
+        out.extend_from_slice(&found.frame[..4]);
+        out.extend_from_slice(&request.correlation_id.to_be_bytes());
+        out.push(found.frame.slice(OWN_BYTES..));
+        Some(out)
+    }
+
+    /// Takes in an answer that was just written; those of older metadata are let go.
+    fn keep(&self, image: &Image, request: &Request, listener: usize, answer: &mut Gather) {
+        let mut kept = self.0.borrow_mut();
+        kept.retain(|other| other.shows == image.version());
+        if kept.len() >= WHOLE_ANSWERS_MAX {
+            kept.pop_front();
+        }
+        // A message without record bytes is written as one piece.
+        if let [frame] = answer.pieces().make_contiguous() {
+            kept.push_back(WholeAnswer {
+                shows: image.version(),
+                listener,
+                version: request.version,
+                frame: frame.clone(),
+            });
+        }
+    }
+}
 
 /// One topic as asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,10 +161,7 @@ fn respond(
     let mut response = head(&image, listener, context.front.node());
     response.topics = match asked(&view, version) {
         Err(code) => refuse_all(&view, code),
-        Ok(None) => image
-            .topics()
-            .map(|topic| found(&image, listener, version, topic))
-            .collect(),
+        Ok(None) => return show_all(context, request, &image, response),
         Ok(Some(asked)) => asked
             .into_iter()
             .map(|asked| match asked {
@@ -130,6 +183,27 @@ fn respond(
             .collect(),
     };
     request.answer(&response)
+}
+
+/// Puts all topics behind this head, unless the same answer was given a moment ago.
+fn show_all<'i>(
+    context: &Context,
+    request: &Request,
+    image: &'i Image,
+    mut response: metadata::Response<'i>,
+) -> Result<Gather, Close> {
+    let listener = context.listener();
+    if let Some(answer) = context.front.metadata.find(image, request, listener) {
+        return Ok(answer);
+    }
+    let topics = image.topics();
+    response.topics = topics
+        .map(|topic| found(image, context.listener_name(), request.version, topic))
+        .collect();
+    let mut answer = request.answer(&response)?;
+    let answers = &context.front.metadata;
+    answers.keep(image, request, listener, &mut answer);
+    Ok(answer)
 }
 
 /// The topics asked for, each once; `None` is all of them.

@@ -18,7 +18,7 @@ use super::quiet::Quiet;
 use super::table::ConnectionTable;
 use crate::config::Config;
 use crate::fetch_sessions::FetchSessions;
-use crate::handlers::{ProducerIds, h00_produce, h01_fetch};
+use crate::handlers::{ProducerIds, h00_produce, h01_fetch, h03_metadata};
 
 /// How often the core looks at its connections' deadlines; the unit of the coarse clock.
 pub(crate) const TICK: Duration = Duration::from_secs(1);
@@ -77,6 +77,7 @@ pub struct FrontContext {
     pub(crate) buffers: BufferPool,
     /// What answers are written into.
     pub(crate) answer_buffers: BufferPool,
+    pub(crate) metadata: h03_metadata::WholeAnswers,
     pub(crate) produce: h00_produce::Spares,
     pub(crate) fetch: h01_fetch::Spares,
     counters: RefCell<FrontCounters>,
@@ -114,6 +115,7 @@ impl FrontContext {
             producer_ids: ProducerIds::default(),
             buffers: BufferPool::default(),
             answer_buffers: BufferPool::default(),
+            metadata: h03_metadata::WholeAnswers::default(),
             produce: h00_produce::Spares::default(),
             fetch: h01_fetch::Spares::default(),
             counters: RefCell::default(),

@@ -181,6 +181,11 @@ impl Context {
         encode(message, key, version, correlation_id, out)
     }
 
+    /// The listener that the request came through, by its place in the configuration.
+    pub(crate) fn listener(&self) -> usize {
+        self.caller.listener
+    }
+
     /// Name of the listener that the request came through.
     #[must_use]
     pub fn listener_name(&self) -> &str {

@@ -68,6 +68,29 @@ fn null_asks_for_all_topics_and_an_empty_list_for_none() {
     assert!(names(&all).contains(&topic.name.as_str()));
 }
 
+/// What was shown to one client may serve the next, as long as it is true.
+#[test]
+fn all_topics_are_shown_alike_to_all_who_ask_until_something_changes() {
+    let broker = Broker::start();
+    let (mut one, mut two) = (broker.client(), broker.client());
+    let before = one.create_topic("before", 2);
+    let sees = |told: &[Told], name: &str| names(told).contains(&name);
+    for version in 1..=13 {
+        let first = ask(&mut one, None, false, version);
+        assert!(sees(&first, &before.name), "version {version}");
+        for _ in 0..2 {
+            assert_eq!(ask(&mut one, None, false, version), first);
+            assert_eq!(ask(&mut two, None, false, version), first);
+        }
+        let after = two.create_topic("after", 1);
+        let told = ask(&mut two, None, false, version);
+        assert!(sees(&told, &after.name), "version {version}");
+        assert_eq!(two.delete_topic(&after), 0);
+        let told = ask(&mut two, None, false, version);
+        assert!(!sees(&told, &after.name), "version {version}");
+    }
+}
+
 #[test]
 fn every_version_describes_a_topic_and_its_leader() {
     let broker = Broker::start();
