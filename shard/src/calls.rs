@@ -150,6 +150,7 @@ impl Drop for PendingCall {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use klamm_engine::api::Watched;
 
     #[test]
     fn a_reply_to_an_abandoned_call_frees_its_slot() {
@@ -158,7 +159,7 @@ mod tests {
         let ticket = call.ticket();
         drop(call);
         assert_eq!(calls.waiting(), 1);
-        calls.complete(ticket, Reply::Watch);
+        calls.complete(ticket, Reply::Watch(Watched::Over));
         assert_eq!(calls.waiting(), 0);
     }
 
@@ -167,11 +168,11 @@ mod tests {
         let calls = Rc::new(Calls::default());
         let first = calls.open(ShardId(0));
         let old = first.ticket();
-        calls.complete(old, Reply::Watch);
+        calls.complete(old, Reply::Watch(Watched::Over));
         drop(first);
         let second = calls.open(ShardId(0));
         assert_eq!(second.slot, 0);
-        calls.complete(old, Reply::Watch);
+        calls.complete(old, Reply::Watch(Watched::Over));
         assert!(matches!(
             calls.slots.borrow().slots[0].state,
             State::Waiting(_)

@@ -16,6 +16,7 @@ mod shards;
 mod stock;
 mod storage;
 mod turn;
+mod watch;
 
 pub use probe::Probe;
 pub use requests::{Answered, Append, Pending, Read, Returning};

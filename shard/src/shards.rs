@@ -11,12 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use klamm_engine::api::{
-    AppendCall, Call, Now, OffsetOutcome, OffsetQuestion, OffsetsCall, ReadCall, Reply,
-    SharedImage, WatchCall,
+    AppendCall, Call, Now, OffsetOutcome, OffsetQuestion, OffsetsCall, ReadCall, Reply, SharedImage,
 };
 use klamm_engine::engine::{Engine, EngineGauges, EngineStats};
 use klamm_engine::metadata::{Command, Reply as ControlReply};
-use klamm_model::{Acks, Instant, IsolationLevel, Offset, ShardId, TopicPartition, WallTime};
+use klamm_model::{Acks, Instant, IsolationLevel, ShardId, TopicPartition, WallTime};
 use klamm_os::mesh::Endpoint;
 use klamm_os::net::Socket;
 use klamm_os::{clock, exec};
@@ -199,50 +198,6 @@ impl Shards {
         }
     }
 
-    /// Waits until the partitions hold at least `bytes_min` bytes beyond these offsets, one of
-    /// them changes, or the deadline comes.
-    pub async fn watch(
-        &self,
-        isolation: IsolationLevel,
-        bytes_min: usize,
-        deadline: Instant,
-        positions: Vec<(TopicPartition, Offset)>,
-    ) {
-        let plan = Plan::of(self.core.shards, &positions, |&(partition, _)| partition);
-        let waits = plan
-            .groups(positions)
-            .into_iter()
-            .map(|(home, positions)| {
-                let call = WatchCall {
-                    positions,
-                    isolation,
-                    bytes_min,
-                    deadline,
-                };
-                (home, self.begin(home, Call::Watch(call)))
-            })
-            .collect();
-        let mut watch = Watch {
-            shards: self.clone(),
-            waits,
-        };
-        std::future::poll_fn(|context| {
-            let mut told = watch.waits.is_empty();
-            for (_, wait) in &mut watch.waits {
-                told |= std::pin::Pin::new(wait).poll(context).is_ready();
-                if told {
-                    break;
-                }
-            }
-            if told {
-                std::task::Poll::Ready(())
-            } else {
-                std::task::Poll::Pending
-            }
-        })
-        .await;
-    }
-
     /// Finds offsets, in the order of the questions.
     pub async fn offsets(
         &self,
@@ -370,38 +325,18 @@ impl Shards {
     }
 }
 
-/// A reader's watches on several cores. Those that were not told are cancelled when it leaves,
-/// however it leaves.
-struct Watch {
-    shards: Shards,
-    waits: Vec<(ShardId, PendingCall)>,
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        let core = &self.shards.core;
-        for (home, wait) in &self.waits {
-            if wait.is_done() {
-                continue;
-            }
-            if *home == core.id {
-                core.engine.borrow_mut().cancel_watch(wait.ticket());
-                core.work.notify();
-            } else {
-                core.post(*home, Letter::CancelWatch(wait.ticket()));
-            }
-        }
-    }
-}
-
 /// Which core each item of a call belongs to.
-struct Plan {
+pub(crate) struct Plan {
     homes: Vec<ShardId>,
     shards: u16,
 }
 
 impl Plan {
-    fn of<T>(shards: u16, items: &[T], partition: impl Fn(&T) -> TopicPartition) -> Self {
+    pub(crate) fn of<T>(
+        shards: u16,
+        items: &[T],
+        partition: impl Fn(&T) -> TopicPartition,
+    ) -> Self {
         Self {
             homes: items
                 .iter()
@@ -421,7 +356,7 @@ impl Plan {
     }
 
     /// The items of each core, cores in order.
-    fn groups<T>(&self, items: Vec<T>) -> Vec<(ShardId, Vec<T>)> {
+    pub(crate) fn groups<T>(&self, items: Vec<T>) -> Vec<(ShardId, Vec<T>)> {
         if let Some(home) = self.single() {
             return vec![(home, items)];
         }

@@ -149,6 +149,36 @@ fn fetch_waits_for_as_many_bytes_as_were_asked_for() {
     assert!(fetched(&reply.view())[0].records.len() >= 5_000);
 }
 
+/// Partitions of a topic lie on the cores in turn, so these lie on all of them.
+#[test]
+fn bytes_of_partitions_on_several_cores_are_added_up() {
+    let broker = Broker::start_with(crate::harness::Options::new().set("klamm.shards", 2));
+    let (mut writer, mut reader) = (broker.client(), broker.client());
+    let topic = writer.create_topic("summed", 3);
+    let batch = RawBatch::one(&"x".repeat(1_000)).encode();
+    for round in 0..10 {
+        let mut request = waiting(&topic, round, 60_000);
+        let one = request.topics[0].partitions[0].clone();
+        let parts = (0..3).map(|partition| fetch::FetchPartition {
+            partition,
+            ..one.clone()
+        });
+        request.topics[0].partitions = parts.collect();
+        request.min_bytes = 3 * batch.len() as i32;
+        reader.begin(&request, FETCH);
+        let begun = Instant::now();
+        for partition in 0..3 {
+            let produced = writer.produce(&topic, partition, &batch);
+            assert_eq!(produced.base_offset, round);
+        }
+        let reply = reader.finish::<fetch::Request<'_>>(ApiKey::Fetch, FETCH);
+        assert!(begun.elapsed() < Duration::from_secs(20), "round {round}");
+        for part in fetched(&reply.view()) {
+            assert_eq!(part.records.len(), batch.len(), "answered too early");
+        }
+    }
+}
+
 #[test]
 fn waiting_fetch_of_one_connection_holds_up_no_other() {
     let broker = Broker::start();

@@ -255,6 +255,16 @@ pub struct WatchCall {
     pub deadline: Instant,
 }
 
+/// What ended a watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// The partitions hold this many bytes beyond the reader's offsets, at least as many as were
+    /// asked for.
+    Enough(usize),
+    /// Time is up, the reader left, or a partition is not here any more.
+    Over,
+}
+
 /// Ask for an offset by time or by name.
 #[derive(Clone, Debug)]
 pub struct OffsetsCall {
@@ -330,8 +340,8 @@ pub enum Reply {
     Append(AppendCall),
     /// To [`Call::Read`]: the call, with outcomes.
     Read(ReadCall),
-    /// To [`Call::Watch`]: there is more, or time is up.
-    Watch,
+    /// To [`Call::Watch`]: there is enough, or no reason to wait.
+    Watch(Watched),
     /// To [`Call::Offsets`], in the order of the call.
     Offsets(Vec<OffsetOutcome>),
     /// To [`Call::Control`].

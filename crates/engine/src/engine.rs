@@ -422,12 +422,9 @@ impl Engine {
     }
 
     fn release_watches(&mut self, now: Instant) {
-        for (id, ticket, slots) in self.watches.release(now) {
-            self.forget_watch(id, &slots);
-            self.effects.push(Effect::Reply {
-                ticket,
-                reply: Reply::Watch,
-            });
+        for released in self.watches.release(now) {
+            self.forget_watch(released.id, &released.slots);
+            self.tell(released.ticket, released.watched);
         }
     }
 

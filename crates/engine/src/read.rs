@@ -12,7 +12,7 @@ use klamm_replica::LeaderEpochRefused;
 
 use crate::api::{
     EpochEnd, OffsetFound, OffsetOutcome, OffsetPosition, OffsetQuestion, OffsetsCall, ReadCall,
-    ReadError, ReadOutcome, ReadPartition, Reply, Ticket, WatchCall,
+    ReadError, ReadOutcome, ReadPartition, Reply, Ticket, WatchCall, Watched,
 };
 use crate::effects::{ColdError, ColdRead, ColdTarget, Effect};
 use crate::engine::Engine;
@@ -278,8 +278,8 @@ impl Engine {
         let mut available = 0_usize;
         for &(partition, offset) in &call.positions {
             let Some(slot) = self.slot_of(partition) else {
-                available = usize::MAX;
-                break;
+                self.tell(ticket, Watched::Over);
+                return;
             };
             let log = self.partitions[slot as usize]
                 .as_ref()
@@ -288,14 +288,10 @@ impl Engine {
             slots.push(slot);
         }
         if available >= call.bytes_min.max(1) {
-            self.effects.push(Effect::Reply {
-                ticket,
-                reply: Reply::Watch,
-            });
+            self.tell(ticket, Watched::Enough(available));
             return;
         }
-        let missing = call.bytes_min.max(1) - available;
-        let id = self.watches.park(ticket, call, missing, slots.clone());
+        let id = self.watches.park(ticket, call, available, slots.clone());
         for slot in slots {
             if let Some(log) = self.partition_mut(slot) {
                 log.watches.push(id);
@@ -308,11 +304,13 @@ impl Engine {
     pub fn cancel_watch(&mut self, ticket: Ticket) {
         if let Some((id, slots)) = self.watches.cancel(ticket) {
             self.forget_watch(id, &slots);
-            self.effects.push(Effect::Reply {
-                ticket,
-                reply: Reply::Watch,
-            });
+            self.tell(ticket, Watched::Over);
         }
+    }
+
+    pub(crate) fn tell(&mut self, ticket: Ticket, watched: Watched) {
+        let reply = Reply::Watch(watched);
+        self.effects.push(Effect::Reply { ticket, reply });
     }
 
     pub(crate) fn forget_watch(&mut self, id: u64, slots: &[Slot]) {
@@ -444,19 +442,30 @@ fn find_offset(log: &PartitionLog, question: &OffsetQuestion, isolation: Isolati
                 .iter()
                 .filter_map(|segment| segment.max_timestamp);
             match times.map(|(time, _)| time).max() {
-                Some(latest) => find_time(log, latest, log.leader.readable_end(isolation)),
+                Some(latest) => {
+                    let end = log.leader.readable_end(isolation);
+                    find_time(log, latest, end, Offset::ZERO)
+                }
                 None => Found::Now(Ok(None)),
             }
         }
-        OffsetPosition::At(at) => find_time(log, at, log.leader.readable_end(isolation)),
+        OffsetPosition::At(at) => {
+            find_time(log, at, log.leader.readable_end(isolation), Offset::ZERO)
+        }
     }
 }
 
 /// The first record at or after a time: the first segment whose largest timestamp is late enough,
-/// then its first such batch, then that batch's first such record.
-fn find_time(log: &PartitionLog, at: Timestamp, end: Offset) -> Found {
+/// then its first such batch, then that batch's first such record. Segments that end at `from` or
+/// before have been searched: a largest time that is no record's must not bring the search back.
+fn find_time(log: &PartitionLog, at: Timestamp, end: Offset, from: Offset) -> Found {
+    if from >= end {
+        return Found::Now(Ok(None));
+    }
+    let first = log.segments.holding(from);
+    let first = first.map_or(Offset::ZERO, |(segment, _)| segment.base);
     let late = |segment: &&crate::segments::Segment| {
-        segment.max_timestamp.is_some_and(|(time, _)| time >= at)
+        segment.base >= first && segment.max_timestamp.is_some_and(|(time, _)| time >= at)
     };
     let Some(segment) = log.segments.iter().find(late) else {
         return Found::Now(Ok(None));
@@ -474,6 +483,10 @@ fn find_time(log: &PartitionLog, at: Timestamp, end: Offset) -> Found {
         .iter()
         .find(|other| other.base > segment.base)
         .map(|other| other.base);
+    let end_offset = next.unwrap_or(log.spilled).min(log.spilled);
+    if end_offset <= from {
+        return Found::Now(find_in_tail(log, Offset::ZERO, at, end));
+    }
     Found::InSegment {
         read: ColdRead {
             id: 0,
@@ -482,7 +495,7 @@ fn find_time(log: &PartitionLog, at: Timestamp, end: Offset) -> Found {
             segment: segment.base,
             length,
             target: ColdTarget::Timestamp(at),
-            end_offset: next.unwrap_or(log.spilled).min(log.spilled),
+            end_offset,
             bytes_max: 1,
         },
         at,
@@ -491,13 +504,14 @@ fn find_time(log: &PartitionLog, at: Timestamp, end: Offset) -> Found {
 }
 
 /// The search goes on behind what a cold read has covered: in memory, or in the segments again if
-/// what was in memory then has left it since.
+/// what was in memory then has left it since. Each further read ends behind `covered`, and none
+/// begins at `end` or behind it, so the search ends whatever the files hold.
 fn find_after(log: &PartitionLog, at: Timestamp, end: Offset, covered: Offset) -> Found {
     let in_memory = log.tail.front().map(|first| first.base_offset);
     if in_memory.is_some_and(|first| first <= covered) || log.spilled <= covered {
         return Found::Now(find_in_tail(log, Offset::ZERO, at, end));
     }
-    find_time(log, at, end)
+    find_time(log, at, end, covered)
 }
 
 fn find_in_tail(log: &PartitionLog, from: Offset, at: Timestamp, end: Offset) -> OffsetOutcome {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use klamm_model::{Instant, Offset};
 
-use crate::api::{AppendCall, Ticket, WatchCall};
+use crate::api::{AppendCall, Ticket, WatchCall, Watched};
 
 /// A slot in one of the engine's tables.
 pub(crate) type Slot = u32;
@@ -127,17 +127,28 @@ pub(crate) struct Watches {
 struct Watch {
     ticket: Ticket,
     deadline: Instant,
-    bytes_missing: i64,
+    bytes_min: usize,
+    /// Bytes that the reader would find now.
+    available: usize,
     partitions: Vec<Slot>,
 }
 
+/// A reader that waits no longer.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Released {
+    pub(crate) id: u64,
+    pub(crate) ticket: Ticket,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) watched: Watched,
+}
+
 impl Watches {
-    /// Parks a reader that still lacks `bytes_missing` bytes in these partitions.
+    /// Parks a reader that finds only `available` bytes in these partitions.
     pub(crate) fn park(
         &mut self,
         ticket: Ticket,
         call: &WatchCall,
-        bytes_missing: usize,
+        available: usize,
         partitions: Vec<Slot>,
     ) -> u64 {
         let id = self.next;
@@ -149,7 +160,8 @@ impl Watches {
             Watch {
                 ticket,
                 deadline: call.deadline,
-                bytes_missing: bytes_missing as i64,
+                bytes_min: call.bytes_min.max(1),
+                available,
                 partitions,
             },
         );
@@ -159,8 +171,8 @@ impl Watches {
     /// `bytes` more can be read in a partition of this watch.
     pub(crate) fn advance(&mut self, id: u64, bytes: usize) {
         if let Some(watch) = self.watches.get_mut(&id) {
-            watch.bytes_missing -= bytes as i64;
-            if watch.bytes_missing <= 0 {
+            watch.available = watch.available.saturating_add(bytes);
+            if watch.available >= watch.bytes_min {
                 self.due.insert(id);
             }
         }
@@ -178,7 +190,7 @@ impl Watches {
     }
 
     /// Takes every watch that is satisfied or whose deadline has come.
-    pub(crate) fn release(&mut self, now: Instant) -> Vec<(u64, Ticket, Vec<Slot>)> {
+    pub(crate) fn release(&mut self, now: Instant) -> Vec<Released> {
         while let Some(&(deadline, id)) = self.deadlines.first() {
             if deadline > now {
                 break;
@@ -189,8 +201,18 @@ impl Watches {
         let due = std::mem::take(&mut self.due);
         due.into_iter()
             .filter_map(|id| {
-                self.remove(id)
-                    .map(|watch| (id, watch.ticket, watch.partitions))
+                let watch = self.remove(id)?;
+                let enough = watch.available >= watch.bytes_min;
+                Some(Released {
+                    id,
+                    ticket: watch.ticket,
+                    watched: if enough {
+                        Watched::Enough(watch.available)
+                    } else {
+                        Watched::Over
+                    },
+                    slots: watch.partitions,
+                })
             })
             .collect()
     }
@@ -269,15 +291,23 @@ mod tests {
             bytes_min: 10,
             deadline: Instant(100),
         };
-        let first = watches.park(ticket(1), &call, 10, vec![3]);
-        let _late = watches.park(ticket(2), &call, 10, vec![3]);
+        let first = watches.park(ticket(1), &call, 0, vec![3]);
+        let late = watches.park(ticket(2), &call, 3, vec![3]);
         watches.advance(first, 4);
         assert!(!watches.any_due());
         watches.advance(first, 6);
-        watches.advance(first, 6);
-        assert_eq!(watches.release(Instant(1)), [(first, ticket(1), vec![3])]);
+        watches.advance(first, 7);
+        let released = |id, call, watched| Released {
+            id,
+            ticket: ticket(call),
+            slots: vec![3],
+            watched,
+        };
+        let enough = released(first, 1, Watched::Enough(17));
+        assert_eq!(watches.release(Instant(1)), [enough]);
         assert_eq!(watches.release(Instant(99)), []);
-        assert_eq!(watches.release(Instant(100)).len(), 1);
+        let over = released(late, 2, Watched::Over);
+        assert_eq!(watches.release(Instant(100)), [over]);
         assert_eq!((watches.len(), watches.next_deadline()), (0, None));
     }
 }

@@ -177,7 +177,7 @@ impl Simulation {
                 let bytes = call.records_of(outcome).concat();
                 self.read_records(reader, asked, offset, outcome, &bytes)
             }
-            (Question::Watch, Reply::Watch) => Ok(()),
+            (Question::Watch, Reply::Watch(_)) => Ok(()),
             (question, Reply::Offsets(outcomes)) => {
                 let [outcome] = &outcomes[..] else {
                     let what = format!("a question has {} outcomes", outcomes.len());
