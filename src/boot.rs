@@ -20,7 +20,7 @@ use klamm_shard::node::{self, Node, NodeOptions};
 
 use crate::config::{Config, Endpoint, SocketLimits};
 use crate::features;
-use crate::http::AdminServer;
+use crate::http::{ADMIN_CONNECTIONS_MAX, AdminServer};
 use crate::net::{
     ConnectionTable, FrontContext, FrontSetup, accept, listener_options, serve_connections,
 };
@@ -31,7 +31,8 @@ use crate::startup_report::{OpenListener, StartFacts, StartProblem};
 /// How long connections may take to end when the process stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// Open files that are kept for anything but connections.
+/// Open files that are kept for anything but Kafka's connections; those of the admin face are
+/// among them.
 pub(crate) const FILES_RESERVED: u64 = 2048;
 
 /// Runs a broker until SIGTERM or SIGINT.
@@ -46,10 +47,12 @@ fn run_node(mut config: Config) -> Result<(), StartProblem> {
     let began = Instant::now();
     signals::block().map_err(|error| other("block signals", &error))?;
     alloc::keep_memory();
-    match signals::raise_open_files() {
-        Ok(files) => bound_connections(&mut config.sockets, files),
+    let files = signals::raise_open_files();
+    match &files {
+        Ok(files) => bound_connections(&mut config.sockets, *files),
         Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
     }
+    let admin_connections = files.map_or(ADMIN_CONNECTIONS_MAX, admin_connections_within);
     probe::check()?;
     let seed = random::bits().map_err(|error| other("draw randomness", &error))?;
     // A folder with data says first that another process has it; a new one is made only where the
@@ -78,7 +81,7 @@ fn run_node(mut config: Config) -> Result<(), StartProblem> {
     }
     let life = Life::start(Arc::new(config), meta, options, booted, seed)?;
     let admin = admin
-        .map(|listener| life.serve_admin(listener))
+        .map(|listener| life.serve_admin(listener, admin_connections))
         .transpose()?;
     let admin_address = admin.as_ref().map(|server| server.address().to_string());
     for line in life.facts(admin_address, began).lines() {
@@ -110,8 +113,19 @@ fn bound_connections(sockets: &mut SocketLimits, files: u64) {
 /// Connections that may be open under this limit of files, so that they alone cannot use up what
 /// segments, write-ahead files and the broker itself need.
 pub(crate) fn connections_within(configured: u32, files: u64) -> u32 {
-    let left = files - FILES_RESERVED.min(files / 4 * 3);
+    let left = files - reserved_of(files);
     configured.min(u32::try_from(left).unwrap_or(u32::MAX))
+}
+
+fn reserved_of(files: u64) -> u64 {
+    FILES_RESERVED.min(files / 4 * 3)
+}
+
+/// Connections of the admin face under this limit of files: a small part of what is reserved.
+fn admin_connections_within(files: u64) -> usize {
+    usize::try_from(reserved_of(files) / 8).map_or(ADMIN_CONNECTIONS_MAX, |share| {
+        share.clamp(1, ADMIN_CONNECTIONS_MAX)
+    })
 }
 
 fn other(attempt: impl Into<String>, reason: &dyn std::fmt::Display) -> StartProblem {
@@ -279,8 +293,12 @@ impl Life {
         })
     }
 
-    fn serve_admin(&self, listener: std::net::TcpListener) -> Result<AdminServer, StartProblem> {
-        AdminServer::start(listener, self.control.clone())
+    fn serve_admin(
+        &self,
+        listener: std::net::TcpListener,
+        connections_max: usize,
+    ) -> Result<AdminServer, StartProblem> {
+        AdminServer::start(listener, connections_max, self.control.clone())
             .map_err(|error| other("serve klamm.admin.listener", &error))
     }
 
@@ -438,5 +456,10 @@ mod tests {
         assert_eq!(connections_within(u32::MAX, 64), 16);
         assert_eq!(connections_within(u32::MAX, 20_000), 20_000 - 2048);
         assert_eq!(connections_within(100, 20_000), 100);
+        for files in [16, 64, 256, 1024, 20_000] {
+            let admin = admin_connections_within(files) as u64;
+            assert!((1..=64).contains(&admin), "{admin} of {files}");
+            assert!(admin * 8 <= files, "{admin} of {files} leave little");
+        }
     }
 }

@@ -15,6 +15,7 @@ use axum::routing::get;
 use klamm_os::clock;
 use tokio::sync::{mpsc, oneshot};
 
+use super::listener::AdminListener;
 use super::metrics::{NodeFacts, NodeMetrics, ShardMetrics};
 use super::render::{CONTENT_TYPE, render};
 
@@ -61,11 +62,15 @@ pub struct AdminServer {
 }
 
 impl AdminServer {
-    /// Serves on `listener` from a new thread.
+    /// Serves on `listener` from a new thread, to at most `connections_max` connections at a time.
     ///
     /// # Errors
     /// The runtime or the thread could not be made.
-    pub fn start(listener: TcpListener, control: impl ControlPlane) -> io::Result<Self> {
+    pub fn start(
+        listener: TcpListener,
+        connections_max: usize,
+        control: impl ControlPlane,
+    ) -> io::Result<Self> {
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -76,7 +81,8 @@ impl AdminServer {
         let thread = std::thread::Builder::new()
             .name("klamm-admin".to_owned())
             .spawn(move || {
-                if let Err(error) = runtime.block_on(serve(listener, router(control), stopped)) {
+                let serving = serve(listener, connections_max, router(control), stopped);
+                if let Err(error) = runtime.block_on(serving) {
                     tracing::error!(%error, %address, "admin listener failed");
                 }
             })?;
@@ -105,13 +111,12 @@ impl AdminServer {
 
 async fn serve(
     listener: TcpListener,
+    connections_max: usize,
     router: Router,
     stopped: oneshot::Receiver<()>,
 ) -> io::Result<()> {
-    let listener = DatedListener {
-        listener: tokio::net::TcpListener::from_std(listener)?,
-        clock_ms: clock::wall_ms,
-    };
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let listener = AdminListener::new(listener, connections_max, clock::wall_ms);
     let (ending, ended) = oneshot::channel::<()>();
     let graceful = axum::serve(listener, router).with_graceful_shutdown(async move {
         // An error means that the owner is gone, which also ends the server.
@@ -125,42 +130,6 @@ async fn serve(
     tokio::select! {
         served = graceful => served,
         () = deadline => Ok(()),
-    }
-}
-
-/// Closes connections while HTTP cannot write the date: hyper puts one on every answer, and panics
-/// over a year that has none in HTTP (RFC 9110, 5.6.7: four digits; its own limit: 1970).
-///
-/// Connections that are open when the clock goes back keep the date that they had; hyper renders a
-/// new one only for a later time.
-struct DatedListener {
-    listener: tokio::net::TcpListener,
-    clock_ms: fn() -> i64,
-}
-
-/// First millisecond of the year 10,000.
-const DATES_END_MS: i64 = 253_402_300_800_000;
-
-impl axum::serve::Listener for DatedListener {
-    type Io = tokio::net::TcpStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let (connection, peer) = axum::serve::Listener::accept(&mut self.listener).await;
-            let now = (self.clock_ms)();
-            if (0..DATES_END_MS).contains(&now) {
-                return (connection, peer);
-            }
-            tracing::warn!(
-                %peer, clock_ms = now,
-                "admin connection closed: the wall clock must stand between 1970 and 9999 for HTTP; set it"
-            );
-        }
-    }
-
-    fn local_addr(&self) -> io::Result<Self::Addr> {
-        self.listener.local_addr()
     }
 }
 
@@ -224,7 +193,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     /// Two shards; the second keeps its replies unanswered while `stuck`.
     #[derive(Default)]
@@ -270,47 +239,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn connection_is_closed_while_http_cannot_write_the_date() {
-        static CLOCK_MS: AtomicI64 = AtomicI64::new(0);
-        let bound = TcpListener::bind("127.0.0.1:0").expect("binds");
-        let address = bound.local_addr().expect("is bound");
-        bound.set_nonblocking(true).expect("is a socket");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()
-            .expect("a runtime");
-        let accepted = |clock_ms| {
-            CLOCK_MS.store(clock_ms, Ordering::SeqCst);
-            // Two call; where the first is refused, the clock is set right for the second.
-            let mut first = TcpStream::connect(address).expect("connects");
-            let asked = std::thread::spawn(move || {
-                let mut byte = [0];
-                let ended = first.read(&mut byte);
-                CLOCK_MS.store(1, Ordering::SeqCst);
-                let second = TcpStream::connect(address).expect("connects");
-                (ended, second)
-            });
-            let mut listener = DatedListener {
-                listener: runtime
-                    .block_on(async {
-                        tokio::net::TcpListener::from_std(bound.try_clone().expect("clones"))
-                    })
-                    .expect("registers"),
-                clock_ms: || CLOCK_MS.load(Ordering::SeqCst),
-            };
-            let (connection, peer) = runtime.block_on(axum::serve::Listener::accept(&mut listener));
-            drop(connection);
-            let (ended, second) = asked.join().expect("does not panic");
-            assert_eq!(ended.expect("the connection was closed"), 0);
-            second.local_addr().expect("is connected") == peer
-        };
-        let year_ms = 365 * 86_400_000;
-        assert!(accepted(-20 * year_ms), "before 1970 the first is refused");
-        assert!(accepted(9_000 * year_ms), "and after 9999");
-        assert!(!accepted(50 * year_ms), "otherwise it is served");
-    }
-
     fn get(address: SocketAddr, path: &str) -> (String, String) {
         let mut stream = TcpStream::connect(address).expect("connects");
         write!(
@@ -328,7 +256,7 @@ mod tests {
     fn start() -> (Arc<Fake>, AdminServer) {
         let fake = Arc::new(Fake::default());
         let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
-        let server = AdminServer::start(listener, Arc::clone(&fake)).expect("starts");
+        let server = AdminServer::start(listener, 4, Arc::clone(&fake)).expect("starts");
         (fake, server)
     }
 

@@ -31,6 +31,7 @@ pub(crate) const fn is_release() -> bool {
 pub(crate) struct Options {
     keys: Vec<(String, Option<String>)>,
     variables: Vec<(String, String)>,
+    open_files: Option<usize>,
 }
 
 impl Options {
@@ -62,6 +63,13 @@ impl Options {
         self
     }
 
+    /// The limit of open files that the process begins with and cannot raise.
+    #[must_use]
+    pub(crate) const fn open_files(mut self, limit: usize) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
     fn with_defaults(&self, folder: &Path) -> Vec<(String, String)> {
         let mut all = Self::default();
         for (key, value) in DEFAULTS {
@@ -88,7 +96,16 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn start(folder: &Path, options: &Options) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_klamm"));
+        let mut command = match options.open_files {
+            None => Command::new(env!("CARGO_BIN_EXE_klamm")),
+            Some(limit) => {
+                // The shell sets its own limit and becomes the broker.
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "ulimit -n \"$0\" && exec \"$@\"", &limit.to_string()]);
+                shell.arg(env!("CARGO_BIN_EXE_klamm"));
+                shell
+            }
+        };
         command.arg("serve");
         // Every ended connection, also beyond those that the default filter shows.
         command.args(["--log-filter", "info,klamm::net=debug"]);
@@ -424,9 +441,14 @@ impl Broker {
         process.kill();
     }
 
+    /// Where the admin face of our own broker listens.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin.expect("our own broker")
+    }
+
     /// Status and body of a GET on the admin listener; status 0 where nobody answers.
     pub(crate) fn http(&self, path: &str) -> (u16, String) {
-        let admin = self.admin.expect("our own broker");
+        let admin = self.admin();
         let ask = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect(admin)?;
             stream.set_read_timeout(Some(DEADLINE))?;
