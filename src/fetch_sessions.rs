@@ -15,6 +15,31 @@ const STALE_AFTER: Duration = Duration::from_secs(120);
 /// Partitions of one session; a reader of more gets no session.
 pub(crate) const SESSION_PARTITIONS_MAX: usize = 100_000;
 
+/// Partitions of all sessions of a node, as far as one large reader on each core still finds room.
+/// Each costs about 250 bytes.
+const PARTITIONS_MAX: usize = 400_000;
+
+/// What the sessions of one core may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SessionLimits {
+    /// Sessions.
+    pub(crate) slots: usize,
+    /// Partitions of all of them.
+    pub(crate) partitions: usize,
+}
+
+impl SessionLimits {
+    /// The share of one core of `max.incremental.fetch.session.cache.slots`.
+    pub(crate) fn of_core(slots: usize, core: usize, cores: usize) -> Self {
+        let cores = cores.max(1);
+        Self {
+            // Slots that do not divide evenly go to the first cores.
+            slots: slots / cores + usize::from(core < slots % cores),
+            partitions: (PARTITIONS_MAX / cores).max(SESSION_PARTITIONS_MAX),
+        }
+    }
+}
+
 /// The epoch of a request that wants no session, or no longer.
 const FINAL_EPOCH: i32 = -1;
 /// The epoch of a request that begins a session.
@@ -178,18 +203,21 @@ impl Session {
 /// The sessions of one core.
 #[derive(Debug)]
 pub(crate) struct FetchSessions {
-    slots: usize,
+    limits: SessionLimits,
     sessions: BTreeMap<i32, Session>,
+    /// Of all sessions.
+    partitions: usize,
     random: Random,
     evicted: u64,
 }
 
 impl FetchSessions {
-    /// A table of at most `slots` sessions; `seed` makes their ids hard to guess.
-    pub(crate) const fn new(slots: usize, seed: u64) -> Self {
+    /// An empty table under these limits; `seed` makes the sessions' ids hard to guess.
+    pub(crate) const fn new(limits: SessionLimits, seed: u64) -> Self {
         Self {
-            slots,
+            limits,
             sessions: BTreeMap::new(),
+            partitions: 0,
             random: Random::new(seed),
             evicted: 0,
         }
@@ -198,6 +226,11 @@ impl FetchSessions {
     /// Sessions there are.
     pub(crate) fn len(&self) -> usize {
         self.sessions.len()
+    }
+
+    #[cfg(test)]
+    const fn partitions(&self) -> usize {
+        self.partitions
     }
 
     /// Sessions that made room for others so far.
@@ -220,8 +253,8 @@ impl FetchSessions {
         let SessionRequest { id, epoch, by_id } = request;
         if epoch == FINAL_EPOCH || epoch == INITIAL_EPOCH {
             // A full request ends the session that it names.
-            self.sessions.remove(&id);
-            return Ok(if epoch == FINAL_EPOCH {
+            self.remove(id);
+            return Ok(if epoch == FINAL_EPOCH || has_illegal_topic(wishes) {
                 Relation::Sessionless
             } else {
                 Relation::Full { by_id }
@@ -234,23 +267,28 @@ impl FetchSessions {
         if session.by_id != by_id {
             return Err(SessionError::TopicIds);
         }
+        let is_strange = has_illegal_topic(wishes);
+        let before = session.order.len();
         for (key, wish) in wishes.drain(..) {
             session.put(key, wish);
         }
         for key in forgotten {
             session.forget(key);
         }
-        if session.order.is_empty() || session.order.len() > SESSION_PARTITIONS_MAX {
-            let empty = session.order.is_empty();
-            self.sessions.remove(&id);
-            return if empty {
-                Ok(Relation::Sessionless)
-            } else {
-                Err(SessionError::Unknown)
-            };
-        }
+        let size = session.order.len();
         session.epoch = next_epoch(epoch);
         session.used = now;
+        self.partitions = self.partitions - before + size;
+        if size == 0 {
+            self.remove(id);
+            return Ok(Relation::Sessionless);
+        }
+        if is_strange || (size > before && !(self.fits(size) && self.make_room(now, 0, 0))) {
+            // It grew beyond what there is: the reader begins again, and gets no session then.
+            self.remove(id);
+            return Err(SessionError::Unknown);
+        }
+        let session = self.sessions.get_mut(&id).ok_or(SessionError::Unknown)?;
         wishes.extend(session.wishes());
         Ok(Relation::Incremental {
             id,
@@ -305,7 +343,7 @@ impl FetchSessions {
         answers: impl ExactSizeIterator<Item = (&'p PartitionKey, &'p Wish, Told)>,
     ) -> i32 {
         let size = answers.len();
-        if size == 0 || size > SESSION_PARTITIONS_MAX || !self.make_room(now, size) {
+        if size == 0 || !self.fits(size) || !self.make_room(now, 1, size) {
             return NO_SESSION;
         }
         let mut session = Session {
@@ -324,33 +362,70 @@ impl FetchSessions {
             }
         }
         let id = self.fresh_id();
+        self.partitions += session.order.len();
         self.sessions.insert(id, session);
         id
     }
 
-    /// Kafka's rule: a session that nobody used for two minutes goes first; otherwise one that is
-    /// two minutes old goes if it is smaller than the newcomer.
-    fn make_room(&mut self, now: Instant, size: usize) -> bool {
-        if self.sessions.len() < self.slots {
+    fn remove(&mut self, id: i32) {
+        if let Some(session) = self.sessions.remove(&id) {
+            self.partitions -= session.order.len();
+        }
+    }
+
+    /// True if one session may have this size.
+    fn fits(&self, size: usize) -> bool {
+        size <= SESSION_PARTITIONS_MAX.min(self.limits.partitions)
+    }
+
+    /// Makes room for so many new sessions and partitions; false, and nobody has to go, if there is
+    /// none.
+    ///
+    /// Kafka's rule for slots: a session that nobody used for two minutes goes first; otherwise one
+    /// that is two minutes old goes if it is smaller than the newcomer. Kafka has no rule for
+    /// partitions; for those only what nobody uses has to go, however many sessions that takes: a
+    /// large newcomer must not end many small readers.
+    fn make_room(&mut self, now: Instant, sessions: usize, partitions: usize) -> bool {
+        let lacks_slot = self.sessions.len() + sessions > self.limits.slots;
+        let held = self.partitions + partitions;
+        let mut excess = held.saturating_sub(self.limits.partitions);
+        if !lacks_slot && excess == 0 {
             return true;
         }
-        let oldest = self.sessions.iter().min_by_key(|(_, session)| session.used);
-        let victim = match oldest {
-            Some((&id, session)) if now.since(session.used) > STALE_AFTER => Some(id),
-            _ => {
-                let grown = self.sessions.iter();
-                let grown = grown.filter(|(_, session)| now.since(session.created) > STALE_AFTER);
-                let smallest = grown.min_by_key(|(_, session)| session.order.len());
-                smallest
-                    .filter(|(_, session)| session.order.len() < size)
-                    .map(|(&id, _)| id)
+        let mut stale: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| now.since(session.used) > STALE_AFTER)
+            .map(|(&id, session)| (session.used, id, session.order.len()))
+            .collect();
+        stale.sort_unstable();
+        let mut victims = Vec::new();
+        for (_, id, size) in stale {
+            if excess == 0 && !(lacks_slot && victims.is_empty()) {
+                break;
             }
-        };
-        if let Some(id) = victim {
-            self.sessions.remove(&id);
-            self.evicted += 1;
+            excess = excess.saturating_sub(size);
+            victims.push(id);
         }
-        victim.is_some()
+        if victims.is_empty() && lacks_slot {
+            let grown = self.sessions.iter();
+            let grown = grown.filter(|(_, session)| now.since(session.created) > STALE_AFTER);
+            let smallest = grown.min_by_key(|(_, session)| session.order.len());
+            let smaller = smallest.filter(|(_, session)| session.order.len() < partitions);
+            let Some((&id, session)) = smaller else {
+                return false;
+            };
+            excess = excess.saturating_sub(session.order.len());
+            victims.push(id);
+        }
+        if excess > 0 {
+            return false;
+        }
+        self.evicted += victims.len() as u64;
+        for id in victims {
+            self.remove(id);
+        }
+        true
     }
 
     fn fresh_id(&mut self) -> i32 {
@@ -362,6 +437,13 @@ impl FetchSessions {
             }
         }
     }
+}
+
+/// True if a topic's name cannot be one. Such names may be long, and no session remembers them.
+fn has_illegal_topic(wishes: &[(PartitionKey, Wish)]) -> bool {
+    wishes
+        .iter()
+        .any(|(key, _)| matches!(key.topic, TopicKey::Illegal(_)))
 }
 
 const fn next_epoch(epoch: i32) -> i32 {
@@ -387,6 +469,10 @@ mod tests {
         high_watermark: 10,
         log_start: 0,
     };
+
+    fn limits(slots: usize, partitions: usize) -> SessionLimits {
+        SessionLimits { slots, partitions }
+    }
 
     fn key(index: i32) -> PartitionKey {
         let topic = TopicKey::Name(TopicName::new("t").expect("legal"));
@@ -475,7 +561,7 @@ mod tests {
 
     #[test]
     fn a_session_names_only_what_changed() {
-        let mut sessions = FetchSessions::new(1, 1);
+        let mut sessions = FetchSessions::new(limits(1, 100), 1);
         let id = open(&mut sessions, START, &[0, 1, 2]);
         assert!(id > 0);
         let moved = |index| Told {
@@ -490,7 +576,7 @@ mod tests {
 
     #[test]
     fn an_error_is_told_until_it_is_over_and_its_end_is_told_too() {
-        let mut sessions = FetchSessions::new(1, 1);
+        let mut sessions = FetchSessions::new(limits(1, 100), 1);
         let id = open(&mut sessions, START, &[0]);
         let failed = |_| Told {
             failed: true,
@@ -514,7 +600,7 @@ mod tests {
 
     #[test]
     fn partitions_that_were_served_go_to_the_end() {
-        let mut sessions = FetchSessions::new(1, 1);
+        let mut sessions = FetchSessions::new(limits(1, 100), 1);
         let id = open(&mut sessions, START, &[0, 1, 2]);
         let data = |index| Told {
             record_bytes: usize::from(index == 0),
@@ -532,7 +618,7 @@ mod tests {
 
     #[test]
     fn only_the_next_epoch_of_a_known_session_is_served() {
-        let mut sessions = FetchSessions::new(1, 1);
+        let mut sessions = FetchSessions::new(limits(1, 100), 1);
         let id = open(&mut sessions, START, &[0]);
         assert_eq!(
             next(&mut sessions, id, 2, |_| QUIET),
@@ -558,7 +644,7 @@ mod tests {
 
     #[test]
     fn a_repeated_request_cannot_answer_for_its_successor() {
-        let mut sessions = FetchSessions::new(1, 1);
+        let mut sessions = FetchSessions::new(limits(1, 100), 1);
         let id = open(&mut sessions, START, &[0]);
         let ask = |epoch| SessionRequest {
             id,
@@ -573,7 +659,7 @@ mod tests {
 
     #[test]
     fn wishes_are_added_changed_and_forgotten() {
-        let mut sessions = FetchSessions::new(1, 1);
+        let mut sessions = FetchSessions::new(limits(1, 100), 1);
         let id = open(&mut sessions, START, &[0, 1]);
         let request = SessionRequest {
             id,
@@ -587,7 +673,7 @@ mod tests {
 
     #[test]
     fn a_session_ends_with_its_last_partition_or_by_a_full_request() {
-        let mut sessions = FetchSessions::new(2, 1);
+        let mut sessions = FetchSessions::new(limits(2, 100), 1);
         let id = open(&mut sessions, START, &[0]);
         let request = SessionRequest {
             id,
@@ -610,7 +696,7 @@ mod tests {
 
     #[test]
     fn a_full_table_gives_no_session_until_one_is_stale() {
-        let mut sessions = FetchSessions::new(1, 1);
+        let mut sessions = FetchSessions::new(limits(1, 100), 1);
         let first = open(&mut sessions, START, &[0]);
         assert_ne!(first, NO_SESSION);
         assert_eq!(open(&mut sessions, after(60), &[0]), NO_SESSION);
@@ -624,7 +710,7 @@ mod tests {
 
     #[test]
     fn a_larger_reader_displaces_a_smaller_one_that_is_old_enough() {
-        let mut sessions = FetchSessions::new(1, 1);
+        let mut sessions = FetchSessions::new(limits(1, 100), 1);
         let id = open(&mut sessions, START, &[0, 1]);
         let used = SessionRequest {
             id,
@@ -638,8 +724,80 @@ mod tests {
     }
 
     #[test]
+    fn partitions_of_all_sessions_have_a_ceiling_that_only_what_is_stale_yields_to() {
+        let mut sessions = FetchSessions::new(limits(10, 5), 1);
+        let first = open(&mut sessions, START, &[0, 1]);
+        let second = open(&mut sessions, after(10), &[0, 1]);
+        assert_ne!((first, second), (NO_SESSION, NO_SESSION));
+        assert_eq!(open(&mut sessions, after(20), &[0, 1]), NO_SESSION);
+        assert_ne!(open(&mut sessions, after(20), &[0]), NO_SESSION);
+        assert_eq!(sessions.partitions(), 5);
+        // The first is stale now and not enough, so it stays for as long.
+        assert_eq!(open(&mut sessions, after(125), &[0, 1, 2]), NO_SESSION);
+        assert_eq!((sessions.len(), sessions.evicted()), (3, 0));
+        assert_ne!(open(&mut sessions, after(135), &[0, 1, 2]), NO_SESSION);
+        assert_eq!((sessions.len(), sessions.evicted()), (2, 2));
+        assert_eq!(sessions.partitions(), 4);
+        assert_eq!(
+            open(&mut sessions, after(135), &[0, 1, 2, 3, 4, 5]),
+            NO_SESSION
+        );
+    }
+
+    #[test]
+    fn a_session_that_grows_beyond_the_ceiling_ends_and_leaves_its_room() {
+        let mut sessions = FetchSessions::new(limits(10, 5), 1);
+        let id = open(&mut sessions, START, &[0, 1]);
+        open(&mut sessions, START, &[0, 1]);
+        let more = |epoch| SessionRequest {
+            id,
+            epoch,
+            by_id: false,
+        };
+        begin(&mut sessions, START, more(1), wishes(&[2]), &[]).expect("there is room");
+        assert_eq!(sessions.partitions(), 5);
+        let refused = begin(&mut sessions, START, more(2), wishes(&[3]), &[]);
+        assert_eq!(refused, Err(SessionError::Unknown));
+        assert_eq!((sessions.len(), sessions.partitions()), (1, 2));
+    }
+
+    #[test]
+    fn names_that_cannot_be_topics_are_not_remembered() {
+        let mut sessions = FetchSessions::new(limits(10, 5), 1);
+        let strange = || {
+            let topic = TopicKey::Illegal("/".repeat(30_000).into());
+            vec![(PartitionKey { topic, index: 0 }, wish(0))]
+        };
+        let (relation, _) = begin(&mut sessions, START, FULL, strange(), &[]).expect("is answered");
+        assert_eq!(relation, Relation::Sessionless);
+        let id = open(&mut sessions, START, &[0]);
+        let more = SessionRequest {
+            id,
+            epoch: 1,
+            by_id: false,
+        };
+        let refused = begin(&mut sessions, START, more, strange(), &[]);
+        assert_eq!(refused, Err(SessionError::Unknown));
+        assert_eq!((sessions.len(), sessions.partitions()), (0, 0));
+    }
+
+    #[test]
+    fn every_core_has_room_for_one_large_reader() {
+        for cores in [1, 2, 3, 64] {
+            let all: Vec<_> = (0..cores)
+                .map(|core| SessionLimits::of_core(1000, core, cores))
+                .collect();
+            assert_eq!(all.iter().map(|one| one.slots).sum::<usize>(), 1000);
+            assert!(
+                all.iter()
+                    .all(|one| one.partitions >= SESSION_PARTITIONS_MAX)
+            );
+        }
+    }
+
+    #[test]
     fn a_table_without_slots_gives_no_session() {
-        let mut sessions = FetchSessions::new(0, 1);
+        let mut sessions = FetchSessions::new(limits(0, 100), 1);
         assert_eq!(open(&mut sessions, START, &[0]), NO_SESSION);
     }
 

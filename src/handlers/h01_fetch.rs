@@ -6,7 +6,7 @@ use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use klamm_model::limits::{FETCH_RESPONSE_BYTES_MAX, FETCH_WAIT_MS_MAX};
+use klamm_model::limits::{FETCH_PARTITIONS_MAX, FETCH_RESPONSE_BYTES_MAX, FETCH_WAIT_MS_MAX};
 use klamm_model::{
     ErrorCode, Instant, IsolationLevel, LeaderEpoch, NodeId, Offset, TopicPartition,
 };
@@ -318,6 +318,11 @@ fn plan(context: &Context, request: &Request) -> Result<Result<Plan, SessionErro
     let Some(isolation) = isolation_of(view.isolation_level()) else {
         return Err(request.refuse("expected isolation level 0 or 1", view.isolation_level()));
     };
+    let named = partitions_named(&view);
+    if named > FETCH_PARTITIONS_MAX {
+        // Each costs memory until the answer has left; no error code says so.
+        return Err(request.refuse("expected at most 200000 partitions", named as i64));
+    }
     let image = context.shards.image();
     let by_id = request.version >= FIRST_BY_ID;
     let mut lists = context.front.fetch.lists.take();
@@ -355,6 +360,13 @@ fn plan(context: &Context, request: &Request) -> Result<Result<Plan, SessionErro
 
 fn clamp(bytes: i32) -> usize {
     usize::try_from(bytes).unwrap_or(0)
+}
+
+fn partitions_named(view: &fetch::RequestView<'_>) -> usize {
+    let wanted = view.topics().iter().map(|topic| topic.partitions().len());
+    let forgotten = view.forgotten_topics_data().iter();
+    let forgotten = forgotten.map(|topic| topic.partitions().len());
+    wanted.chain(forgotten).sum()
 }
 
 /// What the request names, and what it takes back.

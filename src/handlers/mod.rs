@@ -31,8 +31,8 @@ use klamm_shard::api::metadata::{Image, Partition, Topic};
 pub(crate) enum TopicKey {
     /// By a name that is legal or at least known; sharing it costs no memory.
     Name(TopicName),
-    /// By a name that cannot be one.
-    Illegal(Box<str>),
+    /// By a name that cannot be one; shared by all partitions that a request names of it.
+    Illegal(Arc<str>),
     /// By id.
     Id(TopicId),
 }

@@ -17,7 +17,7 @@ use super::conn::Connection;
 use super::quiet::Quiet;
 use super::table::ConnectionTable;
 use crate::config::Config;
-use crate::fetch_sessions::FetchSessions;
+use crate::fetch_sessions::{FetchSessions, SessionLimits};
 use crate::handlers::{ProducerIds, h00_produce, h01_fetch, h03_metadata};
 
 /// How often the core looks at its connections' deadlines; the unit of the coarse clock.
@@ -105,13 +105,11 @@ impl FrontContext {
             seed,
         } = setup;
         let slots = usize::try_from(config.fetch.session_slots).unwrap_or(usize::MAX);
-        let shards = usize::from(shards.max(1));
-        // Slots that do not divide evenly go to the first cores.
-        let slots = slots / shards + usize::from(usize::from(shard.0) < slots % shards);
+        let limits = SessionLimits::of_core(slots, shard.0.into(), shards.into());
         Rc::new(Self {
             config,
             table: connections,
-            sessions: RefCell::new(FetchSessions::new(slots, seed)),
+            sessions: RefCell::new(FetchSessions::new(limits, seed)),
             producer_ids: ProducerIds::default(),
             buffers: BufferPool::default(),
             answer_buffers: BufferPool::default(),

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use klamm_wire::{create_topics, fetch, list_offsets, metadata};
 
 use crate::harness::{
-    Broker, Client, Options, RawBatch, creation, fetched, fetching, listing, unique, wait_for,
+    Broker, Client, Options, RawBatch, Topic, creation, fetched, fetching, frame_of, listing,
+    unique, wait_for,
 };
 
 fn code_of(client: &mut Client, request: &fetch::Request<'_>, version: i16) -> i16 {
@@ -57,23 +58,97 @@ fn fetch_that_would_wait_for_ever_leaves_when_its_client_leaves() {
     assert!(broker.stop() < Duration::from_secs(10));
 }
 
-/// A30
-#[test]
-fn fetch_of_a_million_partitions_is_answered_or_closed_within_bounds() {
-    let mut broker = Broker::start();
-    let mut client = broker.client();
-    let topic = client.create_topic("million", 1);
-    let mut request = fetching(&topic, 0, 0);
+fn fetching_many(topic: &Topic, partitions: i32) -> fetch::Request<'static> {
+    let mut request = fetching(topic, 0, 0);
     let one = request.topics[0].partitions[0].clone();
-    request.topics[0].partitions = (0..1_000_000)
+    request.topics[0].partitions = (0..partitions)
         .map(|partition| fetch::FetchPartition {
             partition,
             ..one.clone()
         })
         .collect();
-    client.begin(&request, 12);
-    crate::check_is_answered_or_closed(&mut client);
+    request
+}
+
+/// A30
+#[test]
+fn fetch_of_more_partitions_than_anybody_has_is_closed_and_costs_its_bytes_alone() {
+    let mut broker = Broker::start();
+    let mut client = broker.client();
+    let topic = client.create_topic("millions", 1);
+    let frame = frame_of(&fetching_many(&topic, 3_400_000), 11, 1);
+    let memory = crate::Memory::of(&broker);
+    crate::check_closed(
+        &broker,
+        &frame,
+        "expected at most 200000 partitions, found 3400000",
+    );
+    memory.check_peak(&broker, 160 << 20);
+    broker.is_healthy();
+}
+
+/// A30
+#[test]
+fn fetch_of_a_hundred_thousand_partitions_is_answered() {
+    let mut broker = Broker::start();
+    let mut client = broker.client();
+    let topic = client.create_topic("many", 1);
+    let reply = client.call(&fetching_many(&topic, 100_000), 12);
+    assert_eq!(fetched(&reply.view()).len(), 100_000);
     crate::check_peak(&broker);
+    broker.is_healthy();
+}
+
+/// A31
+#[test]
+fn fetch_sessions_of_many_partitions_are_bounded_together() {
+    let mut broker = Broker::start();
+    let mut client = broker.client();
+    let topic = client.create_topic("sessions", 1);
+    let mut opening = fetching_many(&topic, 99_999);
+    opening.session_epoch = 0;
+    let memory = crate::Memory::of(&broker);
+    let (mut with, mut without) = (0, 0);
+    for _ in 0..20 {
+        let reply = client.call(&opening, 12);
+        let view = reply.view();
+        assert_eq!(view.error_code(), 0);
+        assert_eq!(
+            view.responses()
+                .iter()
+                .map(|one| one.partitions().len())
+                .sum::<usize>(),
+            99_999
+        );
+        if view.session_id() == 0 {
+            without += 1;
+        } else {
+            with += 1;
+        }
+    }
+    if broker.process().is_some() {
+        assert!(
+            with > 0 && without > 10,
+            "{with} sessions, {without} without"
+        );
+    }
+    memory.check_growth(&broker, 220 << 20);
+    broker.is_healthy();
+}
+
+/// A10, A30
+#[test]
+fn long_name_of_many_partitions_is_held_once() {
+    let mut broker = Broker::start();
+    let mut client = broker.client();
+    let topic = Topic {
+        name: "/".repeat(30_000),
+        id: [0; 16],
+    };
+    let memory = crate::Memory::of(&broker);
+    let reply = client.call(&fetching_many(&topic, 50_000), 11);
+    assert_eq!(fetched(&reply.view()).len(), 50_000);
+    memory.check_peak(&broker, 160 << 20);
     broker.is_healthy();
 }
 
@@ -188,7 +263,7 @@ fn leader_epoch_of_the_past_is_fenced() {
     broker.is_healthy();
 }
 
-fn epoch_code(client: &mut Client, topic: &crate::harness::Topic, epoch: i32) -> i16 {
+fn epoch_code(client: &mut Client, topic: &Topic, epoch: i32) -> i16 {
     let mut request = listing(topic, 0, -1);
     request.topics[0].partitions[0].current_leader_epoch = epoch;
     let reply = client.call(&request, 7);
@@ -335,7 +410,7 @@ fn longest_and_oddest_legal_names_work() {
             "{name}: {}",
             topic.error_code()
         );
-        let topic = crate::harness::Topic {
+        let topic = Topic {
             name: unique,
             id: topic.topic_id(),
         };

@@ -19,6 +19,10 @@ pub const ADMIN_TOPICS_MAX: usize = 100_000;
 /// Largest total of bytes that one Fetch response may carry, whatever the client asks for.
 pub const FETCH_RESPONSE_BYTES_MAX: usize = 55 * 1024 * 1024;
 
+/// Largest number of partitions that one Fetch request may name, those that it forgets included:
+/// twice what a fetch session may hold.
+pub const FETCH_PARTITIONS_MAX: usize = 200_000;
+
 /// Longest time that a Fetch may be parked.
 pub const FETCH_WAIT_MS_MAX: u64 = 600_000;
 
