@@ -39,8 +39,8 @@ pub struct SocketLimits {
     pub receive_buffer_bytes: Option<usize>,
     /// `socket.request.max.bytes`.
     pub request_bytes_max: u32,
-    /// `queued.max.request.bytes` of the node; `None` leaves it to the shards' budgets.
-    pub requests_in_flight_bytes_max: Option<u64>,
+    /// `queued.max.request.bytes` of the node, or klamm's choice.
+    pub requests_in_flight_bytes_max: u64,
     /// `max.connections` of the node.
     pub connections_max: u32,
     /// `max.connections.per.ip`.
@@ -156,7 +156,7 @@ impl Config {
                 .text("klamm.durability")
                 .and_then(|word| word.parse().ok())
                 .unwrap_or_default(),
-            sockets: read_sockets(reader),
+            sockets: read_sockets(reader, host),
             fetch: FetchLimits {
                 response_bytes_max: reader.number("fetch.max.bytes"),
                 session_slots: reader.number("max.incremental.fetch.session.cache.slots"),
@@ -291,17 +291,17 @@ fn read_data_dir(reader: &mut Reader<'_>) -> PathBuf {
     folders.into_iter().next().unwrap_or_default().into()
 }
 
-fn read_sockets(reader: &mut Reader<'_>) -> SocketLimits {
+fn read_sockets(reader: &mut Reader<'_>, host: &HostFacts) -> SocketLimits {
     let buffer = |bytes: i32| usize::try_from(bytes).ok();
     SocketLimits {
         backlog: reader.number("socket.listen.backlog.size"),
         send_buffer_bytes: buffer(reader.number("socket.send.buffer.bytes")),
         receive_buffer_bytes: buffer(reader.number("socket.receive.buffer.bytes")),
         request_bytes_max: reader.number("socket.request.max.bytes"),
-        requests_in_flight_bytes_max: u64::try_from(
-            reader.number::<i64>("queued.max.request.bytes"),
-        )
-        .ok(),
+        requests_in_flight_bytes_max: match reader.number::<i64>("queued.max.request.bytes") {
+            bytes @ 1.. => bytes.unsigned_abs(),
+            _ => (host.memory_bytes / 4).clamp(MIB, 512 * MIB),
+        },
         connections_max: reader.number("max.connections"),
         connections_per_ip_max: reader.number("max.connections.per.ip"),
         connections_per_ip_overrides: read_overrides(reader),

@@ -228,7 +228,7 @@ impl Pending {
                         call: call.as_deref(),
                     };
                     let answers =
-                        found.is_enough(plan.bytes_min) || self.context.caller.is_leaving();
+                        found.is_enough(plan.bytes_min) || self.context.caller.is_pressed();
                     match patience {
                         Some(deadline) if !answers => {
                             self.step = Step::wait(&self.context, plan, call.as_deref(), deadline);
@@ -299,7 +299,7 @@ impl Step {
             let watch = context
                 .shards
                 .watch(isolation, bytes_min, deadline, positions);
-            first_of(watch, context.caller.left()).await;
+            first_of(watch, context.caller.pressed()).await;
         };
         Self::Waiting {
             plan,

@@ -66,6 +66,13 @@ pub enum Close {
         /// Bytes of it that arrived.
         arrived: usize,
     },
+    /// Nothing more of a frame came, while others waited for the memory that it may take or not.
+    FrameStalled {
+        /// Bytes of it that arrived.
+        arrived: usize,
+        /// Others waited.
+        contended: bool,
+    },
     /// The peer takes no answers.
     OutputBlocked,
     /// Nothing was asked for `connections.max.idle.ms`.
@@ -94,6 +101,7 @@ impl Close {
             Self::Encode { .. } => "answer not expressible",
             Self::SilentProduce { .. } => "failed Produce with acks=0",
             Self::FrameDeadline { .. } => "slow frame",
+            Self::FrameStalled { .. } => "stalled frame",
             Self::OutputBlocked => "answers not taken",
             Self::Idle => "idle",
             Self::Torn { .. } => "torn frame",
@@ -151,6 +159,18 @@ impl fmt::Display for Close {
                     formatter,
                     "a frame did not arrive in time, {arrived} bytes of it did"
                 )
+            }
+            Self::FrameStalled { arrived, contended } => {
+                write!(
+                    formatter,
+                    "nothing more of a frame came behind {arrived} bytes"
+                )?;
+                if *contended {
+                    formatter.write_str(
+                        ", and others wait: queued.max.request.bytes is reached on this core",
+                    )?;
+                }
+                Ok(())
             }
             Self::OutputBlocked => formatter.write_str("the peer takes no answers"),
             Self::Idle => formatter.write_str("idle for longer than connections.max.idle.ms"),

@@ -21,8 +21,8 @@ use super::answers::Answer;
 use super::buffers::LARGE_BYTES;
 use super::close::Close;
 use super::front::{FrontContext, TICK};
+use super::pool::SMALL_BYTES;
 use super::request::{Caller, Context};
-use crate::config::SocketLimits;
 use crate::dispatch::dispatch;
 
 /// Requests of one connection that may be under way; no more are read beyond (A48).
@@ -44,6 +44,10 @@ const BLOCKED_TICKS_MAX: u64 = 60;
 const FRAME_TICKS_MAX: u64 = 30;
 const FRAME_BYTES_PER_TICK: usize = 16 * 1024;
 
+/// The same while others wait for the memory that the frame may take.
+const CONTENDED_BYTES_PER_TICK: usize = 1024 * 1024;
+const CONTENDED_SILENCE_TICKS_MAX: u64 = 5;
+
 /// One connection, shared by its two loops and by the clock.
 pub(crate) struct Connection {
     stream: Stream,
@@ -63,6 +67,12 @@ pub(crate) struct Connection {
     /// when the peer takes no answers; all by the coarse clock.
     frame_at: Cell<u64>,
     partial: Cell<Option<(u64, usize)>>,
+    /// When bytes came last.
+    read_at: Cell<u64>,
+    /// Bytes of the present frame that count in the core's pool before they are here.
+    claimed: Cell<usize>,
+    /// The present frame waits for room in that pool.
+    waits_for_pool: Cell<bool>,
     blocked_since: Cell<Option<u64>>,
     answer_due_at: Cell<Option<u64>>,
     client_noted: Cell<bool>,
@@ -110,6 +120,12 @@ async fn run(socket: Socket, number: usize, context: Context) {
     connection.answers.notify();
     writer.await;
     connection.stream.close();
+    if connection.claimed.get() > 0 {
+        front.requests.release(connection.claimed.get());
+    }
+    for queued in connection.queue.borrow_mut().drain(..) {
+        front.requests.release(queued.bytes);
+    }
     front.leave(number);
     front.table.release(number);
     context.shards.connection_over();
@@ -135,6 +151,9 @@ impl Connection {
             closed: RefCell::default(),
             frame_at: Cell::new(context.front.tick()),
             partial: Cell::new(None),
+            read_at: Cell::new(context.front.tick()),
+            claimed: Cell::new(0),
+            waits_for_pool: Cell::new(false),
             blocked_since: Cell::new(None),
             answer_due_at: Cell::new(None),
             client_noted: Cell::new(false),
@@ -164,7 +183,7 @@ impl Connection {
     }
 
     /// Looks at what may have taken too long.
-    pub(crate) fn check_deadlines(&self, tick: u64, limits: &SocketLimits) {
+    pub(crate) fn check_deadlines(&self, tick: u64, front: &FrontContext) {
         if self
             .blocked_since
             .get()
@@ -173,10 +192,15 @@ impl Connection {
             return self.close(Close::OutputBlocked);
         }
         if let Some((_, arrived)) = self.partial.get()
-            && !self.has_room()
+            && (self.waits_for_pool.get() || !self.has_room(front))
         {
             // It is this side that does not read.
             self.partial.set(Some((tick, arrived)));
+            self.read_at.set(tick);
+        }
+        let contended = front.requests.is_contended();
+        if contended && self.request_bytes.get() > SMALL_BYTES {
+            self.caller.hurry();
         }
         if self.answer_due_at.get().is_some_and(|due| tick >= due) {
             self.answers.notify();
@@ -185,15 +209,23 @@ impl Connection {
             // A slow peer is judged by what has arrived, so that must be looked at. An error is
             // for the next read to find.
             drop(self.stream.set_low_water(1));
-            let earned = (arrived / FRAME_BYTES_PER_TICK) as u64;
+            let contended = contended && self.claimed.get() > 0;
+            let (per_tick, silence) = if contended {
+                (CONTENDED_BYTES_PER_TICK, CONTENDED_SILENCE_TICKS_MAX)
+            } else {
+                (FRAME_BYTES_PER_TICK, FRAME_TICKS_MAX)
+            };
+            let earned = (arrived / per_tick) as u64;
             if tick > since + FRAME_TICKS_MAX + earned {
                 self.close(Close::FrameDeadline { arrived });
+            } else if tick > self.read_at.get() + silence {
+                self.close(Close::FrameStalled { arrived, contended });
             }
             return;
         }
         if self.requests.get() > 0 {
             self.frame_at.set(tick);
-        } else if let Some(idle_ms) = limits.idle_ms_max {
+        } else if let Some(idle_ms) = front.config.sockets.idle_ms_max {
             let ticks = idle_ms.div_ceil(TICK.as_millis() as u64);
             if tick > self.frame_at.get() + ticks {
                 self.close(Close::Idle);
@@ -207,18 +239,58 @@ impl Connection {
         self.stream.set_low_water(mark).map_err(Close::Socket)
     }
 
-    fn has_room(&self) -> bool {
+    fn has_room(&self, front: &FrontContext) -> bool {
         self.requests.get() == 0
-            || (self.requests.get() < REQUESTS_MAX && self.request_bytes.get() < REQUEST_BYTES_MAX)
+            || (self.requests.get() < REQUESTS_MAX
+                && self.request_bytes.get() < REQUEST_BYTES_MAX
+                && !front.requests.is_full())
     }
 
-    async fn wait_for_room(&self) {
-        while !self.has_room() && !self.is_closed() {
+    async fn wait_for_room(&self, front: &FrontContext) {
+        while !self.has_room(front) && !self.is_closed() {
             self.room.notified().await;
         }
     }
 
+    /// Rings the reader: there may be room.
+    pub(crate) fn look_for_room(&self) {
+        self.room.notify();
+    }
+
+    /// Waits until the core may hold all of a large frame of which the first bytes are here.
+    async fn wait_for_pool(self: &Rc<Self>, front: &FrontContext, size: usize) {
+        if size <= SMALL_BYTES || self.claimed.get() > 0 {
+            return;
+        }
+        let mut admitted = front.requests.admit(self, size);
+        if !admitted {
+            front.say_that_requests_wait();
+        }
+        while !admitted {
+            self.waits_for_pool.set(true);
+            self.room.notified().await;
+            if self.is_closed() || front.is_stopping() {
+                front.requests.give_up(self);
+                break;
+            }
+            admitted = front.requests.admit(self, size);
+        }
+        self.waits_for_pool.set(false);
+        if admitted {
+            self.claimed.set(size);
+        }
+    }
+
+    /// Counts a whole frame, unless that was done when it began.
+    fn count_frame(&self, front: &FrontContext, bytes: usize) {
+        if self.claimed.replace(bytes) == 0 {
+            front.requests.take(bytes);
+        }
+    }
+
     fn push(&self, answer: Answer, bytes: usize) {
+        // From here on the queue's entry counts it.
+        self.claimed.set(0);
         self.requests.set(self.requests.get() + 1);
         self.request_bytes.set(self.request_bytes.get() + bytes);
         if answer.is_barrier() {
@@ -228,7 +300,9 @@ impl Connection {
         self.answers.notify();
     }
 
-    fn answered(&self, queued: &Queued) {
+    fn answered(&self, front: &FrontContext, queued: &Queued) {
+        front.requests.release(queued.bytes);
+        self.caller.is_answered();
         self.answer_due_at.set(None);
         self.requests.set(self.requests.get() - 1);
         self.request_bytes
@@ -265,13 +339,20 @@ async fn read_loop(connection: &Rc<Connection>, context: &Context) -> Result<(),
     let limits = FrameLimits::of_requests(front.config.sockets.request_bytes_max as usize);
     let mut partial: Option<BytesMut> = None;
     loop {
-        connection.wait_for_room().await;
+        connection.wait_for_room(front).await;
         connection.stream.readable().await;
         if front.is_stopping() || connection.is_closed() {
             return Ok(());
         }
         let mut buffer = partial.take().unwrap_or_else(|| front.buffers.take());
         let wanted = still_wanted(limits, &buffer)?;
+        if wanted > 0 {
+            let size = buffer.len() + wanted - SIZE_PREFIX;
+            connection.wait_for_pool(front, size).await;
+            if front.is_stopping() || connection.is_closed() {
+                return Ok(());
+            }
+        }
         front.buffers.make_room(&mut buffer, wanted);
         match connection
             .stream
@@ -290,6 +371,7 @@ async fn read_loop(connection: &Rc<Connection>, context: &Context) -> Result<(),
             }
             Some(read) => {
                 front.count(|counters| counters.bytes_in += read as u64);
+                connection.read_at.set(front.tick());
                 begin_frames(connection, context, limits, &mut buffer).await?;
             }
         }
@@ -319,8 +401,10 @@ async fn begin_frames(
     while let Some(frame) = limits.split(buffer).map_err(Close::Frame)? {
         connection.partial.set(None);
         connection.frame_at.set(context.front.tick());
-        if !connection.has_room() {
-            connection.wait_for_room().await;
+        let bytes = frame.len();
+        connection.count_frame(&context.front, bytes);
+        if !connection.has_room(&context.front) {
+            connection.wait_for_room(&context.front).await;
         }
         if context.front.is_stopping() || connection.is_closed() {
             return Ok(());
@@ -329,7 +413,6 @@ async fn begin_frames(
             context.shards.admit().await;
         }
         context.front.count(|counters| counters.requests += 1);
-        let bytes = frame.len();
         connection.note_client(&frame);
         let behind_barrier = connection.barriers.get() > 0;
         let answer = dispatch(context, &frame, behind_barrier)?;
@@ -365,11 +448,22 @@ fn still_wanted(limits: FrameLimits, buffer: &BytesMut) -> Result<usize, Close> 
 
 /// Sends answers in the order of requests, as many with one call as are ready.
 async fn write_loop(connection: Rc<Connection>, front: Rc<FrontContext>) {
-    let mut current: Option<Queued> = None;
+    let mut current = None;
+    write_answers(&connection, &front, &mut current).await;
+    if let Some(queued) = current {
+        front.requests.release(queued.bytes);
+    }
+}
+
+async fn write_answers(
+    connection: &Connection,
+    front: &FrontContext,
+    current: &mut Option<Queued>,
+) {
     let mut out = Gather::new();
     loop {
-        let more = next_answers(&connection, &front, &mut current, &mut out).await;
-        let sent = send(&connection, &front, out.pieces()).await;
+        let more = next_answers(connection, front, current, &mut out).await;
+        let sent = send(connection, front, out.pieces()).await;
         if out.room() > 0 {
             // A connection that waits holds no memory.
             front.answer_buffers.give(out.take_buffer());
@@ -421,7 +515,7 @@ async fn next_answers(
             };
             match queued.answer.poll(task, front.tick(), out) {
                 Poll::Ready(Ok(())) => {
-                    connection.answered(queued);
+                    connection.answered(front, queued);
                     *current = None;
                     if out.len() >= SEND_BYTES {
                         return Poll::Ready(Ok(true));

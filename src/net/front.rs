@@ -14,6 +14,7 @@ use klamm_os::net::Listener;
 use super::buffers::BufferPool;
 use super::close::Close;
 use super::conn::Connection;
+use super::pool::RequestPool;
 use super::quiet::Quiet;
 use super::table::ConnectionTable;
 use crate::config::Config;
@@ -75,6 +76,8 @@ pub struct FrontContext {
     pub(crate) sessions: RefCell<FetchSessions>,
     pub(crate) producer_ids: ProducerIds,
     pub(crate) buffers: BufferPool,
+    /// What the requests of this core may hold.
+    pub(crate) requests: RequestPool,
     /// What answers are written into.
     pub(crate) answer_buffers: BufferPool,
     pub(crate) metadata: h03_metadata::WholeAnswers,
@@ -86,6 +89,8 @@ pub struct FrontContext {
     listeners: RefCell<Vec<Rc<Listener>>>,
     connections: RefCell<BTreeMap<usize, Rc<Connection>>>,
     tick: Cell<u64>,
+    /// When it was said last that large requests wait.
+    waits_said_at: Cell<Option<u64>>,
     stopping: Cell<bool>,
     /// Rung when a first connection came.
     busy: Notify,
@@ -106,12 +111,15 @@ impl FrontContext {
         } = setup;
         let slots = usize::try_from(config.fetch.session_slots).unwrap_or(usize::MAX);
         let limits = SessionLimits::of_core(slots, shard.0.into(), shards.into());
+        let request_bytes = config.sockets.requests_in_flight_bytes_max;
+        let request_bytes = usize::try_from(request_bytes).unwrap_or(usize::MAX);
         Rc::new(Self {
             config,
             table: connections,
             sessions: RefCell::new(FetchSessions::new(limits, seed)),
             producer_ids: ProducerIds::default(),
             buffers: BufferPool::default(),
+            requests: RequestPool::new(request_bytes / usize::from(shards.max(1))),
             answer_buffers: BufferPool::default(),
             metadata: h03_metadata::WholeAnswers::default(),
             produce: h00_produce::Spares::default(),
@@ -121,6 +129,7 @@ impl FrontContext {
             listeners: RefCell::default(),
             connections: RefCell::default(),
             tick: Cell::new(0),
+            waits_said_at: Cell::new(None),
             stopping: Cell::new(false),
             busy: Notify::new(),
             empty: Notify::new(),
@@ -202,8 +211,23 @@ impl FrontContext {
             self.tick.set(tick);
             self.say_what_was_suppressed();
             for connection in self.connections.borrow().values() {
-                connection.check_deadlines(tick, &self.config.sockets);
+                connection.check_deadlines(tick, &self);
             }
+        }
+    }
+
+    /// One line now and then while large requests wait for each other.
+    pub(crate) fn say_that_requests_wait(&self) {
+        const TICKS_PER_LINE: u64 = 60;
+        let tick = self.tick();
+        let said_at = self.waits_said_at.get();
+        if said_at.is_none_or(|at| tick >= at + TICKS_PER_LINE) {
+            self.waits_said_at.set(Some(tick));
+            let bytes = self.config.sockets.requests_in_flight_bytes_max;
+            tracing::warn!(
+                bytes,
+                "large requests wait for others to end: a core's share of queued.max.request.bytes is reached"
+            );
         }
     }
 

@@ -7,6 +7,7 @@ mod close;
 mod conn;
 mod front;
 mod listener;
+mod pool;
 mod quiet;
 mod request;
 mod table;

@@ -120,6 +120,8 @@ pub struct Caller {
     pub listener: usize,
     /// It sends no more, or the broker stops: answers that wait for something should not.
     leaving: Cell<bool>,
+    /// Others wait for the memory of the request that is being answered.
+    hurried: Cell<bool>,
     left: Notify,
 }
 
@@ -129,6 +131,7 @@ impl Caller {
             peer,
             listener,
             leaving: Cell::new(false),
+            hurried: Cell::new(false),
             left: Notify::new(),
         }
     }
@@ -138,14 +141,26 @@ impl Caller {
         self.left.notify();
     }
 
-    /// True if nobody will ask more on this connection.
-    pub(crate) fn is_leaving(&self) -> bool {
-        self.leaving.get()
+    /// The request that is being answered should not wait for more.
+    pub(crate) fn hurry(&self) {
+        self.hurried.set(true);
+        self.left.notify();
     }
 
-    /// Waits until [`Self::is_leaving`]. Only the answer that is due may wait for this.
-    pub(crate) async fn left(&self) {
-        while !self.is_leaving() {
+    /// The next request may wait again.
+    pub(crate) fn is_answered(&self) {
+        self.hurried.set(false);
+    }
+
+    /// True if an answer should not wait: nobody will ask more on this connection, or others wait
+    /// for what the request holds.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.leaving.get() || self.hurried.get()
+    }
+
+    /// Waits until [`Self::is_pressed`]. Only the answer that is due may wait for this.
+    pub(crate) async fn pressed(&self) {
+        while !self.is_pressed() {
             self.left.notified().await;
         }
     }

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use klamm_wire::{ApiKey, api_versions, metadata};
 
-use crate::harness::{Broker, Client, Options, request_bytes, request_bytes_of, wait_for};
+use crate::harness::{
+    Broker, Client, Options, RawBatch, request_bytes, request_bytes_of, wait_for,
+};
 use crate::{check_closed, check_is_closed};
 
 /// A1
@@ -518,5 +520,61 @@ fn noise_behind_a_valid_header_is_answered_or_closes() {
     let from = broker.log_length();
     client.send(&(-1_i32).to_be_bytes());
     check_is_closed(&broker, &mut client, from, "expected a frame size");
+    broker.is_healthy();
+}
+
+/// A4, A49: half-sent frames of many connections.
+#[test]
+fn half_sent_frames_of_many_connections_hold_no_more_than_the_pool() {
+    const FRAME: usize = 20 << 20;
+    let test = "half_sent_frames_of_many_connections_hold_no_more_than_the_pool";
+    let options = Options::new()
+        .set("klamm.shards", 1)
+        .set("queued.max.request.bytes", 64 << 20);
+    let Some(mut broker) = Broker::own(test, options) else {
+        return;
+    };
+    let memory = crate::Memory::of(&broker);
+    let from = broker.log_length();
+    let mut half = (FRAME as i32).to_be_bytes().to_vec();
+    half.extend(request_bytes(0, 9, 1, &[]).split_off(4));
+    half.resize(FRAME - 1, 0);
+    // Those that are let in take all; the others are not read, and the kernel holds little.
+    let clients: Vec<_> = (0..20)
+        .map(|_| {
+            let client = broker.client();
+            client
+                .stream()
+                .set_nonblocking(true)
+                .expect("a live socket");
+            client
+        })
+        .collect();
+    let mut sent = vec![0; clients.len()];
+    let mut total = 0;
+    wait_for("three whole halves", || {
+        for (client, sent) in clients.iter().zip(&mut sent) {
+            while let Ok(bytes) = client.stream().write(&half[*sent..]) {
+                *sent += bytes;
+                total += bytes;
+                if bytes == 0 {
+                    break;
+                }
+            }
+        }
+        (sent.iter().filter(|sent| **sent == half.len()).count() >= 3).then_some(())
+    });
+    memory.check_peak(&broker, 160 << 20);
+    // Small requests are served meanwhile, and whoever holds the pool and sends nothing has to go.
+    broker.is_healthy();
+    broker.expect_log(from, &["large requests wait", "queued.max.request.bytes"]);
+    broker.expect_log(from, &["connection closed", "and others wait"]);
+    memory.check_peak(&broker, 160 << 20);
+    drop(clients);
+    // A large request gets its turn.
+    let mut client = broker.client();
+    let topic = client.create_topic("turn", 1);
+    let batch = RawBatch::one(&"x".repeat(900_000)).encode();
+    assert_eq!(client.produce(&topic, 0, &batch).error_code, 0);
     broker.is_healthy();
 }

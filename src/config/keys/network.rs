@@ -65,7 +65,7 @@ keys! {
     ("queued.max.requests", Int { min: 1 }, Some("500"), ReadOnly, Architecture,
         "Requests that Apache Kafka queues between its threads; klamm bounds bytes, not requests."),
     ("queued.max.request.bytes", ANY_LONG, Some("-1"), ReadOnly, Obeyed,
-        "Bytes of requests that wait or run at once on this node; -1 lets klamm choose."),
+        "Bytes of requests that this node reads or answers at once, shared by its shards; beyond, a request above 32 KiB waits for others to end before it is read, a shard always reads one, and half a request that does not go on is closed; -1 lets klamm choose, which is the smaller of 512 MiB and a quarter of the memory."),
     ("request.timeout.ms", ANY_INT, Some("30000"), ReadOnly, NotYet,
         "How long this node waits for an answer to a request of its own, in milliseconds."),
     ("fetch.max.bytes", Int { min: 1024 }, Some("57671680"), ReadOnly, Obeyed,
