@@ -160,13 +160,17 @@ fn meta_properties(
         path: folder.to_owned(),
         error,
     };
+    let damaged = |found| StartProblem::MetaProperties {
+        path: path.clone(),
+        found,
+    };
     let foreign = |found| StartProblem::DataDirForeign {
         path: folder.to_owned(),
         found,
     };
     match disk::read_to_string(&path, 64 << 10) {
         Ok(text) => {
-            let meta = MetaProperties::parse(&text).map_err(|error| foreign(error.to_string()))?;
+            let meta = MetaProperties::parse(&text).map_err(|error| damaged(error.to_string()))?;
             if meta.node != node {
                 let found = format!(
                     "it belongs to node.id={}, this node has node.id={node}",
@@ -187,6 +191,7 @@ fn meta_properties(
             disk::write_atomically(&path, meta.format().as_bytes()).map_err(unusable)?;
             Ok(meta)
         }
+        Err(error) if error.kind() == ErrorKind::InvalidData => Err(damaged(error.to_string())),
         Err(error) => Err(unusable(error)),
     }
 }

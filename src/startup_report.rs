@@ -144,6 +144,13 @@ pub enum StartProblem {
         /// What was found and what was expected.
         found: String,
     },
+    /// `meta.properties` says nothing that can be read.
+    MetaProperties {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        found: String,
+    },
     /// Anything else: what was tried, and what came of it.
     Other {
         /// What was tried, for example `start shard 0`.
@@ -211,6 +218,13 @@ impl fmt::Display for StartProblem {
                 formatter,
                 "data folder {} is not this node's: {found}\n    to change: set log.dirs to this \
                  node's folder, or to an empty one",
+                path.display()
+            ),
+            Self::MetaProperties { path, found } => write!(
+                formatter,
+                "{} is damaged: {found}\n    to change: bring the file back from a copy; it has \
+                 the lines version=1, cluster.id=, node.id= and directory.id=, and the rest of the \
+                 folder is as it was. Or set log.dirs to an empty folder, which begins a new cluster",
                 path.display()
             ),
             Self::Other { attempt, reason } => write!(formatter, "cannot {attempt}: {reason}"),
@@ -354,6 +368,18 @@ mod tests {
                 path: "/data".into(),
             },
             &["/data", "another process", "log.dirs"],
+        );
+        check(
+            StartProblem::MetaProperties {
+                path: "/data/meta.properties".into(),
+                found: "line 3: expected a node id".to_owned(),
+            },
+            &[
+                "/data/meta.properties is damaged",
+                "line 3",
+                "node.id=",
+                "log.dirs",
+            ],
         );
         check(
             StartProblem::Kernel(ProbeError::DisabledBySysctl(2)),

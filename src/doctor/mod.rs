@@ -8,6 +8,8 @@ mod memory;
 mod network;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_disk;
 
 use std::fmt;
 

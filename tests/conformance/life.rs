@@ -51,6 +51,30 @@ fn second_process_on_a_folder_is_refused() {
 }
 
 #[test]
+fn damaged_meta_properties_is_named_with_what_to_change() {
+    for (bytes, why) in [
+        (&b"\xff\xfe\0garbage"[..], "invalid utf-8"),
+        (b"version=1\nnode.id=one\n", "line 2: expected a node id"),
+        (b"", "line 1: expected version=1"),
+    ] {
+        let folder = folder();
+        let path = folder.path().join("meta.properties");
+        std::fs::write(&path, bytes).expect("writes");
+        let damaged = format!("{} is damaged: ", path.display());
+        let words = [
+            &damaged,
+            why,
+            "to change:",
+            "bring the file back",
+            "directory.id=",
+        ];
+        check_refusal(folder.path(), &Options::new(), &words);
+        let kept = std::fs::read(&path).expect("is there");
+        assert_eq!(kept, bytes, "the file was changed");
+    }
+}
+
+#[test]
 fn port_that_is_taken_is_named_with_what_to_change() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = taken.local_addr().expect("bound").port();
