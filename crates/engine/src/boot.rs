@@ -152,6 +152,16 @@ pub enum Finding {
         /// What is wrong.
         fault: String,
     },
+    /// The indexes of a segment could not be what was written, and were made anew from its batches.
+    /// Nothing is lost.
+    IndexesMade {
+        /// Whose segment.
+        partition: TopicPartition,
+        /// The segment's `.log`.
+        path: String,
+        /// What was wrong.
+        fault: String,
+    },
     /// Bytes of write-ahead logs were lost of which nothing tells whose they were: any of these
     /// partitions, of which nothing stands behind them, may have held them at its end, and gives
     /// their offsets to other records.
@@ -211,6 +221,14 @@ impl fmt::Display for Finding {
                     "segment {path} of partition {partition} is damaged: {fault}"
                 )
             }
+            Self::IndexesMade {
+                partition,
+                path,
+                fault,
+            } => write!(
+                formatter,
+                "indexes of segment {path} of partition {partition} were made anew ({fault}); nothing was lost"
+            ),
             Self::EndsInDoubt { partitions } => {
                 formatter.write_str(
                     "nothing tells which partitions the damaged bytes belonged to; perhaps the last records of:",

@@ -2,6 +2,7 @@
 //! the batches from the write-ahead log behind it, then flushed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use klamm_model::{
     BatchHeader, Offset, Timestamp, TopicConfig, TopicId, TopicName, TopicPartition,
@@ -9,14 +10,16 @@ use klamm_model::{
 use klamm_records::batch;
 use klamm_records::segment::{
     self, IndexBuilder, OFFSET_ENTRY_BYTES, PartitionCheckpoint, SegmentEnd, SegmentFile,
-    Succession, TIME_ENTRY_BYTES,
+    Succession, TIME_ENTRY_BYTES, TimeEntry,
 };
 use klamm_replica::{EpochStart, LeaderEpochCache, LogGeneration, Producers, Recovered};
 
 use crate::boot::{BootError, BootOptions, Finding, RecoveredPartition};
+use crate::boot_index::{self, Closed, Doubt};
 use crate::boot_wal::{Logged, LoggedBatch};
 use crate::partition::{RecoveryPoint, epochs_file};
 use crate::producers;
+use crate::reindex::reindex;
 use crate::segments::{IndexPending, Segment, Segments};
 use crate::storage::{Storage, StorageError, Unflushed};
 
@@ -206,8 +209,16 @@ impl<S: Storage> Work<'_, S> {
         let snapshot = producers::from_checkpoint(&checkpoint.producers, end);
         state.log.producers = Producers::restore(&snapshot, self.options.producers)
             .map_err(|error| partition_error(checkpoint.partition, &error))?;
-        for &base in bases.iter().filter(|&&base| base < checkpoint.segment_base) {
-            let closed = self.closed_segment(checkpoint.partition, &state.folder, base, config)?;
+        for (place, &base) in bases.iter().enumerate() {
+            if base >= checkpoint.segment_base {
+                break;
+            }
+            let next = bases.get(place + 1).copied();
+            let next = next.map_or(checkpoint.segment_base, |next| {
+                next.min(checkpoint.segment_base)
+            });
+            let range = base..next;
+            let closed = self.closed_segment(checkpoint.partition, &state.folder, range, config)?;
             state.segments.push_back(closed);
         }
         if self.trust_files {
@@ -228,14 +239,16 @@ impl<S: Storage> Work<'_, S> {
         Ok(())
     }
 
-    /// A segment that is no longer written to: its times come from the last entry of its index.
+    /// A segment that is no longer written to: its largest time comes from the last entry of its
+    /// index, and both indexes are made anew if they cannot be what they were.
     fn closed_segment(
         &mut self,
         partition: TopicPartition,
         folder: &str,
-        base: Offset,
+        range: Range<Offset>,
         config: &TopicConfig,
     ) -> Result<Segment, BootError> {
+        let base = range.start;
         let mut found = Segment::begin(base, config);
         let path = log_path(folder, base);
         found.bytes = self.storage.length(&path)?.unwrap_or(0);
@@ -246,16 +259,49 @@ impl<S: Storage> Work<'_, S> {
                 path,
                 fault,
             });
+            return Ok(found);
         }
-        let path = index_path(folder, base, SegmentFile::TimeIndex);
-        let length = self.storage.length(&path)?.unwrap_or(0);
-        if let Some(at) = length.checked_sub(TIME_ENTRY_BYTES as u64) {
-            let last = self.storage.read_at(&path, at, TIME_ENTRY_BYTES)?;
-            if let Some(entry) = segment::last_time_entry(&last, base) {
-                found.max_timestamp = Some((entry.timestamp, entry.offset));
-            }
-        }
+        let closed = Closed {
+            folder,
+            base,
+            next: range.end,
+            length: found.bytes,
+            interval: config.index_interval_bytes as usize,
+        };
+        let largest = match boot_index::largest_time(self.storage, &closed) {
+            Ok(largest) => largest,
+            Err(Doubt::Storage(error)) => return Err(error.into()),
+            Err(Doubt::Index(fault)) => self.make_indexes(partition, &closed, fault)?,
+        };
+        found.max_timestamp = largest.map(|entry| (entry.timestamp, entry.offset));
         Ok(found)
+    }
+
+    /// Makes the indexes of a closed segment anew, and tells of those that were wrong.
+    fn make_indexes(
+        &mut self,
+        partition: TopicPartition,
+        closed: &Closed<'_>,
+        fault: String,
+    ) -> Result<Option<TimeEntry>, BootError> {
+        let (folder, base) = (closed.folder, closed.base);
+        let made = reindex(self.storage, folder, base, closed.length, closed.interval)?;
+        let path = log_path(folder, base);
+        if let Some(fault) = made.damage {
+            self.findings.push(Finding::SegmentDamage {
+                partition,
+                path: path.clone(),
+                fault,
+            });
+        }
+        if !made.replaced.is_empty() {
+            self.findings.push(Finding::IndexesMade {
+                partition,
+                path,
+                fault,
+            });
+        }
+        Ok(made.largest)
     }
 
     /// The segment that is written to, cut to `durable` bytes, with indexes that fit.
@@ -280,13 +326,24 @@ impl<S: Storage> Work<'_, S> {
         if length > durable {
             self.cut(&path, durable)?;
         }
-        let (offsets, times) = self.usable_indexes(folder, base, durable, end)?;
+        let (mut offsets, mut times) = self.usable_indexes(folder, base, durable, end)?;
+        if let Some(claimed) = segment::last_time_entry(&times, base) {
+            let written = Closed {
+                folder,
+                base,
+                next: end,
+                length: durable,
+                interval: config.index_interval_bytes as usize,
+            };
+            if !boot_index::time_stands(self.storage, &written, &offsets, claimed)? {
+                self.cut_indexes(folder, base)?;
+                (offsets, times) = (Vec::new(), Vec::new());
+            }
+        }
         let mut found = self.index_active(&path, base, durable, (&offsets, &times), config)?;
         if found.is_err() && !offsets.is_empty() {
             // The index may be what is wrong: it is made anew from the segment's first byte.
-            for file in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
-                self.cut(&index_path(folder, base, file), 0)?;
-            }
+            self.cut_indexes(folder, base)?;
             found = self.index_active(&path, base, durable, (&[], &[]), config)?;
         }
         let mut found = match found {
@@ -303,6 +360,16 @@ impl<S: Storage> Work<'_, S> {
         found.first_timestamp = self.first_timestamp(folder, base, durable)?;
         found.bytes = durable;
         Ok(found)
+    }
+
+    fn cut_indexes(&mut self, folder: &str, base: Offset) -> Result<(), BootError> {
+        for file in [SegmentFile::OffsetIndex, SegmentFile::TimeIndex] {
+            let path = index_path(folder, base, file);
+            if self.storage.length(&path)?.is_some() {
+                self.cut(&path, 0)?;
+            }
+        }
+        Ok(())
     }
 
     /// Feeds the batches behind the last indexed one to the index. If some of them are damaged,

@@ -15,7 +15,7 @@ pub enum Plant {
     TornTailAccepted,
     /// The last batch of a full segment is left to the next one, which does not have it.
     SegmentBoundaryMoved,
-    /// Entries of the offset index point one byte too far.
+    /// Entries of the offset index point one byte too far, but for the last of a portion.
     IndexOffByOne,
     /// A portion is reported as written to its segment before it is.
     SpillReportedEarly,

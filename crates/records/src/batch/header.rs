@@ -98,12 +98,17 @@ pub fn size_of(bytes: &[u8]) -> Result<usize, BatchError> {
 /// Any [`BatchError`] but the checksum's.
 pub fn read(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
     let size = size_of(bytes)?;
-    if bytes.len() < size {
-        return Err(BatchError::Incomplete {
-            needed: size,
-            found: bytes.len(),
-        });
-    }
+    need(bytes, size)?;
+    read_head(bytes)
+}
+
+/// Reads a batch's head alone; the batch need not be there whole.
+///
+/// # Errors
+/// Any [`BatchError`] but the checksum's.
+pub fn read_head(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
+    let size = size_of(bytes)?;
+    need(bytes, BATCH_HEADER_BYTES)?;
     let producer_id = i64_at(bytes, layout::PRODUCER_ID);
     Ok(BatchHeader {
         base_offset: Offset(i64_at(bytes, layout::BASE_OFFSET)),
@@ -121,6 +126,14 @@ pub fn read(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
         }),
         record_count: i32_at(bytes, layout::RECORD_COUNT),
     })
+}
+
+fn need(bytes: &[u8], needed: usize) -> Result<(), BatchError> {
+    let found = bytes.len();
+    if found < needed {
+        return Err(BatchError::Incomplete { needed, found });
+    }
+    Ok(())
 }
 
 /// The checksum that the head of this whole batch should hold.

@@ -276,6 +276,49 @@ pub fn time_lookup(index: &[u8], base: Offset, target: Timestamp) -> Option<Time
     Some(time_entry(index, base, number))
 }
 
+/// Lower entries that are tried where an entry leads to no batch of its own.
+const LANDINGS_MAX: usize = 4;
+
+/// The places at which a search for an offset may begin, best first: what the index says, then
+/// lower and lower entries, and at last the segment's first byte. An index that is damaged costs
+/// time, never an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Landings {
+    below: Option<Offset>,
+    position: Option<u32>,
+    left: usize,
+}
+
+impl Landings {
+    /// For the batch that holds `target`; without one, for the segment's first.
+    #[must_use]
+    pub const fn new(target: Option<Offset>) -> Self {
+        Self {
+            below: target,
+            position: None,
+            left: LANDINGS_MAX + 1,
+        }
+    }
+
+    /// The next place: an entry, or `Some(None)` for the segment's first byte, which is the last.
+    pub fn next(&mut self, index: &[u8], base: Offset) -> Option<Option<OffsetEntry>> {
+        self.left = self.left.checked_sub(1)?;
+        let entry = self
+            .below
+            .filter(|_| self.left > 0)
+            .and_then(|below| offset_lookup(index, base, below))
+            .filter(|entry| self.position.is_none_or(|before| entry.position < before));
+        match entry {
+            Some(entry) => {
+                self.below = entry.offset.0.checked_sub(1).map(Offset);
+                self.position = Some(entry.position);
+            }
+            None => self.left = 0,
+        }
+        Some(entry)
+    }
+}
+
 /// The last entry of an offset index.
 #[must_use]
 pub fn last_offset_entry(index: &[u8], base: Offset) -> Option<OffsetEntry> {

@@ -16,9 +16,9 @@ pub use checkpoint::{
 };
 pub use fuzz::{fuzz_checkpoint, fuzz_segment};
 pub use index::{
-    IndexBuilder, IndexEntries, IndexFault, OFFSET_ENTRY_BYTES, OffsetEntry, OffsetOutOfRange,
-    TIME_ENTRY_BYTES, TimeEntry, check_offset_index, check_time_index, last_offset_entry,
-    last_time_entry, offset_lookup, relative_offset, time_lookup,
+    IndexBuilder, IndexEntries, IndexFault, Landings, OFFSET_ENTRY_BYTES, OffsetEntry,
+    OffsetOutOfRange, TIME_ENTRY_BYTES, TimeEntry, check_offset_index, check_time_index,
+    last_offset_entry, last_time_entry, offset_lookup, relative_offset, time_lookup,
 };
 pub use names::{
     CHECKPOINT_FILE, LEADER_EPOCH_FILE, META_PROPERTIES_FILE, PARTITION_METADATA_FILE, SegmentFile,

@@ -243,7 +243,9 @@ impl Hands<'_> {
             2 => {
                 let mut offsets = spill.offset_index.to_vec();
                 if self.plant == Some(Plant::IndexOffByOne) {
-                    for entry in offsets.chunks_exact_mut(OFFSET_ENTRY_BYTES) {
+                    // A start looks at the last entry.
+                    let wrong = (offsets.len() / OFFSET_ENTRY_BYTES).saturating_sub(1);
+                    for entry in offsets.chunks_exact_mut(OFFSET_ENTRY_BYTES).take(wrong) {
                         entry[7] = entry[7].wrapping_add(1);
                     }
                 }

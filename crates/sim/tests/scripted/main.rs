@@ -2,5 +2,6 @@
 
 mod classes;
 mod files;
+mod indexes;
 mod recovery;
 mod world;

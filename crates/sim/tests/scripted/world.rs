@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use klamm_engine::api::{
-    AppendCall, AppendPartition, Call, Now, ReadCall, ReadError, ReadPartition, Reply, Ticket,
+    AppendCall, AppendPartition, Call, Now, OffsetPosition, OffsetQuestion, OffsetsCall, ReadCall,
+    ReadError, ReadPartition, Reply, Ticket,
 };
 use klamm_engine::batch::{BatchBuilder, BatchOptions};
 use klamm_engine::metadata::{Command, NewTopic, Registration};
@@ -19,6 +20,9 @@ pub(crate) const NOW: Now = Now {
     instant: Instant(1),
     wall: WallTime(1_700_000_000_000),
 };
+
+/// Steps after which a node must have come to rest.
+const STEPS_MAX: usize = 100_000;
 
 /// Cores of every node here.
 pub(crate) const SHARDS: u16 = 2;
@@ -95,8 +99,11 @@ impl World {
     /// Lets everything happen that can; without `disk`, only what needs no device.
     pub(crate) fn settle(&mut self, disk: bool) -> Vec<Reply> {
         let can = |what: &&Happening| disk || !matches!(what, Happening::Work(_));
+        let mut left = STEPS_MAX;
         while let Some(&what) = self.node.happenings().iter().find(can) {
             self.node.happen(NOW, &mut self.disk, what);
+            left -= 1;
+            assert!(left > 0, "{what:?} happens without end");
         }
         let replies = self.node.take_replies();
         replies.into_iter().map(|(_, reply)| reply).collect()
@@ -150,6 +157,39 @@ impl World {
         }
     }
 
+    /// The first offset at or after a time, and that record's time.
+    pub(crate) fn offset_at(
+        &mut self,
+        partition: TopicPartition,
+        time: i64,
+    ) -> Result<Option<(i64, i64)>, ReadError> {
+        self.offset_of(partition, OffsetPosition::At(Timestamp(time)))
+    }
+
+    /// An offset that is found by a time, and that record's time.
+    pub(crate) fn offset_of(
+        &mut self,
+        partition: TopicPartition,
+        position: OffsetPosition,
+    ) -> Result<Option<(i64, i64)>, ReadError> {
+        let question = OffsetQuestion {
+            partition,
+            leader_epoch: None,
+            position,
+        };
+        let call = OffsetsCall {
+            isolation: IsolationLevel::ReadUncommitted,
+            partitions: vec![question],
+        };
+        self.call(partition.home(SHARDS), Call::Offsets(call));
+        let replies = self.settle(true);
+        let [Reply::Offsets(outcomes)] = &replies[..] else {
+            panic!("one question was answered by {replies:?}");
+        };
+        let found = outcomes[0]?;
+        Ok(found.map(|found| (found.offset.0, found.timestamp.expect("found by time").0)))
+    }
+
     /// Ends the life cleanly: segments and checkpoints hold everything.
     pub(crate) fn stop(mut self) -> SimDisk {
         while !self.node.settle() {
@@ -166,12 +206,12 @@ impl World {
 
 /// A batch of one record with a value of this size.
 pub(crate) fn batch(value_bytes: usize) -> Bytes {
+    batch_at(NOW.wall.0, value_bytes)
+}
+
+/// The same with a record of this time.
+pub(crate) fn batch_at(time: i64, value_bytes: usize) -> Bytes {
     let mut builder = BatchBuilder::new(BatchOptions::default());
-    builder.append(
-        Timestamp(NOW.wall.0),
-        None,
-        Some(&vec![7; value_bytes]),
-        &[],
-    );
+    builder.append(Timestamp(time), None, Some(&vec![7; value_bytes]), &[]);
     Bytes::from(builder.build().expect("small"))
 }
