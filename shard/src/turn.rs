@@ -11,8 +11,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use klamm_engine::effects::{ColdError, ColdRead, Effect, SmallFile, Spill};
+use klamm_engine::effects::{ColdError, ColdRead, Effect, Repair, SmallFile, Spill};
 use klamm_engine::engine::FlushWanted;
+use klamm_engine::repair::Repaired;
 use klamm_model::{Instant, Offset, TopicPartition};
 use klamm_os::{clock, disk, exec};
 
@@ -182,6 +183,7 @@ impl Turns {
                 exec::spawn_local(Rc::clone(self).save(file, path, bytes)).detach();
             }
             Effect::ColdRead(read) => exec::spawn_local(Rc::clone(self).read(read)).detach(),
+            Effect::Repair(repair) => exec::spawn_local(Rc::clone(self).repair(repair)).detach(),
             Effect::DropFolder { partition, folder } => self.drop_folder(partition, &folder),
             Effect::Image(image) => {
                 for shard in 0..self.core.shards {
@@ -244,14 +246,39 @@ impl Turns {
     }
 
     async fn read(self: Rc<Self>, read: ColdRead) {
-        let result = self.reader.read(&read).await.map_err(|error| {
+        let (result, faults) = self.reader.read(&read).await;
+        let result = result.map_err(|error| {
             tracing::error!(
                 partition = %read.partition, folder = %read.folder, segment = %read.segment, %error,
                 "stored records cannot be served"
             );
             ColdError::Damaged
         });
-        self.core.engine.borrow_mut().on_cold_read(read.id, result);
+        let mut engine = self.core.engine.borrow_mut();
+        for fault in faults {
+            engine.on_cold_fault(read.partition, read.segment, fault);
+        }
+        engine.on_cold_read(read.id, result);
+        drop(engine);
+        self.core.work.notify();
+    }
+
+    /// Nothing that was promised depends on a repair: it may fail, and is then told.
+    async fn repair(self: Rc<Self>, repair: Repair) {
+        let (folders, work) = (self.folders.clone(), repair.clone());
+        let done = exec::spawn_blocking(move || folders.repair(&work)).await;
+        let partition = repair.partition;
+        match done {
+            Ok(Some(Repaired::Nothing) | None) => {}
+            Ok(Some(done @ Repaired::Indexes { .. })) => tracing::warn!(%partition, "{done}"),
+            Ok(Some(done)) => tracing::error!(%partition, "{done}"),
+            Err(error) => tracing::error!(
+                %partition, folder = %repair.folder, segment = %repair.segment, %error,
+                "could not put right, or keep, what a read found wrong"
+            ),
+        }
+        self.reader.forget(partition, repair.segment);
+        self.core.engine.borrow_mut().on_repaired();
         self.core.work.notify();
     }
 

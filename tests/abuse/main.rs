@@ -7,6 +7,7 @@ mod harness;
 
 mod admin;
 mod batches;
+mod disk;
 mod frames;
 mod reads;
 

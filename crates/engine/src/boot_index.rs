@@ -15,8 +15,7 @@ use crate::storage::{Storage, StorageError};
 /// Entries at the end of each index that are looked at.
 const LAST_ENTRIES: usize = 341;
 
-/// Bytes behind the last entry of an offset index that are never too many, whatever the interval
-/// was when it was written.
+/// Bytes behind an entry in which a batch is sought, unless the interval is larger.
 const FAR_BYTES: u64 = 64 << 10;
 
 /// Bytes of a segment that are read at a time while heads of batches are looked at.
@@ -57,11 +56,21 @@ fn doubt(file: SegmentFile, fault: impl std::fmt::Display) -> Doubt {
     })
 }
 
+/// What a segment's largest time is said to be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Largest {
+    /// By the last entry of the time index.
+    pub(crate) entry: Option<TimeEntry>,
+    /// No batch is later, as far as everything was written that the last entry stands for. Times
+    /// that go back far leave room for entries that are gone.
+    pub(crate) is_proven: bool,
+}
+
 /// The largest time of a closed segment, from indexes that can be trusted.
 pub(crate) fn largest_time<S: Storage>(
     storage: &mut S,
     segment: &Closed<'_>,
-) -> Result<Option<TimeEntry>, Doubt> {
+) -> Result<Largest, Doubt> {
     let file = SegmentFile::OffsetIndex;
     let offsets = last_entries(storage, segment, file, OFFSET_ENTRY_BYTES)?;
     check_offsets(&offsets, segment).map_err(|fault| doubt(file, fault))?;
@@ -73,7 +82,7 @@ pub(crate) fn largest_time<S: Storage>(
     let claimed = segment::last_time_entry(&times, segment.base);
     let mut seen = Seen::new(claimed);
     let mut heads = Heads::new(storage, segment);
-    heads.walk(last, true, |header| {
+    heads.walk(last, Some(far_behind(&offsets, segment)), |header| {
         seen.take(header);
         true
     })?;
@@ -81,45 +90,85 @@ pub(crate) fn largest_time<S: Storage>(
         return Err(doubt(file, "later records follow than it tells of"));
     }
     let Some(claimed) = claimed else {
-        // The first batch has no time either, or there should be an entry.
-        let first = heads.head_at(0)?;
-        return match first {
-            Some(first) if first.max_timestamp != Timestamp::NONE => {
-                Err(doubt(file, "it is missing or empty"))
-            }
-            _ => Ok(None),
-        };
+        if heads.begins_with_a_time()? {
+            return Err(doubt(file, "it is missing or empty"));
+        }
+        return Ok(Largest {
+            entry: None,
+            is_proven: true,
+        });
     };
     if seen.stands.is_none() {
         let before = claim_from(&mut heads, &offsets, last, claimed)?;
-        heads.walk(before, false, |header| {
+        heads.walk(before, None, |header| {
             seen.take(header);
             header.end_offset() <= claimed.offset
         })?;
     }
     match seen.stands {
-        Some(true) => Ok(Some(claimed)),
+        Some(true) => Ok(Largest {
+            entry: Some(claimed),
+            is_proven: is_proven(&offsets, segment.base, claimed),
+        }),
         _ => Err(doubt(file, "its last entry is no batch's")),
     }
 }
 
-/// True if a batch stands where this entry of a time index says; `offsets` is the offset index.
-pub(crate) fn time_stands<S: Storage>(
+/// The largest time of the part of a segment that its offset index covers, if a batch stands where
+/// the time index says; none if the index cannot be right.
+pub(crate) fn largest_indexed_time<S: Storage>(
     storage: &mut S,
     segment: &Closed<'_>,
     offsets: &[u8],
-    claimed: TimeEntry,
-) -> Result<bool, StorageError> {
+    times: &[u8],
+) -> Result<Option<Largest>, StorageError> {
+    let mut heads = Heads::new(storage, segment);
+    let Some(claimed) = segment::last_time_entry(times, segment.base) else {
+        let is_gone = !offsets.is_empty() && heads.begins_with_a_time()?;
+        return Ok((!is_gone).then_some(Largest {
+            entry: None,
+            is_proven: true,
+        }));
+    };
     let mut seen = Seen::new(Some(claimed));
     let before = segment::offset_lookup(offsets, segment.base, claimed.offset);
-    let walked = Heads::new(storage, segment).walk(before, false, |header| {
+    let walked = heads.walk(before, None, |header| {
         seen.take(header);
         header.end_offset() <= claimed.offset
     });
     match walked {
         Err(Doubt::Storage(error)) => Err(error),
-        Err(Doubt::Index(_)) => Ok(false),
-        Ok(()) => Ok(seen.stands == Some(true)),
+        Err(Doubt::Index(_)) => Ok(None),
+        Ok(()) => Ok((seen.stands == Some(true)).then(|| Largest {
+            entry: Some(claimed),
+            is_proven: is_proven(offsets, segment.base, claimed),
+        })),
+    }
+}
+
+/// A time entry that names a batch behind the last but one offset entry was written along with the
+/// last or later, and counts every batch before.
+fn is_proven(offsets: &[u8], base: Offset, claimed: TimeEntry) -> bool {
+    let before = offsets.len().saturating_sub(OFFSET_ENTRY_BYTES);
+    let before = offsets.get(..before).unwrap_or_default();
+    segment::last_offset_entry(before, base).is_none_or(|before| claimed.offset > before.offset)
+}
+
+/// Bytes behind the last entry within which the last batch must begin: fewer than lie between any
+/// two entries, for these are further apart than the interval was when they were written.
+fn far_behind(entries: &[u8], segment: &Closed<'_>) -> u64 {
+    let positions = (OFFSET_ENTRY_BYTES..=entries.len()).step_by(OFFSET_ENTRY_BYTES);
+    let positions = positions.filter_map(|end| {
+        let entry = segment::last_offset_entry(entries.get(..end)?, segment.base)?;
+        Some(u64::from(entry.position))
+    });
+    let positions: Vec<u64> = positions.collect();
+    let gaps = positions.windows(2).map(|pair| pair[1] - pair[0]);
+    match (gaps.min(), positions.last()) {
+        (Some(least), _) => least,
+        // The only one: the first batch lies as far before it.
+        (None, Some(&only)) => only,
+        (None, None) => segment.interval as u64,
     }
 }
 
@@ -253,29 +302,32 @@ impl<'a, S: Storage> Heads<'a, S> {
         Ok(header)
     }
 
+    /// True if the segment's first batch has a time: the indexes have one, too, then.
+    fn begins_with_a_time(&mut self) -> Result<bool, StorageError> {
+        let first = self.head_at(0)?;
+        Ok(first.is_some_and(|first| first.max_timestamp != Timestamp::NONE))
+    }
+
     /// Goes through the batches from an entry on, or from the segment's first, as long as `visit`
-    /// wants more. With `to_the_end`, too many of them show that entries are missing. Offsets may
-    /// have holes: nothing else is asked of them than that they grow.
+    /// wants more. One that begins more than `far` bytes behind shows that entries are missing.
+    /// Offsets may have holes: nothing else is asked of them than that they grow.
     fn walk(
         &mut self,
         from: Option<OffsetEntry>,
-        to_the_end: bool,
+        far: Option<u64>,
         mut visit: impl FnMut(&BatchHeader) -> bool,
     ) -> Result<(), Doubt> {
         let file = SegmentFile::OffsetIndex;
-        let interval = self.segment.interval as u64;
-        let far = match from {
-            Some(_) => interval.max(FAR_BYTES),
-            None if to_the_end => interval,
-            None => FAR_BYTES.max(interval),
-        };
+        let far = far.unwrap_or_else(|| FAR_BYTES.max(self.segment.interval as u64));
         let start = from.map_or(0, |entry| u64::from(entry.position));
         let mut position = start;
         let mut least = self.segment.base;
         while position < self.segment.length {
             if position - start > far {
-                let fault = format!("it tells of nothing behind byte {start}");
-                return Err(doubt(file, fault));
+                return Err(match from {
+                    Some(_) => doubt(file, format!("it tells of nothing behind byte {start}")),
+                    None => doubt(file, "it is missing or empty"),
+                });
             }
             let header = self.head_at(position)?;
             let header = header.filter(|header| header.base_offset >= least);

@@ -10,12 +10,12 @@ use klamm_model::{
 use klamm_records::batch;
 use klamm_records::segment::{
     self, IndexBuilder, OFFSET_ENTRY_BYTES, PartitionCheckpoint, SegmentEnd, SegmentFile,
-    Succession, TIME_ENTRY_BYTES, TimeEntry,
+    Succession, TIME_ENTRY_BYTES,
 };
 use klamm_replica::{EpochStart, LeaderEpochCache, LogGeneration, Producers, Recovered};
 
 use crate::boot::{BootError, BootOptions, Finding, RecoveredPartition};
-use crate::boot_index::{self, Closed, Doubt};
+use crate::boot_index::{self, Closed, Doubt, Largest};
 use crate::boot_wal::{Logged, LoggedBatch};
 use crate::partition::{RecoveryPoint, epochs_file};
 use crate::producers;
@@ -273,7 +273,9 @@ impl<S: Storage> Work<'_, S> {
             Err(Doubt::Storage(error)) => return Err(error.into()),
             Err(Doubt::Index(fault)) => self.make_indexes(partition, &closed, fault)?,
         };
-        found.max_timestamp = largest.map(|entry| (entry.timestamp, entry.offset));
+        let entry = largest.entry;
+        found.max_timestamp = entry.map(|entry| (entry.timestamp, entry.offset));
+        found.is_max_proven = largest.is_proven;
         Ok(found)
     }
 
@@ -283,7 +285,7 @@ impl<S: Storage> Work<'_, S> {
         partition: TopicPartition,
         closed: &Closed<'_>,
         fault: String,
-    ) -> Result<Option<TimeEntry>, BootError> {
+    ) -> Result<Largest, BootError> {
         let (folder, base) = (closed.folder, closed.base);
         let made = reindex(self.storage, folder, base, closed.length, closed.interval)?;
         let path = log_path(folder, base);
@@ -294,14 +296,20 @@ impl<S: Storage> Work<'_, S> {
                 fault,
             });
         }
-        if !made.replaced.is_empty() {
+        for (path, bytes) in &made.replaces {
+            self.storage.replace(path, bytes)?;
+        }
+        if !made.replaces.is_empty() {
             self.findings.push(Finding::IndexesMade {
                 partition,
                 path,
                 fault,
             });
         }
-        Ok(made.largest)
+        Ok(Largest {
+            entry: made.largest,
+            is_proven: true,
+        })
     }
 
     /// The segment that is written to, cut to `durable` bytes, with indexes that fit.
@@ -327,18 +335,17 @@ impl<S: Storage> Work<'_, S> {
             self.cut(&path, durable)?;
         }
         let (mut offsets, mut times) = self.usable_indexes(folder, base, durable, end)?;
-        if let Some(claimed) = segment::last_time_entry(&times, base) {
-            let written = Closed {
-                folder,
-                base,
-                next: end,
-                length: durable,
-                interval: config.index_interval_bytes as usize,
-            };
-            if !boot_index::time_stands(self.storage, &written, &offsets, claimed)? {
-                self.cut_indexes(folder, base)?;
-                (offsets, times) = (Vec::new(), Vec::new());
-            }
+        let written = Closed {
+            folder,
+            base,
+            next: end,
+            length: durable,
+            interval: config.index_interval_bytes as usize,
+        };
+        let largest = boot_index::largest_indexed_time(self.storage, &written, &offsets, &times)?;
+        if largest.is_none() {
+            self.cut_indexes(folder, base)?;
+            (offsets, times) = (Vec::new(), Vec::new());
         }
         let mut found = self.index_active(&path, base, durable, (&offsets, &times), config)?;
         if found.is_err() && !offsets.is_empty() {
@@ -357,6 +364,7 @@ impl<S: Storage> Work<'_, S> {
                 *found
             }
         };
+        found.is_max_proven = largest.is_none_or(|largest| largest.is_proven);
         found.first_timestamp = self.first_timestamp(folder, base, durable)?;
         found.bytes = durable;
         Ok(found)

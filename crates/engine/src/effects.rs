@@ -53,6 +53,8 @@ pub enum Effect {
     },
     /// Read batches that are no longer in memory; answered by `on_cold_read`.
     ColdRead(ColdRead),
+    /// Put right, or keep, what a cold read found wrong; answered by `on_repaired`.
+    Repair(Repair),
     /// Move a dropped partition's folder aside and delete it in the background.
     DropFolder {
         /// Whose folder.
@@ -154,4 +156,33 @@ pub enum ColdError {
     /// The bytes do not match their checksum, or the device could not read them. The shard has
     /// logged where.
     Damaged,
+}
+
+/// What a cold read found wrong, beside what it gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ColdFault {
+    /// The offset index leads elsewhere than to the batches.
+    Index,
+    /// The bytes here are not the batch that was written.
+    Damage {
+        /// Position in the segment.
+        at: u64,
+    },
+}
+
+/// Something to be done about a segment; [`prepare`](crate::repair::prepare) works it out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repair {
+    /// Whose segment.
+    pub partition: TopicPartition,
+    /// Folder of the partition.
+    pub folder: Arc<str>,
+    /// Base offset of the segment.
+    pub segment: Offset,
+    /// Bytes of its batches that lie in the file.
+    pub length: u64,
+    /// `index.interval.bytes`.
+    pub interval_bytes: usize,
+    /// What was found.
+    pub fault: ColdFault,
 }

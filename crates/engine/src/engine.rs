@@ -21,6 +21,7 @@ use crate::memory::WalMemory;
 use crate::partition::PartitionLog;
 use crate::quorum::QuorumHost;
 use crate::read::ColdReads;
+use crate::repair::Repairs;
 use crate::scale::Scale;
 use crate::tail::Tail;
 use crate::waiters::{ParkedAppends, Slot, Watches};
@@ -194,6 +195,7 @@ pub struct Engine {
     pub(crate) parked: ParkedAppends,
     pub(crate) watches: Watches,
     pub(crate) cold: ColdReads,
+    pub(crate) repairs: Repairs,
     /// Partitions whose segments are behind the log's end, durably.
     pub(crate) dirty: BTreeSet<Slot>,
     /// When something was last appended.
@@ -238,6 +240,7 @@ impl Engine {
             parked: ParkedAppends::default(),
             watches: Watches::default(),
             cold: ColdReads::default(),
+            repairs: Repairs::default(),
             dirty: BTreeSet::new(),
             last_append: Instant(0),
             unflushed_since: None,

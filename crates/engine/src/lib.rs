@@ -33,6 +33,7 @@ mod quorum_log;
 mod read;
 mod reconcile;
 mod reindex;
+pub mod repair;
 mod scale;
 mod segments;
 pub mod storage;

@@ -465,7 +465,8 @@ fn find_time(log: &PartitionLog, at: Timestamp, end: Offset, from: Offset) -> Fo
     let first = log.segments.holding(from);
     let first = first.map_or(Offset::ZERO, |(segment, _)| segment.base);
     let late = |segment: &&crate::segments::Segment| {
-        segment.base >= first && segment.max_timestamp.is_some_and(|(time, _)| time >= at)
+        let is_late = segment.max_timestamp.is_some_and(|(time, _)| time >= at);
+        segment.base >= first && (is_late || !segment.is_max_proven)
     };
     let Some(segment) = log.segments.iter().find(late) else {
         return Found::Now(Ok(None));

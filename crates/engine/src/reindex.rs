@@ -13,15 +13,15 @@ const WINDOW_BYTES: u64 = 4 << 20;
 /// What was made.
 #[derive(Debug, Default)]
 pub(crate) struct Reindexed {
-    /// Index files that were not what the batches say, and were replaced.
-    pub(crate) replaced: Vec<String>,
+    /// Index files that are not what the batches say, with what they should hold.
+    pub(crate) replaces: Vec<(String, Vec<u8>)>,
     /// The segment's largest time.
     pub(crate) largest: Option<TimeEntry>,
     /// The first damage in the segment itself.
     pub(crate) damage: Option<String>,
 }
 
-/// Makes both indexes of a segment of `length` bytes, and replaces those that differ.
+/// Makes both indexes of a segment of `length` bytes; writes nothing.
 pub(crate) fn reindex<S: Storage>(
     storage: &mut S,
     folder: &str,
@@ -39,7 +39,7 @@ pub(crate) fn reindex<S: Storage>(
         .extend(made.builder.close().into_iter().flatten());
     let largest = made.builder.max_timestamp();
     let mut done = Reindexed {
-        replaced: Vec::new(),
+        replaces: Vec::new(),
         largest: (largest.timestamp != Timestamp::NONE).then_some(largest),
         damage,
     };
@@ -52,8 +52,7 @@ pub(crate) fn reindex<S: Storage>(
         let differs =
             old != new.len() as u64 || (old > 0 && storage.read(&path)?.unwrap_or_default() != new);
         if differs {
-            storage.replace(&path, &new)?;
-            done.replaced.push(path);
+            done.replaces.push((path, new));
         }
     }
     Ok(done)

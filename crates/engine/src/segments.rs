@@ -16,6 +16,8 @@ pub struct Segment {
     pub bytes: u64,
     /// Largest timestamp in it and the offset of that record.
     pub max_timestamp: Option<(Timestamp, Offset)>,
+    /// No record is later than that. Otherwise a search by time does not pass the segment over.
+    pub is_max_proven: bool,
     /// Timestamp of its first batch; with it the segment's age is measured.
     pub first_timestamp: Option<Timestamp>,
     /// Builds the sparse indexes of a segment that is written to.
@@ -32,6 +34,7 @@ impl Segment {
             base,
             bytes: 0,
             max_timestamp: None,
+            is_max_proven: true,
             first_timestamp: None,
             index: IndexBuilder::new(base, config.index_interval_bytes as usize),
             index_pending: IndexPending::default(),

@@ -5,6 +5,7 @@ mod answers;
 mod damage;
 mod forget;
 mod lives;
+mod misindex;
 
 use std::collections::BTreeMap;
 
@@ -39,7 +40,7 @@ pub struct RunOptions {
     pub disk_fails: bool,
 }
 
-/// What is damaged at the end of a run: one bit of it.
+/// What is damaged at the end of a run: one bit of it, but for indexes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
     /// Batches in a segment.
@@ -50,11 +51,19 @@ pub enum Damage {
     Wal,
     /// A checkpoint. Costs nothing that was promised: segments and write-ahead logs say the same.
     Checkpoint,
+    /// Index files: gone, cut, overwritten, or off by a bit. Costs nothing: the batches say the same.
+    Index,
 }
 
 impl Damage {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Segment, Self::BaseOffset, Self::Wal, Self::Checkpoint];
+    pub const ALL: [Self; 5] = [
+        Self::Segment,
+        Self::BaseOffset,
+        Self::Wal,
+        Self::Checkpoint,
+        Self::Index,
+    ];
 
     /// Its name on the command line.
     #[must_use]
@@ -64,6 +73,7 @@ impl Damage {
             Self::BaseOffset => "base-offset",
             Self::Wal => "wal",
             Self::Checkpoint => "checkpoint",
+            Self::Index => "index",
         }
     }
 
@@ -139,6 +149,7 @@ pub fn run(seed: u64, options: RunOptions) -> Outcome {
     let lived = match options.damage {
         None => simulation.live(),
         Some(Damage::Checkpoint) => simulation.live_and_forget(),
+        Some(Damage::Index) => simulation.live_and_misindex(),
         Some(damage) => simulation.live_and_rot(damage),
     };
     let violation = lived.err();

@@ -55,6 +55,13 @@ fn a_checkpoint_that_cannot_be_read_costs_no_record() {
 }
 
 #[test]
+fn indexes_that_are_wrong_cost_no_answer_and_are_made_anew() {
+    let total = run_seeds(Damage::Index);
+    assert!(total.damaged > 300, "{total:?}");
+    assert!(total.damage_told > 100, "{total:?}");
+}
+
+#[test]
 fn segments_that_lost_their_names_are_made_anew_from_the_write_ahead_log() {
     let total = run_these(Damage::Checkpoint, [1373, 2750]);
     assert_eq!(total.damage_told, 2, "{total:?}");

@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use klamm_engine::effects::Repair;
+use klamm_engine::repair::{self, Repaired};
 use klamm_model::TopicId;
 use klamm_os::{clock, disk};
 use klamm_records::segment;
 
 use super::patiently;
+use crate::storage::DataFolder;
 
 /// Replaces a small file durably.
 pub(crate) async fn save(root: &Path, path: &str, bytes: Bytes) -> io::Result<()> {
@@ -69,6 +72,16 @@ impl Folders {
             return Ok(None);
         }
         enter(&path).map(Some)
+    }
+
+    /// Puts right, or keeps, what a read found wrong, unless the folder belongs to a later topic by
+    /// the time that something is to be written. Blocks; the others wait only for the writing.
+    pub(crate) fn repair(&self, repair: &Repair) -> io::Result<Option<Repaired>> {
+        let mut storage = DataFolder::new(self.root.clone());
+        let prepared = repair::prepare(&mut storage, repair).map_err(io::Error::other)?;
+        self.enter(&repair.folder, repair.partition.topic, |_| {
+            prepared.finish(&mut storage).map_err(io::Error::other)
+        })
     }
 
     /// Moves a dropped partition's folder out of the way, if it is still this topic's. Gives what

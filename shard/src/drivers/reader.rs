@@ -8,11 +8,11 @@ use std::io;
 use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
-use klamm_engine::effects::{ColdRead, ColdTarget};
+use klamm_engine::effects::{ColdFault, ColdRead, ColdTarget};
 use klamm_model::{BatchHeader, Offset, TopicPartition};
 use klamm_os::disk::ReadFile;
 use klamm_records::batch::{self, BatchError};
-use klamm_records::segment::{self, SegmentFault, SegmentFile, Succession};
+use klamm_records::segment::{self, Landings, OffsetEntry, SegmentFault, SegmentFile, Succession};
 
 /// Segments whose files and index are kept open for further reads.
 const OPEN_SEGMENTS_MAX: usize = 64;
@@ -22,6 +22,9 @@ const INDEX_BYTES_KEPT_MAX: usize = 1 << 20;
 
 /// Bytes that a read takes at least, so that a small request finds its batch in one go.
 const READ_BYTES_MIN: usize = 64 << 10;
+
+/// Bytes passed over before the wanted batch after which an index is looked at as a whole.
+const FAR_BYTES: u64 = 1 << 20;
 
 /// The segment files of one core that are read from.
 pub(crate) struct Reader {
@@ -66,6 +69,16 @@ impl fmt::Display for ReadFailure {
     }
 }
 
+impl ReadFailure {
+    /// Where the damaged bytes are, if there are any.
+    fn position(&self) -> Option<u64> {
+        match self {
+            Self::Batch { position, .. } | Self::Misplaced { position, .. } => Some(*position),
+            Self::Io(_) | Self::Hole { .. } => None,
+        }
+    }
+}
+
 impl From<io::Error> for ReadFailure {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
@@ -88,70 +101,48 @@ impl Reader {
             .retain(|(other, _), _| *other != partition);
     }
 
-    /// Reads whole batches. Empty if the segment has none from the target on.
-    pub(crate) async fn read(&self, read: &ColdRead) -> Result<Vec<Bytes>, ReadFailure> {
-        let open = self.opened(read).await?;
+    /// Reads whole batches. Empty if the segment has none from the target on. Beside them, what was
+    /// found wrong, if anything.
+    pub(crate) async fn read(
+        &self,
+        read: &ColdRead,
+    ) -> (Result<Vec<Bytes>, ReadFailure>, Vec<ColdFault>) {
+        let open = match self.opened(read).await {
+            Ok(open) => open,
+            Err(failure) => return (Err(failure), Vec::new()),
+        };
         let index = open.index.as_ref().map_or(&[][..], |(index, _)| index);
-        let start = match read.target {
-            ColdTarget::Offset(offset) => segment::offset_lookup(index, read.segment, offset),
+        let mut landings = Landings::new(match read.target {
+            ColdTarget::Offset(offset) => Some(offset),
             // The first late batch may be anywhere: its own maximum decides, not the index.
             ColdTarget::Timestamp(_) => None,
-        };
-        let mut walk = Walk {
-            log: open.log,
-            length: read.length,
-            position: start.map_or(0, |entry| u64::from(entry.position)),
-            succession: start.as_ref().map_or_else(
-                || Succession::from_start(read.segment),
-                Succession::from_entry,
-            ),
-            buffer: Bytes::new(),
-            buffer_at: 0,
-        };
-        let mut run = BytesMut::new();
-        let mut next = None;
+        });
+        let mut missed = None;
         loop {
-            // What was found before damage is served; the damage waits for the next read.
-            let found = match walk.next_verified(read.bytes_max).await {
-                Ok(found) => found,
-                Err(_) if !run.is_empty() => break,
-                Err(failure) => return Err(failure),
-            };
-            let Some((bytes, header)) = found else { break };
-            if header.base_offset >= read.end_offset {
-                break;
-            }
-            let wanted = match read.target {
-                ColdTarget::Offset(offset) => header.end_offset() > offset,
-                ColdTarget::Timestamp(time) => header.max_timestamp >= time,
-            };
-            if !wanted {
+            let start = landings.next(index, read.segment).flatten();
+            let mut walk = Walk::new(open.log.clone(), read, start.as_ref());
+            let found = walk.gather(read).await;
+            let landed = start.is_none() || walk.has_landed();
+            if !landed && !matches!(found, Err(ReadFailure::Io(_))) {
+                missed.get_or_insert(walk.start);
                 continue;
             }
-            match (next, read.target) {
-                (Some(next), _) if header.base_offset > next => break,
-                (None, ColdTarget::Offset(offset)) if header.base_offset > offset => {
-                    return Err(ReadFailure::Hole {
-                        wanted: offset,
-                        found: header.base_offset,
-                    });
-                }
-                _ => {}
+            let mut faults = Vec::new();
+            let damage = found.as_ref().err().and_then(ReadFailure::position);
+            // The index is right where the batch that it names is what is damaged.
+            let is_wrong = missed.is_some_and(|at| damage != Some(at));
+            let is_slow = found.is_ok() && walk.skipped > FAR_BYTES && !is_sound(index, read);
+            if is_wrong || is_slow {
+                faults.push(ColdFault::Index);
             }
-            if !run.is_empty() && run.len() + bytes.len() > read.bytes_max {
-                break;
-            }
-            next = Some(header.end_offset());
-            run.extend_from_slice(&bytes);
-            if run.len() >= read.bytes_max {
-                break;
-            }
+            faults.extend(damage.map(|at| ColdFault::Damage { at }));
+            return (found, faults);
         }
-        Ok(if run.is_empty() {
-            Vec::new()
-        } else {
-            vec![run.freeze()]
-        })
+    }
+
+    /// Reads a segment's index anew the next time.
+    pub(crate) fn forget(&self, partition: TopicPartition, segment: Offset) {
+        self.open.borrow_mut().remove(&(partition, segment));
     }
 
     async fn opened(&self, read: &ColdRead) -> Result<Open, ReadFailure> {
@@ -215,17 +206,100 @@ impl Reader {
     }
 }
 
+/// False if an index that is there, or should be, cannot be what was written.
+fn is_sound(index: &[u8], read: &ColdRead) -> bool {
+    let length = usize::try_from(read.length).unwrap_or(usize::MAX);
+    !index.is_empty() && segment::check_offset_index(index, read.segment, length).is_ok()
+}
+
 /// Goes through a segment batch by batch, reading ahead.
 struct Walk {
     log: ReadFile,
     length: u64,
+    start: u64,
     position: u64,
+    /// Batches that were right.
+    passed: u64,
+    /// Bytes before the first batch that was wanted.
+    skipped: u64,
     succession: Succession,
     buffer: Bytes,
     buffer_at: u64,
 }
 
 impl Walk {
+    fn new(log: ReadFile, read: &ColdRead, start: Option<&OffsetEntry>) -> Self {
+        let position = start.map_or(0, |entry| u64::from(entry.position));
+        Self {
+            log,
+            length: read.length,
+            start: position,
+            position,
+            passed: 0,
+            skipped: 0,
+            succession: start.map_or_else(
+                || Succession::from_start(read.segment),
+                Succession::from_entry,
+            ),
+            buffer: Bytes::new(),
+            buffer_at: 0,
+        }
+    }
+
+    /// True if the batch stood where the walk began.
+    fn has_landed(&self) -> bool {
+        self.passed > 0
+    }
+
+    /// Whole batches from the target on.
+    async fn gather(&mut self, read: &ColdRead) -> Result<Vec<Bytes>, ReadFailure> {
+        let mut run = BytesMut::new();
+        let mut next = None;
+        loop {
+            // What was found before damage is served; the damage waits for the next read.
+            let found = match self.next_verified(read.bytes_max).await {
+                Ok(found) => found,
+                Err(_) if !run.is_empty() => break,
+                Err(failure) => return Err(failure),
+            };
+            let Some((bytes, header)) = found else { break };
+            if header.base_offset >= read.end_offset {
+                break;
+            }
+            let wanted = match read.target {
+                ColdTarget::Offset(offset) => header.end_offset() > offset,
+                ColdTarget::Timestamp(time) => header.max_timestamp >= time,
+            };
+            if !wanted {
+                self.skipped += bytes.len() as u64;
+                continue;
+            }
+            match (next, read.target) {
+                (Some(next), _) if header.base_offset > next => break,
+                (None, ColdTarget::Offset(offset)) if header.base_offset > offset => {
+                    return Err(ReadFailure::Hole {
+                        wanted: offset,
+                        found: header.base_offset,
+                    });
+                }
+                _ => {}
+            }
+            if !run.is_empty() && run.len() + bytes.len() > read.bytes_max {
+                break;
+            }
+            next = Some(header.end_offset());
+            run.extend_from_slice(&bytes);
+            if run.len() >= read.bytes_max {
+                break;
+            }
+        }
+        Ok(if run.is_empty() {
+            Vec::new()
+        } else {
+            vec![run.freeze()]
+        })
+    }
+
     /// The next whole batch with its head, checked against its checksum; `None` at the end.
     async fn next_verified(
         &mut self,
@@ -239,6 +313,7 @@ impl Walk {
             batch::verify(&bytes).map_err(|error| ReadFailure::Batch { position, error })?;
         let followed = self.succession.follow(&header);
         followed.map_err(|fault| ReadFailure::Misplaced { position, fault })?;
+        self.passed += 1;
         Ok(Some((bytes, header)))
     }
 
@@ -256,7 +331,10 @@ impl Walk {
         let size = batch::size_of(self.rest()).map_err(failure)?;
         if self.buffered() < size {
             if position + size as u64 > self.length {
-                return Ok(None);
+                return Err(failure(BatchError::Incomplete {
+                    needed: size,
+                    found: usize::try_from(self.length - position).unwrap_or(usize::MAX),
+                }));
             }
             self.fill(size).await?;
         }

@@ -1,9 +1,9 @@
 //! A bit that flips where everything had been flushed (L3): it is found, never served, never cut
 //! away in silence, and costs nothing but the batches that it hit.
 
-use klamm_engine::api::{Call, ReadCall, ReadError, ReadPartition, Reply, Ticket};
+use klamm_engine::api::{Call, ReadCall, ReadError, ReadPartition, Reply};
 use klamm_engine::boot::Finding;
-use klamm_model::{IsolationLevel, Offset, ShardId, TopicPartition};
+use klamm_model::{IsolationLevel, Offset, TopicPartition};
 use klamm_records::wal::{FILE_HEAD_BYTES, FileHead, WalPosition, read_entry_head};
 
 use super::lives::End;
@@ -33,12 +33,12 @@ impl Simulation {
         }
         let end = match damage {
             Damage::Segment | Damage::BaseOffset => End::Stop { power_cut: true },
-            Damage::Wal | Damage::Checkpoint => End::Kill,
+            _ => End::Kill,
         };
         self.end(end)?;
         let hit = match damage {
             Damage::Segment | Damage::BaseOffset => self.flip_in_segment(damage),
-            Damage::Wal | Damage::Checkpoint => self.flip_in_wal(),
+            _ => self.flip_in_wal(),
         };
         let Some(hit) = hit else { return Ok(()) };
         self.stats.damaged += 1;
@@ -233,12 +233,6 @@ impl Simulation {
         partition: TopicPartition,
         at: i64,
     ) -> Result<ReadCall, Violation> {
-        let call = self.next_call;
-        self.next_call += 1;
-        let ticket = Ticket {
-            shard: ShardId(0),
-            call,
-        };
         let part = ReadPartition {
             partition,
             offset: Offset(at),
@@ -248,24 +242,12 @@ impl Simulation {
         };
         let isolation = IsolationLevel::ReadUncommitted;
         let read = Call::Read(ReadCall::new(isolation, 2000, vec![part]));
-        let now = self.now;
-        let home = partition.home(self.node().shards());
-        self.node().call(now, ticket, home, read);
-        loop {
-            if let Some((_, reply)) = self.node().take_replies().pop() {
-                let Reply::Read(read) = reply else {
-                    let what = format!("a read is answered by {reply:?}");
-                    return Err(Violation::new(INVARIANT, what));
-                };
-                return Ok(read);
+        match self.ask_now(partition, read)? {
+            Reply::Read(read) => Ok(read),
+            reply => {
+                let what = format!("a read is answered by {reply:?}");
+                Err(Violation::new(INVARIANT, what))
             }
-            let happenings = self.node().happenings();
-            let Some(&what) = happenings.first() else {
-                let what = format!("{partition}: reading {at} is never answered");
-                return Err(Violation::new(INVARIANT, what));
-            };
-            let node = self.node.as_mut().expect("the node is up");
-            node.happen(now, &mut self.disk, what);
         }
     }
 }

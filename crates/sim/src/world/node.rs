@@ -463,6 +463,10 @@ impl SimNode {
                 stage: 0,
             },
             Effect::ColdRead(read) => Work::ColdRead(read),
+            Effect::Repair(repair) => Work::Repair {
+                repair,
+                prepared: None,
+            },
             Effect::DropFolder { partition, folder } => {
                 // What is under way for it comes to nothing.
                 self.works
@@ -533,7 +537,18 @@ impl SimNode {
                 core.flushing = false;
                 core.engine.on_wal_flushed(position);
             }
-            Done::ColdRead(id, result) => core.engine.on_cold_read(id, result),
+            Done::ColdRead {
+                read,
+                result,
+                faults,
+            } => {
+                for fault in faults {
+                    core.engine
+                        .on_cold_fault(read.partition, read.segment, fault);
+                }
+                core.engine.on_cold_read(read.id, result);
+            }
+            Done::Repaired => core.engine.on_repaired(),
             Done::Nothing => {}
         }
     }

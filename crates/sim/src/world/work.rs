@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use klamm_engine::effects::{ColdError, ColdRead, ColdTarget, SmallFile, Spill};
+use klamm_engine::effects::{ColdError, ColdFault, ColdRead, ColdTarget, Repair, SmallFile, Spill};
+use klamm_engine::repair::{self, Prepared};
 use klamm_model::{BatchHeader, Offset, TopicPartition};
 use klamm_records::batch;
-use klamm_records::segment::{self, OFFSET_ENTRY_BYTES, SegmentFile, Succession};
+use klamm_records::segment::{
+    self, Landings, OFFSET_ENTRY_BYTES, OffsetEntry, SegmentFile, Succession,
+};
 use klamm_records::wal::WalPosition;
 
 use super::disk::{FlushTicket, Node, SimDisk};
+use super::storage::BootStorage;
 use crate::faults::Plant;
 
 /// The files of one segment: `.log`, `.index`, `.timeindex`.
@@ -62,6 +66,10 @@ pub(crate) enum Work {
         flushes: Vec<FlushTicket>,
     },
     ColdRead(ColdRead),
+    Repair {
+        repair: Repair,
+        prepared: Option<Prepared>,
+    },
     DropFolder {
         partition: TopicPartition,
         folder: Arc<str>,
@@ -77,7 +85,12 @@ pub(crate) enum Done {
     SegmentsFlushed(TopicPartition),
     Saved(SmallFile),
     WalFlushed(WalPosition),
-    ColdRead(u64, Result<Vec<Bytes>, ColdError>),
+    ColdRead {
+        read: ColdRead,
+        result: Result<Vec<Bytes>, ColdError>,
+        faults: Vec<ColdFault>,
+    },
+    Repaired,
     Nothing,
 }
 
@@ -129,7 +142,7 @@ impl Work {
             Self::FlushSegments { partition, .. } => Done::SegmentsFlushed(*partition),
             Self::Save { file, .. } => Done::Saved(*file),
             Self::FlushWal { position, .. } => Done::WalFlushed(*position),
-            Self::ColdRead(_) | Self::DropFolder { .. } => Done::Nothing,
+            Self::ColdRead(_) | Self::Repair { .. } | Self::DropFolder { .. } => Done::Nothing,
         }
     }
 
@@ -158,16 +171,9 @@ impl Work {
                     *flushes = Some(hands.begin_segment_flush(*partition, folder, segments));
                     return None;
                 };
-                if let Some(ticket) = flushes.pop() {
-                    hands.disk.end_flush(&ticket);
-                    return None;
-                }
-                *folders_flushed += 1;
-                if hands.plant != Some(Plant::FolderFlushSkipped) {
-                    let folder = if *folders_flushed == 1 { &**folder } else { "" };
-                    hands.disk.flush_folder(folder);
-                }
-                (*folders_flushed == 2).then_some(Done::SegmentsFlushed(*partition))
+                hands
+                    .flush_segments(folder, flushes, folders_flushed)
+                    .then_some(Done::SegmentsFlushed(*partition))
             }
             Self::Save {
                 file,
@@ -195,12 +201,17 @@ impl Work {
                 flushes.is_empty().then_some(Done::WalFlushed(*position))
             }
             Self::ColdRead(read) => {
-                let mut result = cold_read(hands.disk, read);
+                let (mut result, faults) = cold_read(hands.disk, read);
                 if hands.plant == Some(Plant::ColdReadSkipsBatch) {
                     result = result.map(|run| skip_second_batch(&run));
                 }
-                Some(Done::ColdRead(read.id, result))
+                Some(Done::ColdRead {
+                    read: read.clone(),
+                    result,
+                    faults,
+                })
             }
+            Self::Repair { repair, prepared } => hands.repair(repair, prepared),
             Self::DropFolder {
                 partition,
                 folder,
@@ -214,6 +225,32 @@ impl Work {
 }
 
 impl Hands<'_> {
+    /// Works a repair out, and writes it in a second step; nothing is written for a partition that
+    /// is gone.
+    fn repair(&mut self, repair: &Repair, prepared: &mut Option<Prepared>) -> Option<Done> {
+        let is_metadata = repair.partition == TopicPartition::METADATA;
+        if !is_metadata && self.owner(&repair.folder) != Some(repair.partition.topic) {
+            return Some(Done::Repaired);
+        }
+        let mut storage = BootStorage {
+            disk: self.disk,
+            changes_left: None,
+            plant: self.plant,
+        };
+        // A repair may fail; nothing that was promised depends on it.
+        match prepared.take() {
+            None => match repair::prepare(&mut storage, repair) {
+                Ok(worked_out) => *prepared = Some(worked_out),
+                Err(_) => return Some(Done::Repaired),
+            },
+            Some(prepared) => {
+                let _ = prepared.finish(&mut storage);
+                return Some(Done::Repaired);
+            }
+        }
+        None
+    }
+
     /// True after the last stage.
     fn spill(
         &mut self,
@@ -389,6 +426,25 @@ impl Hands<'_> {
         flushes
     }
 
+    /// True after the last flush: of the files, of their folder, and of the data folder.
+    fn flush_segments(
+        &mut self,
+        folder: &str,
+        flushes: &mut Vec<FlushTicket>,
+        folders_flushed: &mut usize,
+    ) -> bool {
+        if let Some(ticket) = flushes.pop() {
+            self.disk.end_flush(&ticket);
+            return false;
+        }
+        *folders_flushed += 1;
+        if self.plant != Some(Plant::FolderFlushSkipped) {
+            let folder = if *folders_flushed == 1 { folder } else { "" };
+            self.disk.flush_folder(folder);
+        }
+        *folders_flushed == 2
+    }
+
     /// Replaces a small file, step by step. True after the last.
     fn replace(&mut self, path: &str, bytes: &[u8], stage: usize) -> bool {
         let beside = format!("{path}.tmp");
@@ -440,27 +496,50 @@ impl Hands<'_> {
 
 const REPLACE_STAGES: usize = 4;
 
-/// Reads whole batches from a segment file, each checked against its checksum.
-fn cold_read(disk: &SimDisk, read: &ColdRead) -> Result<Vec<Bytes>, ColdError> {
-    let path = |file| {
-        format!(
-            "{}/{}",
-            read.folder,
-            segment::segment_file(read.segment, file)
-        )
+/// Reads whole batches from a segment file, each checked against its checksum; also what was wrong
+/// beside them.
+fn cold_read(disk: &SimDisk, read: &ColdRead) -> (Result<Vec<Bytes>, ColdError>, Vec<ColdFault>) {
+    let file = |file| {
+        let name = segment::segment_file(read.segment, file);
+        let node = disk.file(&format!("{}/{name}", read.folder))?;
+        Some(disk.bytes(node))
     };
-    let log = disk
-        .file(&path(SegmentFile::Log))
-        .ok_or(ColdError::Damaged)?;
-    let index = disk.file(&path(SegmentFile::OffsetIndex));
-    let index = index.map_or(&[][..], |node| disk.bytes(node));
-    let log = disk.bytes(log);
-    let start = match read.target {
-        ColdTarget::Offset(offset) => segment::offset_lookup(index, read.segment, offset),
+    let Some(log) = file(SegmentFile::Log) else {
+        return (Err(ColdError::Damaged), Vec::new());
+    };
+    let index = file(SegmentFile::OffsetIndex).unwrap_or_default();
+    let mut landings = Landings::new(match read.target {
+        ColdTarget::Offset(offset) => Some(offset),
         ColdTarget::Timestamp(_) => None,
-    };
+    });
+    let mut missed = None;
+    loop {
+        let start = landings.next(index, read.segment).flatten();
+        let walked = walk(log, read, start.as_ref());
+        let at = start.as_ref().map_or(0, |entry| entry.position as usize);
+        if start.is_some() && walked.as_ref().err() == Some(&Some(at)) {
+            missed.get_or_insert(at);
+            continue;
+        }
+        let damage = walked.as_ref().err().copied().flatten();
+        let mut faults = Vec::new();
+        if missed.is_some_and(|at| damage != Some(at)) {
+            faults.push(ColdFault::Index);
+        }
+        faults.extend(damage.map(|at| ColdFault::Damage { at: at as u64 }));
+        return (walked.map_err(|_| ColdError::Damaged), faults);
+    }
+}
+
+/// Walks through a segment from one place on. An error is the position of the damage, if that is
+/// what it is.
+fn walk(
+    log: &[u8],
+    read: &ColdRead,
+    start: Option<&OffsetEntry>,
+) -> Result<Vec<Bytes>, Option<usize>> {
     let mut at = start.map_or(0, |entry| entry.position as usize);
-    let mut succession = start.as_ref().map_or_else(
+    let mut succession = start.map_or_else(
         || Succession::from_start(read.segment),
         Succession::from_entry,
     );
@@ -473,7 +552,7 @@ fn cold_read(disk: &SimDisk, read: &ColdRead) -> Result<Vec<Bytes>, ColdError> {
         let Some((size, header)) = sound else {
             // What was found before the damage is good.
             if run.is_empty() {
-                return Err(ColdError::Damaged);
+                return Err(Some(at));
             }
             break;
         };
@@ -491,7 +570,7 @@ fn cold_read(disk: &SimDisk, read: &ColdRead) -> Result<Vec<Bytes>, ColdError> {
         }
         let hole = matches!(read.target, ColdTarget::Offset(offset) if header.base_offset > offset);
         if hole && run.is_empty() {
-            return Err(ColdError::Damaged);
+            return Err(None);
         }
         let follows = next.is_none_or(|next| next == header.base_offset);
         next = Some(header.end_offset());

@@ -1,7 +1,7 @@
 //! Index files that are not what the batches say: gone, cut, overwritten, or off by one bit. Every
 //! question is answered as from good ones.
 
-use klamm_engine::api::OffsetPosition;
+use klamm_engine::api::{OffsetPosition, ReadError};
 use klamm_engine::boot::Finding;
 use klamm_model::{Offset, TopicPartition};
 use klamm_records::segment::{OFFSET_ENTRY_BYTES, TIME_ENTRY_BYTES, rebuild_indexes};
@@ -196,4 +196,45 @@ fn a_start_makes_indexes_anew_that_cannot_be_what_was_written_and_tells_which() 
             assert_eq!(started.findings, [], "{case}: told once");
         }
     }
+}
+
+#[test]
+fn an_index_that_rots_while_the_node_runs_costs_no_answer_and_is_made_anew() {
+    let (disk, orders, folder) = stopped();
+    let (mut world, _) = World::start(life(2, calm), disk);
+    for path in indexes(&world.disk, &folder) {
+        if path.ends_with(".index") {
+            let node = world.disk.file(&path).expect("an index");
+            for at in (7..world.disk.bytes(node).len()).step_by(OFFSET_ENTRY_BYTES) {
+                world.disk.flip(node, at, 6);
+            }
+        }
+    }
+    assert!(!wrong_indexes(&world.disk, &folder).is_empty());
+    everything_is_found(&mut world, orders, "other positions");
+    assert_eq!(wrong_indexes(&world.disk, &folder), Vec::<String>::new());
+}
+
+#[test]
+fn damage_that_a_read_finds_is_kept_in_quarantine_once() {
+    let (disk, orders, folder) = stopped();
+    let (mut world, _) = World::start(life(2, calm), disk);
+    let path = format!("{folder}/{:020}.log", 0);
+    let node = world.disk.file(&path).expect("a segment");
+    let whole = world.disk.bytes(node).to_vec();
+    let size = klamm_records::batch::size_of(&whole).expect("a batch");
+    world.disk.flip(node, size + 80, 3);
+    let damaged = world.disk.bytes(node)[size..2 * size].to_vec();
+
+    for _ in 0..3 {
+        assert_eq!(world.read(orders, 1), Err(ReadError::Storage));
+        assert!(world.read(orders, 0).is_ok());
+    }
+    let kept = format!("klamm/quarantine/{folder}");
+    let names = world.disk.list(&kept).expect("the folder is there");
+    assert_eq!(names, [format!("{:020}-{size}.damaged", 0)]);
+    let copy = world.disk.file(&format!("{kept}/{}", names[0]));
+    assert_eq!(world.disk.bytes(copy.expect("a copy")), damaged);
+    let now = &world.disk.bytes(node)[size..2 * size];
+    assert_eq!(now, damaged, "the segment itself is left as it is");
 }
