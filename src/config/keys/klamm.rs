@@ -11,7 +11,7 @@ keys! {
     ("klamm.durability", Word(&["flushed", "written"]), Some("flushed"), ClusterWide, Obeyed,
         "What an acknowledgement survives unless a topic says otherwise: 'flushed' power loss, 'written' the death of the process (Apache Kafka's behaviour)."),
     ("klamm.admin.listener", Text, Some("127.0.0.1:9644"), ReadOnly, Obeyed,
-        "Address of /metrics, /livez and /readyz over HTTP, as host:port; port 0 takes a free one, 'none' turns it off."),
+        "Address of /metrics, /livez and /readyz over HTTP, as host:port; port 0 takes a free one, 'none' turns it off; at most 64 connections are kept, the oldest makes room."),
     ("klamm.insecure.listeners", Bool, Some("false"), ReadOnly, Obeyed,
         "Permits PLAINTEXT listeners, and an admin listener, that other machines can reach: anyone who reaches them may read, write and delete everything."),
     ("klamm.shards", Int { min: 1 }, None, ReadOnly, Obeyed,
