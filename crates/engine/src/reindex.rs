@@ -34,7 +34,9 @@ pub(crate) fn reindex<S: Storage>(
         offsets: Vec::new(),
         times: Vec::new(),
     };
-    let damage = made.read(storage, &log_path(folder, base), base, length)?;
+    let path = log_path(folder, base);
+    let read = |at, bytes| storage.read_at(&path, at, bytes);
+    let damage = made.read(read, base, length, WINDOW_BYTES)?;
     made.times
         .extend(made.builder.close().into_iter().flatten());
     let largest = made.builder.max_timestamp();
@@ -65,20 +67,21 @@ struct Made {
 }
 
 impl Made {
-    /// Takes in a whole segment; gives the first damage.
-    fn read<S: Storage>(
+    /// Takes in a whole segment, a window of at least `least` bytes at a time; gives the first
+    /// damage.
+    fn read(
         &mut self,
-        storage: &mut S,
-        path: &str,
+        mut read_at: impl FnMut(u64, usize) -> Result<Vec<u8>, StorageError>,
         base: Offset,
         length: u64,
+        least: u64,
     ) -> Result<Option<String>, StorageError> {
         let mut damage = None;
         let mut succession = Succession::from_start(base);
-        let (mut at, mut window) = (0, WINDOW_BYTES);
+        let (mut at, mut window) = (0, least);
         while at < length {
             let wanted = window.min(length - at);
-            let bytes = storage.read_at(path, at, wanted as usize)?;
+            let bytes = read_at(at, wanted as usize)?;
             let to_the_end = at + wanted >= length || (bytes.len() as u64) < wanted;
             let end = if to_the_end {
                 length as usize
@@ -98,7 +101,7 @@ impl Made {
                     // Perhaps only the window ends here: what begins here is looked at once more.
                     if let Some(last) = heads.last() {
                         succession = Succession::from_start(last.end_offset());
-                        window = WINDOW_BYTES;
+                        window = least;
                     } else {
                         window *= 2;
                     }
@@ -107,10 +110,10 @@ impl Made {
                 SegmentEnd::Damage { from, to, fault } => {
                     damage.get_or_insert_with(|| format!("at byte {from}: {fault}"));
                     self.builder.skip(to - from);
-                    (at, succession, window) = (to as u64, follows, WINDOW_BYTES);
+                    (at, succession, window) = (to as u64, follows, least);
                 }
                 SegmentEnd::Whole { .. } | SegmentEnd::Torn { .. } => {
-                    (at, succession, window) = (end as u64, follows, WINDOW_BYTES);
+                    (at, succession, window) = (end as u64, follows, least);
                 }
             }
         }
@@ -124,6 +127,80 @@ impl Made {
                 self.offsets.extend(entries.offset.into_iter().flatten());
                 self.times.extend(entries.time.into_iter().flatten());
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_records::batch::{BatchBuilder, BatchOptions, stamp};
+    use klamm_records::segment::rebuild_indexes;
+
+    use super::*;
+
+    const BASE: Offset = Offset(100);
+    const INTERVAL: usize = 300;
+
+    /// Forty batches of many sizes, with the place of each.
+    fn segment() -> (Vec<u8>, Vec<usize>) {
+        let (mut bytes, mut starts) = (Vec::new(), Vec::new());
+        for number in 0..40_i64 {
+            let mut builder = BatchBuilder::new(BatchOptions::default());
+            let value = vec![7; (number * 37 % 500) as usize];
+            builder.append(Timestamp(1000 + number), None, Some(&value), &[]);
+            let mut one = builder.build().expect("small");
+            let at = Offset(BASE.0 + number);
+            stamp(&mut one, at, klamm_model::LeaderEpoch(0));
+            starts.push(bytes.len());
+            bytes.extend_from_slice(&one);
+        }
+        (bytes, starts)
+    }
+
+    fn made(bytes: &[u8], window: u64) -> (Made, Option<String>) {
+        let mut made = Made {
+            builder: IndexBuilder::new(BASE, INTERVAL),
+            offsets: Vec::new(),
+            times: Vec::new(),
+        };
+        let read = |at: u64, length: usize| {
+            let rest = bytes.get(at as usize..).unwrap_or_default();
+            Ok(rest.get(..length).unwrap_or(rest).to_vec())
+        };
+        let damage = made.read(read, BASE, bytes.len() as u64, window);
+        (made, damage.expect("memory can be read"))
+    }
+
+    #[test]
+    fn indexes_are_the_same_whatever_the_window() {
+        let (bytes, _) = segment();
+        let whole = rebuild_indexes(&bytes, BASE, INTERVAL);
+        assert!(whole.offset_index.len() > 80);
+        for window in 1..2000 {
+            let (made, damage) = made(&bytes, window);
+            assert_eq!(damage, None, "window {window}");
+            assert_eq!(made.offsets, whole.offset_index, "window {window}");
+            assert_eq!(made.times, whole.time_index, "window {window}");
+            assert_eq!(made.builder.position() as usize, bytes.len());
+        }
+    }
+
+    #[test]
+    fn damage_is_told_and_what_stands_behind_it_is_indexed_whatever_the_window() {
+        let (mut bytes, starts) = segment();
+        bytes[starts[20] + 70] ^= 1;
+        let expected = made(&bytes, 1 << 20);
+        let fault = expected.1.clone().expect("a batch is damaged");
+        assert!(
+            fault.contains(&format!("at byte {}", starts[20])),
+            "{fault}"
+        );
+        let last = segment::last_offset_entry(&expected.0.offsets, BASE).expect("entries");
+        assert!(last.offset > Offset(BASE.0 + 30));
+        for window in 1..2000 {
+            let (made, damage) = made(&bytes, window);
+            assert_eq!(damage.as_deref(), Some(&*fault), "window {window}");
+            assert_eq!(made.offsets, expected.0.offsets, "window {window}");
         }
     }
 }

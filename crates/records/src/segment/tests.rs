@@ -574,3 +574,37 @@ fn hostile_segments_never_panic() {
         }
     }
 }
+
+#[test]
+fn a_search_tries_lower_entries_and_ends_at_the_first_byte_whatever_the_index_holds() {
+    let mut index = Vec::new();
+    for number in 1..=20_i32 {
+        index.extend_from_slice(&(number * 10).to_be_bytes());
+        index.extend_from_slice(&(number * 1000).to_be_bytes());
+    }
+    let places = |index: &[u8], target: Option<i64>| {
+        let mut landings = Landings::new(target.map(Offset));
+        let places = std::iter::from_fn(|| landings.next(index, Offset(0)));
+        let places: Vec<Option<u32>> = places
+            .take(100)
+            .map(|place| place.map(|entry| entry.position))
+            .collect();
+        places
+    };
+    let lower = [12_000, 11_000, 10_000, 9_000].map(Some);
+    assert_eq!(places(&index, Some(125))[..4], lower);
+    assert_eq!(places(&index, Some(125))[4..], [None]);
+    assert_eq!(places(&index, Some(15)), [Some(1_000), None]);
+    assert_eq!(places(&index, Some(5)), [None]);
+    assert_eq!(places(&index, None), [None]);
+    assert_eq!(places(&[], Some(5)), [None]);
+    for seed in 0..1000_u32 {
+        let noise = (0..200_u32).map(|at| (at.wrapping_mul(2_654_435_761) ^ (seed << 5)) >> 7);
+        let noise: Vec<u8> = noise.map(|word| word as u8).collect();
+        let places = places(&noise, Some(i64::from(seed) << 20));
+        assert!(
+            places.len() <= 5 && places.last() == Some(&None),
+            "{places:?}"
+        );
+    }
+}
