@@ -99,6 +99,37 @@ fn fetch_of_a_hundred_thousand_partitions_is_answered() {
     broker.is_healthy();
 }
 
+/// A30
+#[test]
+fn waiting_fetch_whose_request_is_large_makes_room_for_others() {
+    let test = "waiting_fetch_whose_request_is_large_makes_room_for_others";
+    let options = Options::new()
+        .set("klamm.shards", 1)
+        .set("queued.max.request.bytes", 300_000);
+    let Some(mut broker) = Broker::own(test, options) else {
+        return;
+    };
+    let topic = broker.client().create_topic("parked", 1);
+    let mut request = fetching_many(&topic, 20_000);
+    (request.min_bytes, request.max_wait_ms) = (1 << 20, 600_000);
+    let (mut first, mut second) = (broker.client(), broker.client());
+    first.begin(&request, 12);
+    // Whichever is read later finds no room, and the other is answered long before its time.
+    let from = broker.log_length();
+    second.begin(&request, 12);
+    let clients = [&first, &second];
+    for client in clients {
+        let blocking = client.stream().set_nonblocking(true);
+        blocking.expect("a live socket");
+    }
+    let is_answered = |client: &&Client| matches!(client.stream().peek(&mut [0]), Ok(1));
+    wait_for("an answer", || {
+        clients.iter().any(is_answered).then_some(())
+    });
+    broker.expect_log(from, &["large requests wait"]);
+    broker.is_healthy();
+}
+
 /// A31
 #[test]
 fn fetch_sessions_of_many_partitions_are_bounded_together() {
