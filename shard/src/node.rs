@@ -14,6 +14,8 @@ use klamm_engine::metadata::{BrokerDefaults, ConfigMap};
 use klamm_engine::replica::ProducerLimits;
 use klamm_engine::{Engine, EngineOptions, Scale, WalOptions};
 use klamm_model::{NodeId, ShardId};
+use klamm_os::clock;
+use klamm_os::disk::FileSystem;
 use klamm_os::exec::{self, ShardContext, ShardError, ShardPlan};
 use klamm_os::mailbox::{MailSender, Mailbox, mailbox};
 use klamm_os::mesh::Mesh;
@@ -36,6 +38,13 @@ const LETTERS_MAX: usize = 4096;
 
 /// Errands that wait for a core.
 const ERRANDS_MAX: usize = 1024;
+
+/// How long segments are brought up to date at a stop. Whoever stops services rarely gives them more
+/// than 90 seconds.
+const SETTLE_MAX: Duration = Duration::from_secs(20);
+
+/// How often a stop looks whether it is done.
+const SETTLE_PAUSE: Duration = Duration::from_millis(1);
 
 /// What a node is told.
 #[derive(Clone, Debug)]
@@ -100,7 +109,7 @@ struct Share {
 /// # Errors
 /// See [`BootError`].
 pub fn recover(options: &NodeOptions) -> Result<(Booted, BootReport), BootError> {
-    let mut storage = DataFolder::new(options.folder.clone());
+    let mut storage = DataFolder::open(options.folder.clone())?;
     let mut booted = boot::boot(
         &mut storage,
         &BootOptions {
@@ -185,6 +194,7 @@ async fn run_core<F, Fut>(
 {
     let id = ShardId(context.index as u16);
     let files = SharedWalFiles::new(open_wal(options, id, &share.boot));
+    let file_system = open_file_system(options);
     let engine = make_engine(options, id, share.boot, share.quorum, files.clone());
     let core = Rc::new(Core {
         id,
@@ -209,7 +219,7 @@ async fn run_core<F, Fut>(
     let shards = Shards {
         core: Rc::clone(&core),
     };
-    let turns = Turns::new(Rc::clone(&core), share.folders, files);
+    let turns = Turns::new(Rc::clone(&core), share.folders, file_system, files);
     exec::spawn_local(turns.run()).detach();
     exec::spawn_local(run_errands(shards.clone(), share.errands)).detach();
     core.work.notify();
@@ -226,6 +236,14 @@ fn open_wal(options: &NodeOptions, id: ShardId, boot: &ShardBoot) -> WalFiles {
         .and_then(|()| WalFiles::new(folder.clone(), &boot.wal_recyclable));
     files.unwrap_or_else(|error| {
         tracing::error!(folder = %folder.display(), %error, "cannot open the write-ahead log");
+        std::process::exit(74)
+    })
+}
+
+/// The file system of the data folder, for flushes of all of it. The process ends without it.
+fn open_file_system(options: &NodeOptions) -> FileSystem {
+    FileSystem::of(&options.folder).unwrap_or_else(|error| {
+        tracing::error!(folder = %options.folder.display(), %error, "cannot open the data folder");
         std::process::exit(74)
     })
 }
@@ -278,16 +296,28 @@ async fn run_errands(shards: Shards, errands: Mailbox<Errand>) {
     }
 }
 
-/// Brings the segments up to date, so that the next start has nothing to read.
+/// Brings the segments up to date, so that the next start has nothing to read. The log holds
+/// everything all the same: a disk that takes too long for it is left alone once that is flushed.
 async fn settle(core: &Core) {
-    loop {
-        if core.engine.borrow().is_settled() {
-            return;
+    let end = clock::monotonic() + SETTLE_MAX;
+    while !core.engine.borrow().is_settled() {
+        if clock::monotonic() >= end {
+            return leave_to_next_start(core).await;
         }
         core.engine.borrow_mut().request_checkpoint();
         core.work.notify();
-        exec::sleep(Duration::from_millis(1)).await;
+        exec::sleep(SETTLE_PAUSE).await;
     }
+}
+
+async fn leave_to_next_start(core: &Core) {
+    core.engine.borrow_mut().request_flush();
+    core.work.notify();
+    while !core.engine.borrow().is_flushed() {
+        exec::sleep(SETTLE_PAUSE).await;
+    }
+    let bytes = core.engine.borrow().replay_bytes();
+    tracing::warn!(shard = %core.id, bytes, "segments are not up to date after {} s: the next start reads this much of the write-ahead log; nothing is lost", SETTLE_MAX.as_secs());
 }
 
 impl Node {

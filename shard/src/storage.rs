@@ -4,22 +4,45 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use klamm_engine::storage::{Storage, StorageError, Unflushed};
-use klamm_os::disk::{self, AppendFile};
+use klamm_os::disk::{self, AppendFile, FileSystem};
 
 /// Largest file that boot reads as a whole.
 const FILE_BYTES_MAX: u64 = 4 << 30;
+
+/// More flushes than this are made one, of the whole file system.
+const FLUSHES_MAX: usize = 1024;
 
 /// A data folder.
 #[derive(Debug)]
 pub(crate) struct DataFolder {
     root: PathBuf,
+    /// Opened before anything is written, so that it is told every error of writing back.
+    file_system: FileSystem,
 }
 
 impl DataFolder {
     /// The folder at this path, which must exist.
-    #[must_use]
-    pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root }
+    pub(crate) fn open(root: PathBuf) -> Result<Self, StorageError> {
+        let file_system = FileSystem::of(&root).map_err(|error| failed("open", &root, &error))?;
+        Ok(Self { root, file_system })
+    }
+
+    /// Replaces small files and makes everything written so far durable: the new content of all of
+    /// them before the first is put in its place.
+    fn settle_at_once(&self, replaced: &[(PathBuf, &Vec<u8>)]) -> Result<(), StorageError> {
+        disk::together(replaced, |(path, new)| disk::write_new(beside(path), new))
+            .map_err(|((path, _), error)| failed("write", path, &error))?;
+        let flush = || {
+            let flushed = self.file_system.flush();
+            flushed.map_err(|error| failed("flush", &self.root, &error))
+        };
+        flush()?;
+        if replaced.is_empty() {
+            return Ok(());
+        }
+        disk::together(replaced, |(path, _)| disk::rename(beside(path), path))
+            .map_err(|((path, _), error)| failed("replace", path, &error))?;
+        flush()
     }
 
     fn at(&self, path: &str) -> PathBuf {
@@ -29,6 +52,11 @@ impl DataFolder {
             self.root.join(path)
         }
     }
+}
+
+/// Where the new content of a file lies until it is durable.
+fn beside(path: &Path) -> PathBuf {
+    path.with_added_extension("tmp")
 }
 
 fn failed(operation: &'static str, path: &Path, error: &io::Error) -> StorageError {
@@ -100,13 +128,16 @@ impl Storage for DataFolder {
 
     fn settle(&mut self, unflushed: &Unflushed) -> Result<(), StorageError> {
         let files: Vec<_> = unflushed.files.iter().map(|path| self.at(path)).collect();
-        disk::together(&files, |path| disk::sync_file(path))
-            .map_err(|(path, error)| failed("flush", path, &error))?;
         let replaced = unflushed.replaced.iter();
         let replaced: Vec<_> = replaced.map(|(path, new)| (self.at(path), new)).collect();
+        let folders: Vec<_> = unflushed.folders.iter().map(|path| self.at(path)).collect();
+        if files.len() + replaced.len() + folders.len() > FLUSHES_MAX {
+            return self.settle_at_once(&replaced);
+        }
+        disk::together(&files, |path| disk::sync_file(path))
+            .map_err(|(path, error)| failed("flush", path, &error))?;
         disk::together(&replaced, |(path, new)| disk::write_atomically(path, new))
             .map_err(|((path, _), error)| failed("replace", path, &error))?;
-        let folders: Vec<_> = unflushed.folders.iter().map(|path| self.at(path)).collect();
         disk::together(&folders, |path| disk::sync_dir(path))
             .map_err(|(path, error)| failed("flush", path, &error))
     }

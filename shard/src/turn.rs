@@ -15,8 +15,10 @@ use klamm_engine::effects::{ColdError, ColdRead, Effect, Repair, SmallFile, Spil
 use klamm_engine::engine::FlushWanted;
 use klamm_engine::repair::Repaired;
 use klamm_model::{Instant, Offset, TopicPartition};
-use klamm_os::{clock, disk, exec};
+use klamm_os::disk::{self, FileSystem};
+use klamm_os::{clock, exec};
 
+use crate::drivers::Patience;
 use crate::drivers::files::{self, Folders};
 use crate::drivers::reader::Reader;
 use crate::drivers::segments::SegmentFiles;
@@ -37,6 +39,7 @@ pub(crate) struct Turns {
     folders: Folders,
     wal: SharedWalFiles,
     segments: SegmentFiles,
+    patience: Rc<Patience>,
     reader: Reader,
     /// What the engine wants done; empty between turns.
     effects: RefCell<Vec<Effect>>,
@@ -47,9 +50,16 @@ pub(crate) struct Turns {
 }
 
 impl Turns {
-    pub(crate) fn new(core: Rc<Core>, folders: Folders, wal: SharedWalFiles) -> Rc<Self> {
+    pub(crate) fn new(
+        core: Rc<Core>,
+        folders: Folders,
+        file_system: FileSystem,
+        wal: SharedWalFiles,
+    ) -> Rc<Self> {
+        let patience = Rc::<Patience>::default();
         Rc::new(Self {
-            segments: SegmentFiles::new(folders.clone()),
+            segments: SegmentFiles::new(folders.clone(), Rc::clone(&patience), file_system),
+            patience,
             reader: Reader::new(folders.root().to_owned()),
             core,
             folders,
@@ -204,30 +214,31 @@ impl Turns {
         folder: Arc<str>,
         segments: Vec<(Offset, u64)>,
     ) {
-        let flushed = self.segments.flush(partition, &folder, &segments).await;
-        must("flush segments", flushed);
+        self.segments.flush(partition, folder, &segments).await;
         self.core.engine.borrow_mut().on_segments_flushed(partition);
         self.core.work.notify();
     }
 
     async fn save(self: Rc<Self>, file: SmallFile, path: Arc<str>, bytes: Bytes) {
-        let saved = files::save(self.folders.root(), &path, bytes).await;
+        let saved = files::save(&self.patience, self.folders.root(), &path, bytes).await;
         must("replace a file", saved);
         self.core.engine.borrow_mut().on_file_saved(file);
         self.core.work.notify();
     }
 
-    /// Moves the folder aside, so that its name is free at once, and deletes it later.
+    /// Moves the folder aside, before anything that is asked of this core's folders later, and
+    /// deletes it.
     fn drop_folder(&self, partition: TopicPartition, folder: &Arc<str>) {
         self.segments.close(partition);
         self.reader.close(partition);
-        let dropped = self.folders.drop(folder, partition.topic);
-        let Some(aside) = must("move a dropped partition's folder", dropped) else {
-            return;
-        };
-        let folder = Arc::clone(folder);
+        let (folders, folder) = (self.folders.clone(), Arc::clone(folder));
         exec::spawn_local(async move {
-            let deleted = exec::spawn_blocking(move || disk::remove_dir_all(&aside)).await;
+            let name = Arc::clone(&folder);
+            let dropped = exec::spawn_blocking(move || folders.drop(&name, partition.topic)).await;
+            let Some(aside) = must("move a dropped partition's folder", dropped) else {
+                return;
+            };
+            let deleted = exec::spawn_flush(move || disk::remove_dir_all(&aside)).await;
             if let Err(error) = deleted {
                 tracing::warn!(%folder, %error, "could not delete a dropped partition's folder; it is tried again at the next start");
             }
@@ -266,7 +277,7 @@ impl Turns {
     /// Nothing that was promised depends on a repair: it may fail, and is then told.
     async fn repair(self: Rc<Self>, repair: Repair) {
         let (folders, work) = (self.folders.clone(), repair.clone());
-        let done = exec::spawn_blocking(move || folders.repair(&work)).await;
+        let done = exec::spawn_flush(move || folders.repair(&work)).await;
         let partition = repair.partition;
         match done {
             Ok(Some(Repaired::Nothing) | None) => {}

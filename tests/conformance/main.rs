@@ -13,6 +13,7 @@ mod fetch_sessions;
 mod leader_epochs;
 mod life;
 mod machine;
+mod many_partitions;
 mod metadata;
 mod offsets;
 mod produce;

@@ -82,7 +82,7 @@ pub(crate) struct Recovering {
     pub(crate) unwritten: BTreeMap<Offset, (u64, Vec<u8>)>,
     /// Segments that were closed by this boot.
     pub(crate) closed: Vec<Offset>,
-    /// The folder's list of leader epochs as it was read, if it was.
+    /// The folder's list of leader epochs as it was read, if a checkpoint vouches for it.
     epochs_found: Option<Vec<u8>>,
 }
 
@@ -579,12 +579,11 @@ impl<S: Storage> Work<'_, S> {
     /// scan finds epochs that the file does not know, and the next boot takes them from the file.
     fn replace_epochs(&mut self, state: &mut Recovering) -> Result<bool, BootError> {
         let path = format!("{}/{}", state.folder, segment::LEADER_EPOCH_FILE);
-        let found = match state.epochs_found.take() {
-            Some(found) => found,
-            None => self.storage.read(&path)?.unwrap_or_default(),
-        };
         let epochs = epochs_file(state.log.epochs.entries());
-        let stale = found != epochs.as_bytes();
+        // Without a checkpoint nobody vouches for the file, even if it reads as it should: the life
+        // that wrote it may have ended before it was flushed.
+        let vouched = state.epochs_found.take();
+        let stale = vouched.is_none_or(|found| found != epochs.as_bytes());
         if stale {
             self.unflushed.replaced.insert(path, epochs.into());
         }

@@ -62,6 +62,23 @@ impl Engine {
             && !self.checkpointer.wanted
     }
 
+    /// Asks for a flush of everything written so far, whether or not somebody waits for it.
+    pub fn request_flush(&mut self) {
+        self.flush_due = true;
+    }
+
+    /// True if the write-ahead log is durable to its end.
+    #[must_use]
+    pub const fn is_flushed(&self) -> bool {
+        self.wal.flushed().0 == self.wal.end().0
+    }
+
+    /// Bytes of the write-ahead log that a start would read now.
+    #[must_use]
+    pub const fn replay_bytes(&self) -> u64 {
+        self.wal.backlog()
+    }
+
     /// Moves the checkpoint on as far as it goes without waiting.
     pub(crate) fn drive_checkpoint(&mut self) {
         if matches!(self.checkpointer.stage, Stage::Idle) {

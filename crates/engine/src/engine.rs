@@ -203,7 +203,7 @@ pub struct Engine {
     /// When the housekeeping first saw bytes that no flush has covered.
     unflushed_since: Option<Instant>,
     /// A flush is due although nobody waits.
-    flush_due: bool,
+    pub(crate) flush_due: bool,
     /// Partitions with so much in memory that a spill is due.
     pub(crate) spill_due: Vec<Slot>,
     pub(crate) checkpointer: Checkpointer,

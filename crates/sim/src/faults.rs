@@ -27,11 +27,13 @@ pub enum Plant {
     ColdReadSkipsBatch,
     /// A folder's list of leader epochs stays as it was when the folder was made.
     LeaderEpochsForgotten,
+    /// Small files of a partition are put in place without being flushed.
+    SmallFileFlushSkipped,
 }
 
 impl Plant {
     /// Every fault that can be planted.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::FlushSkipped,
         Self::FlushReportedEarly,
         Self::GoesOnAfterFailedFlush,
@@ -43,6 +45,7 @@ impl Plant {
         Self::CheckpointReportedEarly,
         Self::ColdReadSkipsBatch,
         Self::LeaderEpochsForgotten,
+        Self::SmallFileFlushSkipped,
     ];
 
     /// Its name on the command line.
@@ -60,6 +63,7 @@ impl Plant {
             Self::CheckpointReportedEarly => "checkpoint-reported-early",
             Self::ColdReadSkipsBatch => "cold-read-skips-batch",
             Self::LeaderEpochsForgotten => "leader-epochs-forgotten",
+            Self::SmallFileFlushSkipped => "small-file-flush-skipped",
         }
     }
 

@@ -90,3 +90,16 @@ fn a_list_of_leader_epochs_that_stays_old_is_found() {
         &["leader_epochs_only_grow_and_stand_in_the_log"],
     );
 }
+
+#[test]
+fn a_small_file_that_is_put_in_place_before_it_is_durable_is_found() {
+    is_found(
+        Plant::SmallFileFlushSkipped,
+        &[
+            LOST,
+            RECOVERED,
+            "a_node_starts_on_whatever_a_crash_left",
+            "leader_epochs_only_grow_and_stand_in_the_log",
+        ],
+    );
+}

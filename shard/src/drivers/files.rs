@@ -1,5 +1,5 @@
-//! The small files and folders: checkpoints, quorum state, dropped partitions. Rare, and never on
-//! the shard's own thread.
+//! The small files and folders: checkpoints, quorum state, partitions' folders. Never on the shard's
+//! own thread.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,17 +12,24 @@ use klamm_model::TopicId;
 use klamm_os::{clock, disk};
 use klamm_records::segment;
 
-use super::patiently;
+use super::Patience;
 use crate::storage::DataFolder;
 
 /// Replaces a small file durably.
-pub(crate) async fn save(root: &Path, path: &str, bytes: Bytes) -> io::Result<()> {
-    patiently(|| disk::write_atomically_later(root.join(path), bytes.to_vec())).await
+pub(crate) async fn save(
+    patience: &Patience,
+    root: &Path,
+    path: &str,
+    bytes: Bytes,
+) -> io::Result<()> {
+    let save = || disk::write_atomically_later(root.join(path), bytes.to_vec());
+    patience.attempt(save).await
 }
 
 /// The partitions' folders of a node. Two topics may have had the same name, and the cores that hold
 /// their partitions do not hear of it at the same moment; a folder is therefore made, entered and
-/// dropped under one lock, and only by the topic that it names. Rare, and never per batch.
+/// dropped under one lock, and only by the topic that it names. Only side threads take the lock, and
+/// none waits for the device while it has it, but for a repair.
 #[derive(Clone, Debug)]
 pub(crate) struct Folders {
     root: PathBuf,
@@ -42,24 +49,30 @@ impl Folders {
         &self.root
     }
 
-    /// Makes a partition's folder with its small files; one of an earlier topic is put aside.
-    /// Blocks.
-    pub(crate) fn make(
+    /// Makes a partition's folder; one of an earlier topic is put aside. Blocks.
+    ///
+    /// Its small files may be written in place: nothing vouches for the folder before a flush covers
+    /// them too, and a restart clears a folder for which nothing vouches.
+    pub(crate) fn make<T>(
         &self,
         name: &str,
         topic: TopicId,
         files: &[(&'static str, Bytes)],
-    ) -> io::Result<()> {
+        enter: impl FnOnce(&Path) -> io::Result<T>,
+    ) -> io::Result<T> {
         let mut aside = self.lock();
         let path = self.root.join(name);
         if owner(&path)?.is_some_and(|found| found != topic) {
             self.put_aside(name, &mut aside)?;
         }
         disk::create_dir_all(&path)?;
-        write_files(&path, files)
+        for (file, content) in files {
+            disk::write_new(path.join(file), content)?;
+        }
+        enter(&path)
     }
 
-    /// Runs `enter`, unless the folder belongs to a later topic: then this one is gone.
+    /// Runs `enter`, unless the folder belongs to a later topic: then this one is gone. Blocks.
     pub(crate) fn enter<T>(
         &self,
         name: &str,
@@ -77,7 +90,7 @@ impl Folders {
     /// Puts right, or keeps, what a read found wrong, unless the folder belongs to a later topic by
     /// the time that something is to be written. Blocks; the others wait only for the writing.
     pub(crate) fn repair(&self, repair: &Repair) -> io::Result<Option<Repaired>> {
-        let mut storage = DataFolder::new(self.root.clone());
+        let mut storage = DataFolder::open(self.root.clone()).map_err(io::Error::other)?;
         let prepared = repair::prepare(&mut storage, repair).map_err(io::Error::other)?;
         self.enter(&repair.folder, repair.partition.topic, |_| {
             prepared.finish(&mut storage).map_err(io::Error::other)
@@ -85,7 +98,7 @@ impl Folders {
     }
 
     /// Moves a dropped partition's folder out of the way, if it is still this topic's. Gives what
-    /// is then to be deleted.
+    /// is then to be deleted. Blocks.
     pub(crate) fn drop(&self, name: &str, topic: TopicId) -> io::Result<Option<PathBuf>> {
         let mut aside = self.lock();
         if owner(&self.root.join(name))? != Some(topic) {
@@ -105,14 +118,6 @@ impl Folders {
     fn lock(&self) -> MutexGuard<'_, u64> {
         self.aside.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Replaces small files in a folder, each durably. Blocks.
-pub(crate) fn write_files(folder: &Path, files: &[(&'static str, Bytes)]) -> io::Result<()> {
-    for (file, content) in files {
-        disk::write_atomically(folder.join(file), content)?;
-    }
-    Ok(())
 }
 
 /// The topic that a folder says it belongs to.
@@ -138,12 +143,11 @@ mod tests {
         let root = tempfile::tempdir().expect("a folder");
         let folders = Folders::new(root.path().to_owned());
         let (earlier, later) = (TopicId([1; 16]), TopicId([2; 16]));
-        folders.make("a-0", earlier, &files(earlier)).expect("made");
+        let make = |topic| folders.make("a-0", topic, &files(topic), |_| Ok(()));
+        make(earlier).expect("made");
         std::fs::write(root.path().join("a-0/old"), b"old").expect("written");
 
-        folders
-            .make("a-0", later, &files(later))
-            .expect("made anew");
+        make(later).expect("made anew");
         assert!(!root.path().join("a-0/old").exists(), "put aside");
         assert_eq!(folders.drop("a-0", earlier).expect("no error"), None);
         let enter = |topic| folders.enter("a-0", topic, |_| Ok(())).expect("no error");

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use klamm_engine::effects::{ColdFault, ColdRead, ColdTarget};
 use klamm_model::{BatchHeader, Offset, TopicPartition};
 use klamm_os::disk::ReadFile;
+use klamm_os::exec;
 use klamm_records::batch::{self, BatchError};
 use klamm_records::segment::{self, Landings, OffsetEntry, SegmentFault, SegmentFile, Succession};
 
@@ -162,19 +163,21 @@ impl Reader {
             }
         }
         let folder = self.root.join(&*read.folder);
-        let log =
-            ReadFile::open(folder.join(segment::segment_file(read.segment, SegmentFile::Log)))?;
-        let index = folder.join(segment::segment_file(
-            read.segment,
-            SegmentFile::OffsetIndex,
-        ));
-        let index = match ReadFile::open(index) {
-            Ok(file) => {
-                let size = file.size()? as usize;
-                Some((file.read_at(0, size).await?, read.length))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error.into()),
+        let at = |file| folder.join(segment::segment_file(read.segment, file));
+        let (log, index) = (at(SegmentFile::Log), at(SegmentFile::OffsetIndex));
+        let opened = exec::spawn_blocking(move || -> io::Result<_> {
+            let log = ReadFile::open(log)?;
+            let index = match ReadFile::open(index) {
+                Ok(file) => Some((file.size()? as usize, file)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+            Ok((log, index))
+        });
+        let (log, index) = opened.await?;
+        let index = match index {
+            Some((size, file)) => Some((file.read_at(0, size).await?, read.length)),
+            None => None,
         };
         let open = Open {
             log,

@@ -1,37 +1,64 @@
 //! Writes batches behind the write-ahead log into the partitions' own files, in Kafka's layout:
-//! `<topic>-<partition>/<base offset>.log`, `.index`, `.timeindex`.
+//! `<topic>-<partition>/<base offset>.log`, `.index`, `.timeindex`. Files are opened on a side thread,
+//! and a core's own thread waits for none of this.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use klamm_engine::effects::Spill;
 use klamm_model::{Offset, TopicPartition};
-use klamm_os::disk::{self, AppendFile, BlockFile, Caching};
+use klamm_os::disk::{self, AppendFile, BlockFile, Caching, FileSystem};
+use klamm_os::disk::{OpenedAppendFile, OpenedBlockFile};
 use klamm_os::exec;
 use klamm_records::segment::{self, SegmentFile};
 
-use super::files::{Folders, write_files};
-use super::patiently;
+use super::Patience;
+use super::files::Folders;
+use super::flushes::{self, Flushes, FolderFlush, SmallFiles};
 use super::turnstile::Turnstile;
+use crate::turn::must;
 
 /// Segments with open descriptors; beyond that the one longest unused is closed.
 const OPEN_SEGMENTS_MAX: usize = 256;
+
+/// A portion of at most this much for a segment that is not open does not displace another one: it is
+/// written through the page cache, and its files are closed again.
+const PASSING_BYTES_MAX: usize = 64 << 10;
 
 /// Portions that are written at a time. Each may have to be copied into aligned memory first, which
 /// is used again and again only as long as it is little.
 const PORTIONS_AT_ONCE: usize = 2;
 
+/// Complete segments that are flushed at a time.
+const COMPLETIONS_AT_ONCE: usize = 16;
+
+/// A segment that was not written to during this many rounds of flushes is closed.
+const IDLE_ROUNDS_MAX: u64 = 2;
+
+type Key = (TopicPartition, Offset);
+
 /// The segment files of one core that are written to.
 pub(crate) struct SegmentFiles {
     folders: Folders,
-    open: RefCell<BTreeMap<(TopicPartition, Offset), Rc<OpenSegment>>>,
+    flushes: Flushes,
+    patience: Rc<Patience>,
+    open: RefCell<BTreeMap<Key, Rc<OpenSegment>>>,
     clock: Cell<u64>,
     portions: Turnstile,
+    completions: Turnstile,
     /// Operations under way for each partition, and whether it was dropped meanwhile.
     busy: RefCell<BTreeMap<TopicPartition, Busy>>,
+    /// Small files that were written since the partition's last flush.
+    small: RefCell<BTreeMap<TopicPartition, SmallFiles>>,
+    /// Flushes that wait to be done together, one round after the other.
+    waiting: RefCell<Vec<Rc<FlushRequest>>>,
+    rounds: Turnstile,
+    round: Cell<u64>,
 }
 
 #[derive(Default)]
@@ -47,16 +74,49 @@ struct OpenSegment {
     /// The folder was flushed since this was opened: the names are durable.
     is_named: Cell<bool>,
     used: Cell<u64>,
+    used_in_round: Cell<u64>,
 }
 
+struct FlushRequest {
+    partition: TopicPartition,
+    folder: Arc<str>,
+    segments: Vec<Offset>,
+    is_done: Cell<bool>,
+}
+
+/// What a side thread does before a portion is written, and perhaps instead.
+struct Preparation {
+    spill: Spill,
+    opening: Opening,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    /// The files are open: there are only small files to write.
+    Open,
+    /// Open the files.
+    Wanted,
+    /// Write the portion too, and leave no file open.
+    Passing,
+}
+
+type Opened = (OpenedBlockFile, OpenedAppendFile, OpenedAppendFile);
+
 impl SegmentFiles {
-    pub(crate) fn new(folders: Folders) -> Self {
+    pub(crate) fn new(folders: Folders, patience: Rc<Patience>, file_system: FileSystem) -> Self {
         Self {
+            flushes: Flushes::new(folders.clone(), file_system),
             folders,
+            patience,
             open: RefCell::default(),
             clock: Cell::new(0),
             portions: Turnstile::new(PORTIONS_AT_ONCE),
+            completions: Turnstile::new(COMPLETIONS_AT_ONCE),
             busy: RefCell::default(),
+            small: RefCell::default(),
+            waiting: RefCell::default(),
+            rounds: Turnstile::new(1),
+            round: Cell::new(0),
         }
     }
 
@@ -70,102 +130,183 @@ impl SegmentFiles {
     }
 
     async fn write_portion(&self, spill: Spill) -> io::Result<()> {
-        let topic = spill.partition.topic;
-        if !spill.small_files.is_empty() {
-            let makes_folder = spill.makes_folder;
-            let written = patiently(|| {
-                let folders = self.folders.clone();
-                let (name, files) = (Arc::clone(&spill.folder), spill.small_files.clone());
-                exec::spawn_blocking(move || {
-                    if makes_folder {
-                        folders.make(&name, topic, &files).map(Some)
-                    } else {
-                        folders.enter(&name, topic, |path| write_files(path, &files))
-                    }
-                })
-            })
-            .await?;
-            if written.is_none() || self.is_dropped(spill.partition) {
+        // Whoever holds descriptors is inside: however many portions wait, few hold any.
+        let inside = self.portions.enter().await;
+        let key = (spill.partition, spill.segment);
+        let known = self.known(key);
+        let opening = match &known {
+            Some(_) => Opening::Open,
+            None if self.may_pass(&spill) => Opening::Passing,
+            None => Opening::Wanted,
+        };
+        if opening == Opening::Wanted {
+            self.close_idle(OPEN_SEGMENTS_MAX - 1).await?;
+        }
+        let preparation = Arc::new(Preparation { spill, opening });
+        if opening != Opening::Open || !preparation.spill.small_files.is_empty() {
+            let prepared = self.prepare(&preparation).await?;
+            let Some(opened) = prepared.filter(|_| !self.is_dropped(key.0)) else {
                 return Ok(());
+            };
+            self.note_small_files(&preparation.spill);
+            if let Some(opened) = opened {
+                self.keep(key, opened);
             }
         }
-        let key = (spill.partition, spill.segment);
-        let Some(files) = self.open_patiently(key, &spill.folder, spill.at).await? else {
+        let Some(files) = known.or_else(|| self.known(key)) else {
             return Ok(());
         };
-        if !spill.offset_index.is_empty() {
+        let spill = &preparation.spill;
+        let (offsets, times, log) = (
             files
                 .offset_index
-                .write_at(spill.offset_index_at, &[&spill.offset_index])?;
-        }
-        if !spill.time_index.is_empty() {
+                .write_later(spill.offset_index_at, spill.offset_index.clone()),
             files
                 .time_index
-                .write_at(spill.time_index_at, &[&spill.time_index])?;
-        }
-        let inside = self.portions.enter().await;
-        files.log.write_at(spill.at, spill.batches).await?;
-        drop(inside);
+                .write_later(spill.time_index_at, spill.time_index.clone()),
+            files.log.write_at(spill.at, spill.batches.clone()),
+        );
+        offsets.await?;
+        times.await?;
+        log.await?;
         if spill.complete {
+            let closing = self.completions.enter().await;
+            drop(inside);
             self.open.borrow_mut().remove(&key);
-            flush_all(&files).await?;
+            begin_flush(&files).await?;
+            drop(closing);
         }
         Ok(())
     }
 
-    /// Makes segments of one partition durable, and their names; each is given with the bytes that
-    /// were spilled to it.
+    /// True if the portion is better written in passing than by closing another segment for it.
+    fn may_pass(&self, spill: &Spill) -> bool {
+        let bytes: usize = spill.batches.iter().map(Bytes::len).sum();
+        !spill.complete
+            && bytes <= PASSING_BYTES_MAX
+            && self.open.borrow().len() >= OPEN_SEGMENTS_MAX
+    }
+
+    /// `None` if the partition is gone; the opened files where they were wanted.
+    async fn prepare(&self, preparation: &Arc<Preparation>) -> io::Result<Option<Option<Opened>>> {
+        let attempt = || async {
+            let (folders, preparation) = (self.folders.clone(), Arc::clone(preparation));
+            let prepared =
+                exec::spawn_blocking(move || prepare_on_side(&folders, &preparation)).await;
+            if prepared.as_ref().is_err_and(super::is_out_of_files) {
+                self.close_idle(0).await?;
+            }
+            prepared
+        };
+        self.patience.attempt(attempt).await
+    }
+
+    fn note_small_files(&self, spill: &Spill) {
+        if spill.small_files.is_empty() {
+            return;
+        }
+        let mut small = self.small.borrow_mut();
+        let small = small.entry(spill.partition).or_default();
+        let names = if spill.makes_folder {
+            &mut small.new
+        } else {
+            &mut small.beside
+        };
+        for &(name, _) in &spill.small_files {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+
+    /// Makes segments of one partition durable, and their names, together with all that wait for the
+    /// same: thousands of small flushes become one large one. A disk that fails ends the process.
     pub(crate) async fn flush(
         &self,
         partition: TopicPartition,
-        folder: &str,
+        folder: Arc<str>,
         segments: &[(Offset, u64)],
-    ) -> io::Result<()> {
+    ) {
         self.begin(partition);
-        let result = self.flush_segments(partition, folder, segments).await;
-        self.end(partition, result)
+        let request = Rc::new(FlushRequest {
+            partition,
+            folder,
+            segments: segments.iter().map(|&(base, _)| base).collect(),
+            is_done: Cell::new(false),
+        });
+        self.waiting.borrow_mut().push(Rc::clone(&request));
+        let round = self.rounds.enter().await;
+        if !request.is_done.get() {
+            // Portions that were asked for before come first, so that their flushes join this round.
+            drop(self.portions.enter().await);
+            let group = self.waiting.take();
+            must("flush segments", self.flush_group(&group).await);
+            for request in group {
+                request.is_done.set(true);
+            }
+        }
+        drop(round);
+        let ended = self.end(partition, Ok(()));
+        debug_assert!(ended.is_ok(), "nothing failed");
     }
 
-    async fn flush_segments(
-        &self,
-        partition: TopicPartition,
-        folder: &str,
-        segments: &[(Offset, u64)],
-    ) -> io::Result<()> {
-        let mut unnamed = Vec::new();
-        for &(base, length) in segments {
-            if self.is_dropped(partition) {
-                return Ok(());
+    async fn flush_group(&self, group: &[Rc<FlushRequest>]) -> io::Result<()> {
+        let (mut files, mut folders, mut is_any_closed) = (Vec::new(), Vec::new(), false);
+        for request in group.iter().filter(|one| !self.is_dropped(one.partition)) {
+            let small = self.small.borrow_mut().remove(&request.partition);
+            let mut is_unnamed = request.segments.is_empty();
+            for &base in &request.segments {
+                match self.open.borrow().get(&(request.partition, base)) {
+                    Some(found) => {
+                        is_unnamed |= !found.is_named.get();
+                        files.push(Rc::clone(found));
+                    }
+                    None => is_any_closed = true,
+                }
             }
-            let Some(files) = self
-                .open_patiently((partition, base), folder, length)
-                .await?
-            else {
-                return Ok(());
-            };
-            flush_all(&files).await?;
-            if !files.is_named.get() {
-                unnamed.push(files);
+            if small.is_some() || is_unnamed {
+                folders.push(FolderFlush {
+                    partition: request.partition,
+                    folder: Arc::clone(&request.folder),
+                    small: small.unwrap_or_default(),
+                    is_unnamed,
+                });
             }
         }
-        // Segments that were completed meanwhile are older than the one that took their place.
-        if unnamed.is_empty() && !segments.is_empty() {
-            return Ok(());
+        let gone = if is_any_closed || Flushes::are_many(files.len(), &folders) {
+            // Begun together, so that they do not wait for each other.
+            let trims: Vec<_> = files.iter().map(|files| files.log.trim()).collect();
+            for trim in trims {
+                trim.await?;
+            }
+            self.flushes.all(&self.patience, folders).await?
+        } else {
+            let flushes: Vec<_> = files.iter().map(|files| begin_flush(files)).collect();
+            for flush in flushes {
+                flush.await?;
+            }
+            self.flushes.each(&self.patience, folders).await?
+        };
+        if let Some(gone) = gone.iter().find(|&&gone| !self.is_dropped(gone)) {
+            let reason = format!("the folder of partition {gone} is gone");
+            return Err(io::Error::new(io::ErrorKind::NotFound, reason));
         }
-        let root = self.folders.root().to_owned();
-        let path = root.join(folder);
-        patiently(|| {
-            let (path, root) = (path.clone(), root.clone());
-            exec::spawn_blocking(move || {
-                disk::sync_dir(&path)?;
-                disk::sync_dir(&root)
-            })
-        })
-        .await?;
-        for files in unnamed {
+        for files in files {
             files.is_named.set(true);
         }
+        self.close_forgotten();
         Ok(())
+    }
+
+    /// Closes what nobody wrote to for some rounds: it is durable, and its place is wanted.
+    fn close_forgotten(&self) {
+        let round = self.round.get() + 1;
+        self.round.set(round);
+        self.open.borrow_mut().retain(|_, files| {
+            Rc::strong_count(files) > 1
+                || !files.log.is_trim()
+                || files.used_in_round.get() + IDLE_ROUNDS_MAX >= round
+        });
     }
 
     /// Forgets a partition that goes away. What is under way for it comes to nothing.
@@ -173,6 +314,7 @@ impl SegmentFiles {
         if let Some(busy) = self.busy.borrow_mut().get_mut(&partition) {
             busy.dropped = true;
         }
+        self.small.borrow_mut().remove(&partition);
         self.open
             .borrow_mut()
             .retain(|(other, _), _| *other != partition);
@@ -205,73 +347,105 @@ impl SegmentFiles {
         if dropped { Ok(()) } else { result }
     }
 
-    /// Opens a segment, waiting for descriptors if need be; those of idle segments are given up.
-    async fn open_patiently(
-        &self,
-        key: (TopicPartition, Offset),
-        folder: &str,
-        length: u64,
-    ) -> io::Result<Option<Rc<OpenSegment>>> {
-        patiently(|| {
-            let opened = self.opened(key, folder, length);
-            if opened.is_err() {
-                self.open
-                    .borrow_mut()
-                    .retain(|_, files| Rc::strong_count(files) > 1);
-            }
-            std::future::ready(opened)
-        })
-        .await
+    /// The segment if it is open.
+    fn known(&self, key: Key) -> Option<Rc<OpenSegment>> {
+        let open = self.open.borrow();
+        let files = open.get(&key)?;
+        self.clock.set(self.clock.get() + 1);
+        files.used.set(self.clock.get());
+        files.used_in_round.set(self.round.get());
+        Some(Rc::clone(files))
     }
 
-    fn opened(
-        &self,
-        key: (TopicPartition, Offset),
-        folder: &str,
-        length: u64,
-    ) -> io::Result<Option<Rc<OpenSegment>>> {
-        self.clock.set(self.clock.get() + 1);
-        let mut open = self.open.borrow_mut();
-        if let Some(files) = open.get(&key) {
-            files.used.set(self.clock.get());
-            return Ok(Some(Rc::clone(files)));
-        }
-        if open.len() >= OPEN_SEGMENTS_MAX {
-            let idle = open
+    fn keep(&self, key: Key, (log, offset_index, time_index): Opened) {
+        let files = OpenSegment {
+            log: log.into(),
+            offset_index: offset_index.into(),
+            time_index: time_index.into(),
+            is_named: Cell::new(false),
+            used: Cell::new(0),
+            used_in_round: Cell::new(0),
+        };
+        self.open.borrow_mut().insert(key, Rc::new(files));
+    }
+
+    /// Closes segments that nobody uses now, those first that were not used for longest, until no
+    /// more than `left` are open. Their files get their own lengths before.
+    async fn close_idle(&self, left: usize) -> io::Result<()> {
+        while self.open.borrow().len() > left {
+            let idle = self
+                .open
+                .borrow()
                 .iter()
                 .filter(|(_, files)| Rc::strong_count(files) == 1)
                 .min_by_key(|(_, files)| files.used.get())
-                .map(|(key, _)| *key);
-            if let Some(key) = idle {
-                open.remove(&key);
+                .map(|(&key, files)| (key, Rc::clone(files)));
+            let Some((key, files)) = idle else { break };
+            files.log.trim().await?;
+            // Somebody may have begun to use it meanwhile.
+            if Rc::strong_count(&files) == 2 && files.log.is_trim() {
+                self.open.borrow_mut().remove(&key);
             }
         }
-        let (partition, base) = key;
-        let files = self.folders.enter(folder, partition.topic, |path| {
-            let at = |file| path.join(segment::segment_file(base, file));
-            Ok(OpenSegment {
-                log: BlockFile::open(at(SegmentFile::Log), length, 0, Caching::Direct)?,
-                offset_index: AppendFile::open(at(SegmentFile::OffsetIndex), 0)?,
-                time_index: AppendFile::open(at(SegmentFile::TimeIndex), 0)?,
-                is_named: Cell::new(false),
-                used: Cell::new(self.clock.get()),
-            })
-        })?;
-        let Some(files) = files.map(Rc::new) else {
-            return Ok(None);
-        };
-        open.insert(key, Rc::clone(&files));
-        Ok(Some(files))
+        Ok(())
     }
 }
 
-async fn flush_all(files: &OpenSegment) -> io::Result<()> {
+/// Begins to flush a segment's files.
+fn begin_flush(files: &OpenSegment) -> impl Future<Output = io::Result<()>> + use<> {
     let (log, offsets, times) = (
         files.log.flush(),
         files.offset_index.flush(),
         files.time_index.flush(),
     );
-    log.await?;
-    offsets.await?;
-    times.await
+    async move {
+        log.await?;
+        offsets.await?;
+        times.await
+    }
+}
+
+/// Makes or enters the folder, writes its small files, and opens the segment or writes the portion.
+/// `None` if the folder is another topic's. May be repeated as a whole. Blocks.
+fn prepare_on_side(
+    folders: &Folders,
+    preparation: &Preparation,
+) -> io::Result<Option<Option<Opened>>> {
+    let Preparation { spill, opening } = preparation;
+    let topic = spill.partition.topic;
+    if spill.makes_folder {
+        let enter = |path: &Path| open_or_write(path, spill, *opening);
+        let made = folders.make(&spill.folder, topic, &spill.small_files, enter);
+        return made.map(Some);
+    }
+    folders.enter(&spill.folder, topic, |path| {
+        for (name, content) in &spill.small_files {
+            disk::write_new(flushes::beside(path, name), content)?;
+        }
+        open_or_write(path, spill, *opening)
+    })
+}
+
+fn open_or_write(path: &Path, spill: &Spill, opening: Opening) -> io::Result<Option<Opened>> {
+    let at = |file| path.join(segment::segment_file(spill.segment, file));
+    match opening {
+        Opening::Open => Ok(None),
+        Opening::Wanted => Ok(Some((
+            BlockFile::open_elsewhere(at(SegmentFile::Log), spill.at, 0, Caching::Direct)?,
+            AppendFile::open_elsewhere(at(SegmentFile::OffsetIndex), 0)?,
+            AppendFile::open_elsewhere(at(SegmentFile::TimeIndex), 0)?,
+        ))),
+        Opening::Passing => {
+            let batches: Vec<&[u8]> = spill.batches.iter().map(|batch| &batch[..]).collect();
+            disk::write_end(at(SegmentFile::Log), spill.at, &batches)?;
+            let (offsets, times) = (&spill.offset_index, &spill.time_index);
+            disk::write_end(
+                at(SegmentFile::OffsetIndex),
+                spill.offset_index_at,
+                &[offsets],
+            )?;
+            disk::write_end(at(SegmentFile::TimeIndex), spill.time_index_at, &[times])?;
+            Ok(None)
+        }
+    }
 }

@@ -382,7 +382,13 @@ pub fn spawn_local<T: 'static>(future: impl Future<Output = T> + 'static) -> Tas
 /// Runs `work`, which may block, on the shard's side thread (one, in order of calls), which is
 /// started at the first call. It runs even if the future is dropped after its first poll.
 pub async fn spawn_blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
-    side::run(work).await
+    side::run(side::Lane::Short, work).await
+}
+
+/// [`spawn_blocking`] on a thread of its own, for work that waits for the device: what is short does
+/// not wait behind it.
+pub async fn spawn_flush<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
+    side::run(side::Lane::Flush, work).await
 }
 
 /// Lets every other ready task run once before this one goes on.

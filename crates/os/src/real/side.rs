@@ -1,5 +1,6 @@
-//! The side thread of a shard, for work that blocks and is rare: one thread, started on demand,
-//! jobs in order. State: the sending end of its queue, in a thread-local.
+//! The side threads of a shard, for work that blocks and is rare: one for what is short, one for what
+//! waits for the device; started on demand, jobs of each in order. State: the sending ends of their
+//! queues, in a thread-local.
 
 use std::{
     cell::RefCell,
@@ -16,8 +17,17 @@ use super::sys;
 
 type Job = Box<dyn FnOnce() + Send>;
 
+/// Which of the two threads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Lane {
+    /// Opens, renames, removals: some microseconds each.
+    Short,
+    /// Flushes: they may take seconds, and what is short must not wait for them.
+    Flush,
+}
+
 thread_local! {
-    static JOBS_OF_SHARD: RefCell<Option<Sender<Job>>> = const { RefCell::new(None) };
+    static JOBS_OF_SHARD: RefCell<[Option<Sender<Job>>; 2]> = const { RefCell::new([None, None]) };
 }
 
 struct Answer<R> {
@@ -33,13 +43,17 @@ fn lock<R>(answer: &Mutex<Answer<R>>) -> std::sync::MutexGuard<'_, Answer<R>> {
     clippy::disallowed_methods,
     reason = "each job belongs to a task that waits, and would hold it while it waited for room"
 )]
-fn queue() -> Sender<Job> {
-    JOBS_OF_SHARD.with_borrow_mut(|queue| {
+fn queue(lane: Lane) -> Sender<Job> {
+    JOBS_OF_SHARD.with_borrow_mut(|[short, flush]| {
+        let (queue, suffix) = match lane {
+            Lane::Short => (short, "side"),
+            Lane::Flush => (flush, "flush"),
+        };
         let queue = queue.get_or_insert_with(|| {
             let (sender, jobs): (_, Receiver<Job>) = channel();
             let shard = thread::current().name().unwrap_or("shard").to_owned();
             thread::Builder::new()
-                .name(format!("{shard}-side"))
+                .name(format!("{shard}-{suffix}"))
                 .spawn(move || {
                     // It inherited the one core of its shard, whose work it must not delay.
                     sys::leave_core();
@@ -52,8 +66,11 @@ fn queue() -> Sender<Job> {
     })
 }
 
-/// Runs `work` on the side thread.
-pub(crate) async fn run<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
+/// Runs `work` on a side thread.
+pub(crate) async fn run<R: Send + 'static>(
+    lane: Lane,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> R {
     let answer = Arc::new(Mutex::new(Answer {
         result: None,
         waiter: None,
@@ -70,7 +87,7 @@ pub(crate) async fn run<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'st
             waiter.wake();
         }
     });
-    let taken = queue().send(job);
+    let taken = queue(lane).send(job);
     assert!(taken.is_ok(), "the side thread ended: a job panicked");
     poll_fn(|cx| {
         let mut answer = lock(&answer);

@@ -166,6 +166,12 @@ pub(crate) fn allocate(fd: RawFd, length: u64, keep_size: bool) -> io::Result<()
     check(unsafe { libc::fallocate(fd, mode, 0, file_position(length)?) }).map(drop)
 }
 
+/// Makes everything durable that was written to the file system of this file.
+pub(crate) fn sync_file_system(fd: RawFd) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::syncfs(fd) }).map(drop)
+}
+
 /// What memory of a direct write or read must be aligned to, if the kernel says.
 pub(crate) fn direct_memory_alignment(fd: RawFd) -> Option<usize> {
     let mut facts = MaybeUninit::<libc::statx>::zeroed();

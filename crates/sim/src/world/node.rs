@@ -19,7 +19,7 @@ use klamm_records::wal::Incarnation;
 
 use super::disk::{Node as FileNode, SimDisk};
 use super::storage::{BootStorage, DISK_FAILED, POWER_CUT};
-use super::work::{Done, Hands, OpenSegments, Work};
+use super::work::{Done, Hands, OpenSegments, SmallFiles, Work};
 use crate::faults::Plant;
 use crate::random::Random;
 
@@ -61,6 +61,7 @@ struct Core {
     wal_open: BTreeMap<u64, FileNode>,
     wal_unflushed: BTreeMap<u64, FileNode>,
     segments: OpenSegments,
+    small: SmallFiles,
     flushing: bool,
     work: bool,
     files: Descriptors,
@@ -454,7 +455,8 @@ impl SimNode {
                 folder,
                 segments,
                 flushes: None,
-                folders_flushed: 0,
+                claims: false,
+                steps: 0,
             },
             Effect::SaveFile { file, path, bytes } => Work::Save {
                 file,
@@ -508,9 +510,11 @@ impl SimNode {
             return;
         };
         let shard = *shard;
+        let core = &mut self.cores[usize::from(shard)];
         let mut hands = Hands {
             disk,
-            open: &mut self.cores[usize::from(shard)].segments,
+            open: &mut core.segments,
+            small: &mut core.small,
             plant: self.options.plant,
         };
         let Some(done) = work.step(&mut hands) else {
@@ -594,6 +598,7 @@ impl Core {
             wal_open,
             wal_unflushed: BTreeMap::new(),
             segments: OpenSegments::new(),
+            small: SmallFiles::default(),
             flushing: false,
             work: true,
             files,

@@ -1,7 +1,7 @@
 //! What a core has asked of its disk and not been told of yet. Each piece of work goes on in small
 //! steps, between which anything else may happen, the end of the world included.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -38,6 +38,18 @@ const BLOCK: usize = 4096;
 /// longer.
 pub(crate) type OpenSegments = BTreeMap<(TopicPartition, Offset), (SegmentNodes, usize)>;
 
+/// Partitions whose small files no flush has covered since they were written.
+#[derive(Debug, Default)]
+pub(crate) struct SmallFiles {
+    /// In a folder that was made.
+    fresh: BTreeSet<TopicPartition>,
+    /// Beside the file that they replace.
+    beside: BTreeSet<TopicPartition>,
+}
+
+/// The small file that is replaced while its partition lives.
+const REPLACED: &str = segment::LEADER_EPOCH_FILE;
+
 /// One piece of work.
 #[derive(Debug)]
 pub(crate) enum Work {
@@ -53,7 +65,10 @@ pub(crate) enum Work {
         folder: Arc<str>,
         segments: Vec<(Offset, u64)>,
         flushes: Option<Vec<FlushTicket>>,
-        folders_flushed: usize,
+        /// New content of a small file is being flushed with them.
+        claims: bool,
+        /// Steps done since all of them ended.
+        steps: usize,
     },
     Save {
         file: SmallFile,
@@ -98,6 +113,7 @@ pub(crate) enum Done {
 pub(crate) struct Hands<'a> {
     pub(crate) disk: &'a mut SimDisk,
     pub(crate) open: &'a mut OpenSegments,
+    pub(crate) small: &'a mut SmallFiles,
     pub(crate) plant: Option<Plant>,
 }
 
@@ -165,14 +181,18 @@ impl Work {
                 folder,
                 segments,
                 flushes,
-                folders_flushed,
+                claims,
+                steps,
             } => {
                 let Some(flushes) = flushes else {
-                    *flushes = Some(hands.begin_segment_flush(*partition, folder, segments));
+                    *claims = hands.claim_small_file(*partition, folder);
+                    let mut begun = hands.begin_segment_flush(*partition, folder, segments);
+                    begun.extend(hands.begin_small_file_flush(*partition, folder, *claims));
+                    *flushes = Some(begun);
                     return None;
                 };
                 hands
-                    .flush_segments(folder, flushes, folders_flushed)
+                    .flush_segments(*partition, folder, flushes, *claims, steps)
                     .then_some(Done::SegmentsFlushed(*partition))
             }
             Self::Save {
@@ -264,7 +284,7 @@ impl Hands<'_> {
         let folder_stages = if spill.small_files.is_empty() || forgets_epochs {
             0
         } else {
-            1 + spill.small_files.len() * REPLACE_STAGES
+            1 + spill.small_files.len()
         };
         if stage <= folder_stages {
             return self.spill_small_files(spill, stage);
@@ -336,18 +356,78 @@ impl Hands<'_> {
             self.claim_folder(spill);
             return false;
         }
-        let is_metadata = spill.partition == TopicPartition::METADATA;
-        let topic = Some(spill.partition.topic);
-        if !spill.makes_folder && !is_metadata && self.owner(&spill.folder) != topic {
+        if !spill.makes_folder && !self.may_enter(spill.partition, &spill.folder) {
             // The folder belongs to a later topic of that name.
             return true;
         }
-        if stage > 1 {
-            let (file, stage) = ((stage - 2) / REPLACE_STAGES, (stage - 2) % REPLACE_STAGES);
+        if let Some(file) = stage.checked_sub(2) {
             let (name, content) = &spill.small_files[file];
-            self.replace(&format!("{}/{name}", spill.folder), content, stage + 1);
+            let path = format!("{}/{name}", spill.folder);
+            if spill.makes_folder {
+                self.small.fresh.insert(spill.partition);
+                self.write_whole(&path, content);
+            } else {
+                self.small.beside.insert(spill.partition);
+                self.write_whole(&format!("{path}.tmp"), content);
+            }
         }
         false
+    }
+
+    fn write_whole(&mut self, path: &str, bytes: &[u8]) {
+        if let Some(node) = self.disk.open(path) {
+            self.disk.truncate(node, 0);
+            self.disk.write(node, 0, bytes);
+        }
+    }
+
+    /// Takes the new content of the small file that is replaced out of the way of still newer
+    /// content; false if there is none.
+    fn claim_small_file(&mut self, partition: TopicPartition, folder: &str) -> bool {
+        let path = format!("{folder}/{REPLACED}");
+        self.small.beside.remove(&partition)
+            && self.may_enter(partition, folder)
+            && self
+                .disk
+                .rename(&format!("{path}.tmp"), &format!("{path}.flushing"))
+    }
+
+    /// Begins to flush the claimed content, and the small files of a folder that was made.
+    fn begin_small_file_flush(
+        &mut self,
+        partition: TopicPartition,
+        folder: &str,
+        claims: bool,
+    ) -> Vec<FlushTicket> {
+        let mut names = Vec::new();
+        if self.small.fresh.remove(&partition) {
+            names.extend([segment::PARTITION_METADATA_FILE, REPLACED].map(str::to_owned));
+        }
+        if claims {
+            names.push(format!("{REPLACED}.flushing"));
+        }
+        if self.plant == Some(Plant::SmallFileFlushSkipped) {
+            names.clear();
+        }
+        let mut flushes = Vec::new();
+        for name in names {
+            if let Some(node) = self.disk.file(&format!("{folder}/{name}")) {
+                flushes.push(self.disk.begin_flush(node));
+            }
+        }
+        flushes
+    }
+
+    fn place_small_file(&mut self, partition: TopicPartition, folder: &str) {
+        if self.may_enter(partition, folder) {
+            let path = format!("{folder}/{REPLACED}");
+            self.disk.rename(&format!("{path}.flushing"), &path);
+        }
+    }
+
+    /// False if the folder belongs to a later topic of that name.
+    fn may_enter(&self, partition: TopicPartition, folder: &str) -> bool {
+        partition == TopicPartition::METADATA || self.owner(folder) == Some(partition.topic)
     }
 
     fn write_if_any(&mut self, node: Node, at: usize, bytes: &[u8]) {
@@ -393,8 +473,7 @@ impl Hands<'_> {
         if let Some((nodes, _)) = self.open.get(&(partition, base)) {
             return Some(*nodes);
         }
-        let is_metadata = partition == TopicPartition::METADATA;
-        if !is_metadata && self.owner(folder) != Some(partition.topic) {
+        if !self.may_enter(partition, folder) {
             return None;
         }
         let open = |file| {
@@ -426,23 +505,32 @@ impl Hands<'_> {
         flushes
     }
 
-    /// True after the last flush: of the files, of their folder, and of the data folder.
+    /// True after the last step: all files are flushed, what was claimed is put in place, then its
+    /// folder and the data folder are flushed.
     fn flush_segments(
         &mut self,
+        partition: TopicPartition,
         folder: &str,
         flushes: &mut Vec<FlushTicket>,
-        folders_flushed: &mut usize,
+        claims: bool,
+        steps: &mut usize,
     ) -> bool {
         if let Some(ticket) = flushes.pop() {
             self.disk.end_flush(&ticket);
             return false;
         }
-        *folders_flushed += 1;
+        *steps += 1;
+        if *steps == 1 {
+            if claims {
+                self.place_small_file(partition, folder);
+            }
+            return false;
+        }
         if self.plant != Some(Plant::FolderFlushSkipped) {
-            let folder = if *folders_flushed == 1 { folder } else { "" };
+            let folder = if *steps == 2 { folder } else { "" };
             self.disk.flush_folder(folder);
         }
-        *folders_flushed == 2
+        *steps == 3
     }
 
     /// Replaces a small file, step by step. True after the last.
@@ -450,12 +538,7 @@ impl Hands<'_> {
         let beside = format!("{path}.tmp");
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         match stage {
-            1 => {
-                if let Some(node) = self.disk.open(&beside) {
-                    self.disk.truncate(node, 0);
-                    self.disk.write(node, 0, bytes);
-                }
-            }
+            1 => self.write_whole(&beside, bytes),
             2 => {
                 if let Some(node) = self.disk.file(&beside) {
                     self.disk.flush(node);

@@ -10,6 +10,7 @@ use std::{
     rc::Rc,
 };
 
+use bytes::Bytes;
 use io_uring::{opcode, types};
 
 use super::{MappedFile, Poison, open_or_create};
@@ -25,14 +26,36 @@ pub struct AppendFile {
     poison: Poison,
 }
 
+/// A file that was opened on another thread, on its way to the shard that will write to it.
+#[derive(Debug)]
+pub struct OpenedAppendFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl From<OpenedAppendFile> for AppendFile {
+    fn from(opened: OpenedAppendFile) -> Self {
+        Self {
+            file: Rc::new(opened.file),
+            path: RefCell::new(opened.path),
+            poison: Poison::default(),
+        }
+    }
+}
+
 impl AppendFile {
+    /// [`Self::open_elsewhere`] on the shard's own thread.
+    pub fn open(path: impl AsRef<Path>, reserve: u64) -> io::Result<Self> {
+        Self::open_elsewhere(path, reserve).map(Self::from)
+    }
+
     /// Opens or creates the file (mode 0600) and reserves `reserve` bytes on disk; a shorter file
     /// grows to that length and reads as zeros there, a longer one stays. The creation is durable
-    /// after `sync_dir` of the folder. Blocks.
-    pub fn open(path: impl AsRef<Path>, reserve: u64) -> io::Result<Self> {
+    /// after `sync_dir` of the folder. Blocks; any thread may do it.
+    pub fn open_elsewhere(path: impl AsRef<Path>, reserve: u64) -> io::Result<OpenedAppendFile> {
         let path = path.as_ref();
         let file = open_or_create(path)?;
-        if file.metadata()?.len() < reserve {
+        if reserve > 0 && file.metadata()?.len() < reserve {
             match sys::allocate(file.as_raw_fd(), reserve, false) {
                 Ok(()) => {}
                 // No preallocation in this file system: the length alone must do.
@@ -42,12 +65,44 @@ impl AppendFile {
                 Err(error) => return Err(error),
             }
         }
-        let path = RefCell::new(path.to_owned());
-        Ok(Self {
-            file: Rc::new(file),
-            path,
-            poison: Poison::default(),
-        })
+        let path = path.to_owned();
+        Ok(OpenedAppendFile { file, path })
+    }
+
+    /// Writes all of `bytes` at `position`, through the page cache, without making the caller's
+    /// thread wait for it. The write begins at the call and ends even if the future is dropped.
+    pub fn write_later(
+        &self,
+        position: u64,
+        bytes: Bytes,
+    ) -> impl Future<Output = io::Result<()>> + use<> {
+        let (file, poison) = (self.file.clone(), self.poison.clone());
+        let length = bytes.len();
+        let begin = move |from: usize| {
+            let rest = &bytes[from..];
+            let length = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+            let write = opcode::Write::new(types::Fd(file.as_raw_fd()), rest.as_ptr(), length)
+                .offset(position + from as u64)
+                .build();
+            let kept = (file.clone(), bytes.clone());
+            let failed = Some(poison.0.clone());
+            exec::ring().operate(write, kept, failed)
+        };
+        let first = self.poison.check().map(|()| begin(0));
+        async move {
+            let (mut pending, mut written) = (first?, 0);
+            loop {
+                let more = match pending.finish().await.0 {
+                    Ok(0) if written < length => return Err(io::ErrorKind::WriteZero.into()),
+                    other => other?,
+                };
+                written += more;
+                if written >= length {
+                    return Ok(());
+                }
+                pending = begin(written);
+            }
+        }
     }
 
     /// Writes all of `slices` at `position`, through the page cache, before it returns. A short

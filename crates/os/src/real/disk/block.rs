@@ -17,6 +17,7 @@ use std::{
     os::fd::AsRawFd,
     path::Path,
     rc::Rc,
+    sync::Arc,
     task::{Poll, Waker},
 };
 
@@ -62,7 +63,7 @@ pub struct BlockFile {
 }
 
 struct Inner {
-    file: Rc<File>,
+    file: Arc<File>,
     caching: Caching,
     /// Logical length, counting appends that still run.
     length: Cell<u64>,
@@ -86,6 +87,7 @@ struct Job {
 
 enum Work {
     Write(Vec<Bytes>),
+    Trim,
     Flush,
 }
 
@@ -115,17 +117,58 @@ impl Done {
     }
 }
 
+/// A file that was opened on another thread, on its way to the shard that will write to it.
+#[derive(Debug)]
+pub struct OpenedBlockFile {
+    file: File,
+    caching: Caching,
+    length: u64,
+    partial: Vec<u8>,
+    takes_sectors: bool,
+}
+
+impl From<OpenedBlockFile> for BlockFile {
+    fn from(opened: OpenedBlockFile) -> Self {
+        let length = opened.length;
+        Self {
+            inner: Rc::new(Inner {
+                file: Arc::new(opened.file),
+                caching: opened.caching,
+                length: Cell::new(length),
+                partial: RefCell::new(opened.partial),
+                written: Cell::new(length),
+                jobs: RefCell::default(),
+                running: Cell::new(false),
+                disk_length: Cell::new(length),
+                takes_sectors: opened.takes_sectors,
+                poison: Poison::default(),
+            }),
+        }
+    }
+}
+
 impl BlockFile {
-    /// Opens or creates the file (mode 0600), cuts it to `length`, reads the partial block back,
-    /// and reserves `reserve` bytes on disk without changing the length. Blocks.
-    ///
-    /// A file shorter than `length` is an error (`UnexpectedEof`).
+    /// [`Self::open_elsewhere`] on the shard's own thread.
     pub fn open(
         path: impl AsRef<Path>,
         length: u64,
         reserve: u64,
         caching: Caching,
     ) -> io::Result<Self> {
+        Self::open_elsewhere(path, length, reserve, caching).map(Self::from)
+    }
+
+    /// Opens or creates the file (mode 0600), cuts it to `length`, reads the partial block back,
+    /// and reserves `reserve` bytes on disk without changing the length. Blocks; any thread may do
+    /// it.
+    ///
+    /// A file shorter than `length` is an error (`UnexpectedEof`).
+    pub fn open_elsewhere(
+        path: impl AsRef<Path>,
+        length: u64,
+        reserve: u64,
+        caching: Caching,
+    ) -> io::Result<OpenedBlockFile> {
         let path = path.as_ref();
         let plain = open_or_create(path)?;
         let found = plain.metadata()?.len();
@@ -136,7 +179,9 @@ impl BlockFile {
             );
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason));
         }
-        plain.set_len(length)?;
+        if found > length {
+            plain.set_len(length)?;
+        }
         if reserve > length {
             match sys::allocate(plain.as_raw_fd(), reserve, true) {
                 Ok(()) => {}
@@ -155,19 +200,12 @@ impl BlockFile {
         }
         let (file, caching) =
             open_direct(OpenOptions::new().read(true).write(true), path, caching)?;
-        Ok(Self {
-            inner: Rc::new(Inner {
-                file: Rc::new(file),
-                caching,
-                length: Cell::new(length),
-                partial: RefCell::new(partial),
-                written: Cell::new(length),
-                jobs: RefCell::default(),
-                running: Cell::new(false),
-                disk_length: Cell::new(length),
-                takes_sectors,
-                poison: Poison::default(),
-            }),
+        Ok(OpenedBlockFile {
+            file,
+            caching,
+            length,
+            partial,
+            takes_sectors,
         })
     }
 
@@ -212,6 +250,25 @@ impl BlockFile {
         async move { started?.wait().await }
     }
 
+    /// Gives the file on disk its own length after all earlier appends, for a flush by other means.
+    pub fn trim(&self) -> impl Future<Output = io::Result<()>> + use<> {
+        let inner = &self.inner;
+        let started = inner.poison.check();
+        let started = started.map(|()| (!self.is_trim()).then(|| inner.enqueue(Work::Trim)));
+        async move {
+            match started? {
+                Some(done) => done.wait().await,
+                None => Ok(()),
+            }
+        }
+    }
+
+    /// Whether nothing is under way, and the file on disk has its own length.
+    pub fn is_trim(&self) -> bool {
+        let inner = &self.inner;
+        !inner.running.get() && inner.disk_length.get() == inner.written.get()
+    }
+
     /// Up to `length` bytes from `position`, of appends that have ended.
     pub async fn read_at(&self, position: u64, length: usize) -> io::Result<Bytes> {
         let (file, caching) = (self.inner.file.clone(), self.inner.caching);
@@ -250,11 +307,9 @@ impl Inner {
     async fn run_job(&self, work: Work) -> io::Result<()> {
         match work {
             Work::Write(slices) => self.append(slices).await,
+            Work::Trim => self.trim().await,
             Work::Flush => {
-                if self.disk_length.get() != self.written.get() {
-                    self.file.set_len(self.written.get())?;
-                    self.disk_length.set(self.written.get());
-                }
+                self.trim().await?;
                 let sync = opcode::Fsync::new(types::Fd(self.file.as_raw_fd()))
                     .flags(types::FsyncFlags::DATASYNC)
                     .build();
@@ -263,6 +318,16 @@ impl Inner {
                 pending.finish().await.0.map(drop)
             }
         }
+    }
+
+    async fn trim(&self) -> io::Result<()> {
+        let length = self.written.get();
+        if self.disk_length.get() != length {
+            let file = Arc::clone(&self.file);
+            exec::spawn_blocking(move || file.set_len(length)).await?;
+            self.disk_length.set(length);
+        }
+        Ok(())
     }
 
     async fn append(&self, slices: Vec<Bytes>) -> io::Result<()> {

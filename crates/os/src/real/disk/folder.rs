@@ -16,6 +16,9 @@ use std::{
 use super::open_or_create;
 use crate::real::{exec, sys};
 
+/// The file in a folder by which it is locked.
+const LOCK_FILE: &str = ".lock";
+
 /// Creates the folder and its parents, readable by this user only (0700); fine if it exists.
 pub fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
@@ -99,36 +102,100 @@ pub fn read_to_string(path: impl AsRef<Path>, limit: u64) -> io::Result<String> 
 /// file, flush, rename, folder flush. Durable when it returns. Mode 0600.
 pub fn write_atomically(path: impl AsRef<Path>, content: &[u8]) -> io::Result<()> {
     let path = path.as_ref();
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut temporary_name = name.to_owned();
-    temporary_name.push(".tmp");
-    let temporary = folder.join(temporary_name);
+    let mut name = path
+        .file_name()
+        .ok_or(io::ErrorKind::InvalidInput)?
+        .to_owned();
+    name.push(".tmp");
+    let temporary = folder_of(path).join(name);
+    write_whole(&temporary, content)?.sync_all()?;
+    fs::rename(&temporary, path)?;
+    sync_dir(folder_of(path))
+}
+
+/// Writes a file as a whole, in its place: after a crash any part of the new content is there, and
+/// nothing of the old. Durable after [`sync_file`]. Mode 0600.
+pub fn write_new(path: impl AsRef<Path>, content: &[u8]) -> io::Result<()> {
+    write_whole(path.as_ref(), content).map(drop)
+}
+
+/// Writes the end of a file, which is made if need be (mode 0600), from `position` on: nothing lies
+/// behind it then. A file that is shorter than that is an error (`UnexpectedEof`).
+pub fn write_end(path: impl AsRef<Path>, mut position: u64, slices: &[&[u8]]) -> io::Result<()> {
+    let path = path.as_ref();
+    let file = open_or_create(path)?;
+    let found = file.metadata()?.len();
+    if found < position {
+        let reason = format!(
+            "expected {position} bytes in {}, found {found}",
+            path.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, reason));
+    }
+    if found > position {
+        file.set_len(position)?;
+    }
+    for slice in slices {
+        file.write_all_at(slice, position)?;
+        position += slice.len() as u64;
+    }
+    Ok(())
+}
+
+fn write_whole(path: &Path, content: &[u8]) -> io::Result<File> {
     let mut options = OpenOptions::new();
     let mut file = options
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(&temporary)?;
+        .open(path)?;
     file.write_all(content)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&temporary, path)?;
-    sync_dir(folder)
+    Ok(file)
 }
 
-/// [`write_atomically`] on the shard's side thread. It runs to its end even if the future is
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// The file system that holds a folder, to be flushed as a whole: for many small files that is one
+/// wait where their own flushes would be thousands.
+///
+/// Whoever relies on a flush has a handle of its own: an error is told once to each.
+#[derive(Debug)]
+pub struct FileSystem {
+    /// A plain file in it.
+    file: File,
+}
+
+impl FileSystem {
+    /// The file system of `folder`. Errors of writing back are told to this handle from now on.
+    pub fn of(folder: impl AsRef<Path>) -> io::Result<Self> {
+        let file = open_or_create(&folder.as_ref().join(LOCK_FILE))?;
+        Ok(Self { file })
+    }
+
+    /// Makes durable everything written before this call, names and lengths included (`syncfs`). An
+    /// error says that anything written since the last call may be lost. Blocks.
+    pub fn flush(&self) -> io::Result<()> {
+        sys::sync_file_system(self.file.as_raw_fd())?;
+        // A file system whose own log had nothing to write may leave direct writes in the cache of
+        // the device (XFS); the flush of a plain file empties that in any case.
+        self.file.sync_all()
+    }
+}
+
+/// [`write_atomically`] on the shard's side thread for flushes. It runs to its end even if the future is
 /// dropped after its first poll. Writes to the same path run in the order of their first polls.
 pub async fn write_atomically_later(
     path: impl Into<PathBuf>,
     content: impl AsRef<[u8]> + Send + 'static,
 ) -> io::Result<()> {
     let path = path.into();
-    exec::spawn_blocking(move || write_atomically(path, content.as_ref())).await
+    exec::spawn_flush(move || write_atomically(path, content.as_ref())).await
 }
 
 /// Length of a file in bytes.
@@ -238,7 +305,7 @@ impl std::error::Error for LockError {}
 
 /// Takes the exclusive lock of `folder` (flock on its file `.lock`), without waiting.
 pub fn lock_folder(folder: impl AsRef<Path>) -> Result<FolderLock, LockError> {
-    let path = folder.as_ref().join(".lock");
+    let path = folder.as_ref().join(LOCK_FILE);
     let failed = |error| LockError::Failed {
         path: path.clone(),
         error,

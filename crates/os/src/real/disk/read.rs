@@ -6,7 +6,7 @@ use std::{
     io,
     os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
     path::Path,
-    rc::Rc,
+    sync::Arc,
 };
 
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use crate::real::exec;
 /// A file opened for reading only.
 #[derive(Clone)]
 pub struct ReadFile {
-    file: Rc<File>,
+    file: Arc<File>,
     caching: Caching,
 }
 
@@ -34,7 +34,7 @@ impl ReadFile {
             Caching::Direct,
         )?;
         Ok(Self {
-            file: Rc::new(file),
+            file: Arc::new(file),
             caching,
         })
     }
@@ -70,7 +70,7 @@ pub(super) fn open_direct(
 
 /// Reads `[position, position + length)` as far as it lies before `end`.
 pub(super) async fn read_until(
-    file: &Rc<File>,
+    file: &Arc<File>,
     caching: Caching,
     position: u64,
     length: usize,
