@@ -103,6 +103,7 @@ impl<S: Storage> Work<'_, S> {
         if !bases.is_empty() && (is_foreign || is_void) {
             self.clear(partition, &folder, std::mem::take(&mut bases))?;
         }
+        self.remove_unplaced(&folder)?;
         let mut state = Recovering {
             folder_made: !bases.is_empty(),
             folder,
@@ -191,6 +192,17 @@ impl<S: Storage> Work<'_, S> {
         Ok(bases)
     }
 
+    /// Removes a list of leader epochs that its life did not live to put in place. A power cut
+    /// could bring it back otherwise when a later life puts its own in place by the same name.
+    fn remove_unplaced(&mut self, folder: &str) -> Result<(), BootError> {
+        let path = format!("{folder}/{}", segment::LEADER_EPOCH_FLUSHING_FILE);
+        if self.storage.length(&path)?.is_some() {
+            self.storage.remove(&path)?;
+            self.unflushed.folders.insert(folder.to_owned());
+        }
+        Ok(())
+    }
+
     /// Starts from a checkpoint: what lies behind it in the files is void, unless files are trusted.
     fn restore(
         &mut self,
@@ -205,7 +217,10 @@ impl<S: Storage> Work<'_, S> {
         let path = format!("{}/{}", state.folder, segment::LEADER_EPOCH_FILE);
         let text = self.storage.read(&path)?.unwrap_or_default();
         state.log.epochs = epochs_before(end, &text);
-        state.epochs_found = Some(text);
+        // A list that says more was written after the checkpoint, by a life that may have ended
+        // before it was flushed.
+        let vouched = epochs_file(state.log.epochs.entries());
+        state.epochs_found = (text == vouched.as_bytes()).then_some(text);
         let snapshot = producers::from_checkpoint(&checkpoint.producers, end);
         state.log.producers = Producers::restore(&snapshot, self.options.producers)
             .map_err(|error| partition_error(checkpoint.partition, &error))?;

@@ -53,7 +53,7 @@ fn every_invariant_holds_in_hundreds_of_worlds() {
 fn worlds_that_once_broke_an_invariant_hold_it_now() {
     let once_broken = [
         0, 3, 4, 11, 12, 17, 18, 20, 36, 44, 59, 60, 61, 81, 113, 128, 140, 157, 195, 450, 642,
-        703, 713, 719, 1084, 1141, 1302, 1964,
+        703, 713, 719, 1084, 1141, 1302, 1964, 101_087, 102_744, 103_685,
     ];
     run_seeds(once_broken.into_iter());
 }

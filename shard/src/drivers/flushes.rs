@@ -219,7 +219,10 @@ pub(crate) fn beside(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.tmp"))
 }
 
-/// Where it lies while it is flushed.
+/// Where it lies while it is flushed: for a list of leader epochs
+/// [`segment::LEADER_EPOCH_FLUSHING_FILE`], which a start removes.
+///
+/// [`segment::LEADER_EPOCH_FLUSHING_FILE`]: klamm_records::segment::LEADER_EPOCH_FLUSHING_FILE
 fn claimed(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.flushing"))
 }

@@ -21,8 +21,9 @@ pub use index::{
     last_offset_entry, last_time_entry, offset_lookup, relative_offset, time_lookup,
 };
 pub use names::{
-    CHECKPOINT_FILE, LEADER_EPOCH_FILE, META_PROPERTIES_FILE, PARTITION_METADATA_FILE, SegmentFile,
-    parse_partition_folder, parse_segment_file, partition_folder, segment_file,
+    CHECKPOINT_FILE, LEADER_EPOCH_FILE, LEADER_EPOCH_FLUSHING_FILE, META_PROPERTIES_FILE,
+    PARTITION_METADATA_FILE, SegmentFile, parse_partition_folder, parse_segment_file,
+    partition_folder, segment_file,
 };
 pub use recover::{RebuiltIndexes, SegmentEnd, SegmentFault, rebuild_indexes, recover};
 pub use succession::Succession;

@@ -5,6 +5,9 @@ use klamm_model::{Offset, PartitionIndex, TopicName};
 /// Leader epochs with their first offsets, in each partition's folder.
 pub const LEADER_EPOCH_FILE: &str = "leader-epoch-checkpoint";
 
+/// A newer list of leader epochs while it is being flushed, before it takes the other's place.
+pub const LEADER_EPOCH_FLUSHING_FILE: &str = "leader-epoch-checkpoint.flushing";
+
 /// Topic id of the partition's folder.
 pub const PARTITION_METADATA_FILE: &str = "partition.metadata";
 

@@ -50,6 +50,9 @@ pub(crate) struct SmallFiles {
 /// The small file that is replaced while its partition lives.
 const REPLACED: &str = segment::LEADER_EPOCH_FILE;
 
+/// Its name while its new content is being flushed.
+const FLUSHING: &str = segment::LEADER_EPOCH_FLUSHING_FILE;
+
 /// One piece of work.
 #[derive(Debug)]
 pub(crate) enum Work {
@@ -389,7 +392,7 @@ impl Hands<'_> {
             && self.may_enter(partition, folder)
             && self
                 .disk
-                .rename(&format!("{path}.tmp"), &format!("{path}.flushing"))
+                .rename(&format!("{path}.tmp"), &format!("{folder}/{FLUSHING}"))
     }
 
     /// Begins to flush the claimed content, and the small files of a folder that was made.
@@ -404,7 +407,7 @@ impl Hands<'_> {
             names.extend([segment::PARTITION_METADATA_FILE, REPLACED].map(str::to_owned));
         }
         if claims {
-            names.push(format!("{REPLACED}.flushing"));
+            names.push(FLUSHING.to_owned());
         }
         if self.plant == Some(Plant::SmallFileFlushSkipped) {
             names.clear();
@@ -421,7 +424,7 @@ impl Hands<'_> {
     fn place_small_file(&mut self, partition: TopicPartition, folder: &str) {
         if self.may_enter(partition, folder) {
             let path = format!("{folder}/{REPLACED}");
-            self.disk.rename(&format!("{path}.flushing"), &path);
+            self.disk.rename(&format!("{folder}/{FLUSHING}"), &path);
         }
     }
 
