@@ -3,9 +3,12 @@
 
 use std::{
     cell::RefCell,
-    fs::File,
+    fs::{File, Metadata},
     io::{self, IoSlice},
-    os::fd::AsRawFd,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{FileExt, MetadataExt},
+    },
     path::{Path, PathBuf},
     rc::Rc,
 };
@@ -13,7 +16,7 @@ use std::{
 use bytes::Bytes;
 use io_uring::{opcode, types};
 
-use super::{MappedFile, Poison, open_or_create};
+use super::{MappedFile, Poison, flush_failed, open_or_create};
 use crate::real::{exec, stats, sys};
 
 /// A file written at given positions and flushed as a whole.
@@ -25,6 +28,31 @@ pub struct AppendFile {
     path: RefCell<PathBuf>,
     poison: Poison,
 }
+
+/// Makes sure that the first `length` bytes of a file have their place on the disk: what is stored
+/// into their memory later must not find it full.
+fn reserve_blocks(file: &File, found: &Metadata, length: u64) -> io::Result<()> {
+    const BLOCK_BYTES: u64 = 512;
+    let has_blocks = found.blocks().saturating_mul(BLOCK_BYTES) >= length;
+    if found.len() >= length && has_blocks {
+        return Ok(());
+    }
+    match sys::allocate(file.as_raw_fd(), length, false) {
+        // No preallocation in this file system: what is written has its place.
+        Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+            let mut at = found.len();
+            while at < length {
+                let count = length.saturating_sub(at).min(ZEROS.len() as u64);
+                file.write_all_at(&ZEROS[..count as usize], at)?;
+                at += count;
+            }
+            Ok(())
+        }
+        allocated => allocated,
+    }
+}
+
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A file that was opened on another thread, on its way to the shard that will write to it.
 #[derive(Debug)]
@@ -50,27 +78,28 @@ impl AppendFile {
     }
 
     /// Opens or creates the file (mode 0600) and reserves `reserve` bytes on disk; a shorter file
-    /// grows to that length and reads as zeros there, a longer one stays. The creation is durable
+    /// grows to that length and reads as zeros there, a longer one stays, and holes are filled where
+    /// the file system can. Where there is no room, no new file stays behind. The creation is durable
     /// after `sync_dir` of the folder. Blocks; any thread may do it.
     pub fn open_elsewhere(path: impl AsRef<Path>, reserve: u64) -> io::Result<OpenedAppendFile> {
         let path = path.as_ref();
         let file = open_or_create(path)?;
-        if reserve > 0 && file.metadata()?.len() < reserve {
-            match sys::allocate(file.as_raw_fd(), reserve, false) {
-                Ok(()) => {}
-                // No preallocation in this file system: the length alone must do.
-                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                    file.set_len(reserve)?;
-                }
-                Err(error) => return Err(error),
+        if reserve > 0 {
+            let found = file.metadata()?;
+            let reserved = reserve_blocks(&file, &found, reserve);
+            if reserved.is_err() && found.len() == 0 {
+                // What it got of the disk helps nobody.
+                drop(std::fs::remove_file(path));
             }
+            reserved?;
         }
         let path = path.to_owned();
         Ok(OpenedAppendFile { file, path })
     }
 
     /// Writes all of `bytes` at `position`, through the page cache, without making the caller's
-    /// thread wait for it. The write begins at the call and ends even if the future is dropped.
+    /// thread wait for it. The write begins at the call. Whoever drops the future before it is done
+    /// does not learn how it ended, and must not use the file any more.
     pub fn write_later(
         &self,
         position: u64,
@@ -85,18 +114,17 @@ impl AppendFile {
                 .offset(position + from as u64)
                 .build();
             let kept = (file.clone(), bytes.clone());
-            let failed = Some(poison.0.clone());
-            exec::ring().operate(write, kept, failed)
+            exec::ring().operate(write, kept, None)
         };
         let first = self.poison.check().map(|()| begin(0));
         async move {
             let (mut pending, mut written) = (first?, 0);
             loop {
                 let more = match pending.finish().await.0 {
-                    Ok(0) if written < length => return Err(io::ErrorKind::WriteZero.into()),
-                    other => other?,
+                    Ok(0) if written < length => Err(io::ErrorKind::WriteZero.into()),
+                    other => other,
                 };
-                written += more;
+                written += poison.note(more)?;
                 if written >= length {
                     return Ok(());
                 }
@@ -151,7 +179,7 @@ impl AppendFile {
         });
         async move {
             let (result, _file) = pending?.finish().await;
-            result.map(drop)
+            result.map(drop).map_err(flush_failed)
         }
     }
 

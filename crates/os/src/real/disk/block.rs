@@ -27,8 +27,9 @@ use io_uring::{opcode, types};
 use super::{
     Poison,
     buffer::BLOCK,
+    flush_failed,
     gather::{Gather, SECTOR, Source},
-    open_or_create,
+    open_or_create, out_of_space,
     read::{open_direct, read_until},
 };
 use crate::real::{exec, stats, sys};
@@ -57,7 +58,9 @@ pub enum Caching {
 /// A file that grows by appends and is read at any position.
 ///
 /// Appends and flushes run in the order of the calls, begin at the call, and end even if their
-/// future is dropped. The first error makes the file unusable for writing.
+/// future is dropped. The first error makes the file unusable for writing, unless it is only that
+/// there was no room for an append: that did not happen then, nor did those asked for behind it,
+/// and they may be asked for again.
 pub struct BlockFile {
     inner: Rc<Inner>,
 }
@@ -75,6 +78,8 @@ struct Inner {
     running: Cell<bool>,
     /// Length of the file on disk, padding and room ahead included.
     disk_length: Cell<u64>,
+    /// Large appends make the file longer ahead of themselves.
+    reserves_ahead: Cell<bool>,
     /// Whether this device takes memory that is aligned to sectors only.
     takes_sectors: bool,
     poison: Poison,
@@ -86,7 +91,8 @@ struct Job {
 }
 
 enum Work {
-    Write(Vec<Bytes>),
+    /// At this position.
+    Write(u64, Vec<Bytes>),
     Trim,
     Flush,
 }
@@ -140,6 +146,7 @@ impl From<OpenedBlockFile> for BlockFile {
                 jobs: RefCell::default(),
                 running: Cell::new(false),
                 disk_length: Cell::new(length),
+                reserves_ahead: Cell::new(true),
                 takes_sectors: opened.takes_sectors,
                 poison: Poison::default(),
             }),
@@ -219,6 +226,11 @@ impl BlockFile {
         self.inner.length.get()
     }
 
+    /// Whether large appends make the file longer than it has to be, ahead of those to come.
+    pub fn reserve_ahead(&self, is_wanted: bool) {
+        self.inner.reserves_ahead.set(is_wanted);
+    }
+
     /// Appends the slices at `position`, which must be [`Self::length`]. Slices that lie in memory
     /// as they will lie in the file, as far as sectors go, are not copied.
     pub fn write_at(
@@ -235,7 +247,7 @@ impl BlockFile {
             }
             let added: usize = slices.iter().map(Bytes::len).sum();
             inner.length.set(length + added as u64);
-            Ok(inner.enqueue(Work::Write(slices)))
+            Ok(inner.enqueue(Work::Write(position, slices)))
         });
         async move { started?.wait().await }
     }
@@ -306,7 +318,7 @@ impl Inner {
 
     async fn run_job(&self, work: Work) -> io::Result<()> {
         match work {
-            Work::Write(slices) => self.append(slices).await,
+            Work::Write(position, slices) => self.append(position, slices).await,
             Work::Trim => self.trim().await,
             Work::Flush => {
                 self.trim().await?;
@@ -315,7 +327,7 @@ impl Inner {
                     .build();
                 let failed = Some(self.poison.0.clone());
                 let pending = exec::ring().operate(sync, self.file.clone(), failed);
-                pending.finish().await.0.map(drop)
+                pending.finish().await.0.map(drop).map_err(flush_failed)
             }
         }
     }
@@ -330,9 +342,13 @@ impl Inner {
         Ok(())
     }
 
-    async fn append(&self, slices: Vec<Bytes>) -> io::Result<()> {
+    async fn append(&self, begin: u64, slices: Vec<Bytes>) -> io::Result<()> {
         let added: u64 = slices.iter().map(|slice| slice.len() as u64).sum();
-        let (begin, end) = (self.written.get(), self.written.get() + added);
+        let end = begin + added;
+        if begin != self.written.get() {
+            // There was no room for what is to stand before.
+            return Err(out_of_space());
+        }
         if added == 0 {
             return Ok(());
         }
@@ -340,11 +356,18 @@ impl Inner {
         let before = Bytes::from(self.partial.take());
         let partial = last_bytes(&before, &slices, (end % BLOCK as u64) as usize);
         let position = begin - before.len() as u64;
-        let source = Source::new(std::iter::once(before).chain(slices), self.takes_sectors);
-        self.write_all(position, source).await?;
-        self.partial.replace(partial);
+        let rest = std::iter::once(before.clone()).chain(slices);
+        let source = Source::new(rest, self.takes_sectors);
+        let written = self.write_all(position, source).await;
         let padded = end.next_multiple_of(BLOCK as u64);
         self.disk_length.set(self.disk_length.get().max(padded));
+        if let Err(error) = written {
+            // Where there was no room, the same may be appended again.
+            self.partial.replace(before.to_vec());
+            self.length.set(begin);
+            return Err(error);
+        }
+        self.partial.replace(partial);
         self.written.set(end);
         Ok(())
     }
@@ -353,7 +376,8 @@ impl Inner {
     /// for each other, and are carried out by threads of the kernel.
     async fn make_room(&self, end: u64, added: u64) {
         let present = self.disk_length.get();
-        if end <= present || added < AHEAD_FROM || self.caching == Caching::Buffered {
+        let is_wanted = self.reserves_ahead.get() && self.caching == Caching::Direct;
+        if end <= present || added < AHEAD_FROM || !is_wanted {
             return;
         }
         let wanted = (end + end.clamp(added, AHEAD_MAX)).next_multiple_of(BLOCK as u64);
@@ -361,10 +385,10 @@ impl Inner {
             .offset(present)
             .build();
         let pending = exec::ring().operate(room, self.file.clone(), None);
-        // Room ahead only makes writes cheaper: where there is none, the write itself finds out.
-        if pending.finish().await.0.is_ok() {
-            self.disk_length.set(wanted);
-        }
+        // Room ahead only makes writes cheaper: where there is none, the write itself finds out. Some
+        // of it may have been found and stays until the file gets its own length.
+        let (_result, _file) = pending.finish().await;
+        self.disk_length.set(wanted);
     }
 
     async fn write_all(&self, mut position: u64, mut source: Source) -> io::Result<()> {
@@ -393,17 +417,27 @@ impl Inner {
             };
             let (result, (_, _, gather)) = pending.finish().await;
             let written = match result {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                other => other?,
-            };
-            if written < gather.len() - from {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+                Ok(0) => Err(io::ErrorKind::WriteZero.into()),
                 // Only whole blocks count, or the rest could not be written directly.
-                let whole = written / BLOCK * BLOCK;
-                if whole == 0 && written > 0 {
-                    return Err(io::ErrorKind::WriteZero.into());
+                Ok(written) if written < BLOCK && written < gather.len() - from => {
+                    Err(out_of_space())
                 }
-                flying.push_front(start(begin + whole as u64, gather, from + whole));
+                other => other,
+            };
+            match written {
+                Ok(written) if written < gather.len() - from => {
+                    let whole = written / BLOCK * BLOCK;
+                    flying.push_front(start(begin + whole as u64, gather, from + whole));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    // Nothing of it is under way any more when it is tried again.
+                    for (_, _, pending) in flying {
+                        drop(pending.finish().await);
+                    }
+                    return Err(error);
+                }
             }
         }
     }

@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::open_or_create;
+use super::{flush_failed, is_out_of_space, open_or_create};
 use crate::real::{exec, sys};
 
 /// The file in a folder by which it is locked.
@@ -63,12 +63,13 @@ pub fn remove_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
 
 /// Makes creations, renames and removals in the folder durable.
 pub fn sync_dir(path: impl AsRef<Path>) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    File::open(path)?.sync_all().map_err(flush_failed)
 }
 
 /// Makes a file's bytes and length durable. Blocks.
 pub fn sync_file(path: impl AsRef<Path>) -> io::Result<()> {
-    OpenOptions::new().write(true).open(path)?.sync_all()
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.sync_all().map_err(flush_failed)
 }
 
 /// Reads a whole file of at most `limit` bytes; a longer one is an error (`FileTooLarge`).
@@ -108,7 +109,8 @@ pub fn write_atomically(path: impl AsRef<Path>, content: &[u8]) -> io::Result<()
         .to_owned();
     name.push(".tmp");
     let temporary = folder_of(path).join(name);
-    write_whole(&temporary, content)?.sync_all()?;
+    let file = write_whole(&temporary, content)?;
+    file.sync_all().map_err(flush_failed)?;
     fs::rename(&temporary, path)?;
     sync_dir(folder_of(path))
 }
@@ -181,10 +183,10 @@ impl FileSystem {
     /// Makes durable everything written before this call, names and lengths included (`syncfs`). An
     /// error says that anything written since the last call may be lost. Blocks.
     pub fn flush(&self) -> io::Result<()> {
-        sys::sync_file_system(self.file.as_raw_fd())?;
+        sys::sync_file_system(self.file.as_raw_fd()).map_err(flush_failed)?;
         // A file system whose own log had nothing to write may leave direct writes in the cache of
         // the device (XFS); the flush of a plain file empties that in any case.
-        self.file.sync_all()
+        self.file.sync_all().map_err(flush_failed)
     }
 }
 
@@ -212,7 +214,7 @@ pub fn cut(path: impl AsRef<Path>, length: u64) -> io::Result<()> {
 pub fn truncate(path: impl AsRef<Path>, length: u64) -> io::Result<()> {
     let file = OpenOptions::new().write(true).open(path)?;
     file.set_len(length)?;
-    file.sync_all()
+    file.sync_all().map_err(flush_failed)
 }
 
 /// Makes a file readable by this user only (0600), a folder likewise (0700).
@@ -321,10 +323,20 @@ pub fn lock_folder(folder: impl AsRef<Path>) -> Result<FolderLock, LockError> {
             return Err(LockError::Held { path, process });
         }
     }
-    file.set_len(0).map_err(failed)?;
-    file.rewind().map_err(failed)?;
-    writeln!(file, "{}", std::process::id()).map_err(failed)?;
+    match name_holder(&mut file) {
+        // Nobody needs the name to respect the lock.
+        Err(error) if is_out_of_space(&error) => {}
+        named => named.map_err(failed)?,
+    }
     Ok(FolderLock { file })
+}
+
+/// Writes who holds the lock, in place of who held it: that needs no room.
+fn name_holder(file: &mut File) -> io::Result<()> {
+    let name = format!("{}\n", std::process::id());
+    file.rewind()?;
+    file.write_all(name.as_bytes())?;
+    file.set_len(name.len() as u64)
 }
 
 impl Drop for FolderLock {

@@ -37,8 +37,27 @@ fn open_or_create(path: &Path) -> io::Result<File> {
     options.mode(0o600).open(path)
 }
 
+/// True if a write, or the making of a file or name, failed because the file system is full or the
+/// user's part of it used up (ENOSPC, EDQUOT): what was asked for is not done, and may be asked for
+/// again. A flush never fails so: see [`flush_failed`].
+pub fn is_out_of_space(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
+}
+
+/// There is no room for a write.
+fn out_of_space() -> io::Error {
+    io::Error::from_raw_os_error(libc::ENOSPC)
+}
+
+/// The error of a flush: whatever its reason, nobody knows what of the data was kept, and asking
+/// again proves nothing. It must not be taken for a want that passes.
+fn flush_failed(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("the flush failed: {error}"))
+}
+
 /// Set by the first failure of a file's write or flush, for good: the kernel may have dropped the
-/// data and marked the pages clean, so a retry that "succeeds" proves nothing.
+/// data and marked the pages clean, so a retry that "succeeds" proves nothing. A write for which
+/// there was no room is none of these: it may be repeated.
 #[derive(Clone, Debug, Default)]
 struct Poison(Rc<Cell<bool>>);
 
@@ -54,7 +73,9 @@ impl Poison {
 
     /// Passes the result on, and remembers a failure.
     fn note<T>(&self, result: io::Result<T>) -> io::Result<T> {
-        if result.is_err() {
+        if let Err(error) = &result
+            && !is_out_of_space(error)
+        {
             self.0.set(true);
         }
         result
