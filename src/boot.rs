@@ -19,6 +19,7 @@ use klamm_shard::api::segment::{DirectoryId, META_PROPERTIES_FILE, MetaPropertie
 use klamm_shard::node::{self, Node, NodeOptions};
 
 use crate::config::{Config, Endpoint, SocketLimits};
+use crate::disk_room;
 use crate::features;
 use crate::http::{ADMIN_CONNECTIONS_MAX, AdminServer};
 use crate::net::{
@@ -68,7 +69,8 @@ fn run_node(mut config: Config) -> Result<(), StartProblem> {
 
     let options = node_options(&config, seed);
     let (booted, report) = node::recover(&options)
-        .map_err(|error| other(format!("recover {}", config.data_dir.display()), &error))?;
+        .map_err(|error| disk_room::recovery_failed(&config.data_dir, &error))?;
+    disk_room::check(&config.data_dir, &booted, options.wal_file_bytes)?;
     for finding in &report.findings {
         tracing::error!("{finding}");
     }
@@ -212,6 +214,7 @@ fn node_options(config: &Config, seed: u128) -> NodeOptions {
         tail_bytes: usize::try_from(config.shards.tail_bytes_max).unwrap_or(usize::MAX),
         wal_file_bytes: config.shards.wal_file_bytes,
         wal_bytes: config.shards.wal_bytes_max,
+        disk_reserve: config.shards.disk_reserve_bytes,
         producers: ProducerLimits {
             expiration_ms: i64::try_from(config.producer_id_expiration_ms).unwrap_or(i64::MAX),
             ..ProducerLimits::default()

@@ -4,6 +4,7 @@
 pub mod boot;
 pub mod cli;
 pub mod config;
+mod disk_room;
 pub mod dispatch;
 pub mod doctor;
 mod features;

@@ -2,11 +2,13 @@
 //! no lock is shared with a core.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use klamm_model::ShardId;
+use klamm_os::disk;
 use klamm_os::mailbox::MailSender;
 use klamm_os::stats;
 use klamm_shard::Shards;
@@ -32,6 +34,8 @@ pub(crate) fn enter(front: &Rc<FrontContext>) {
 #[derive(Clone)]
 pub(crate) struct Control {
     facts: NodeFacts,
+    /// The data folder.
+    folder: PathBuf,
     ready: Arc<AtomicBool>,
     errands: Arc<OnceLock<Vec<MailSender<Errand>>>>,
 }
@@ -43,9 +47,11 @@ impl Control {
             node_id: config.node_id.0,
             shards: usize::from(shards),
             started_ms: crate::boot::started_ms(),
+            ..NodeFacts::default()
         };
         Self {
             facts,
+            folder: config.data_dir.clone(),
             ready,
             errands: Arc::default(),
         }
@@ -66,7 +72,12 @@ impl ControlPlane for Control {
     }
 
     fn node(&self) -> NodeFacts {
-        self.facts.clone()
+        let space = disk::free_space(&self.folder).ok();
+        NodeFacts {
+            disk_free_bytes: space.map_or(0, |space| space.free),
+            disk_bytes: space.map_or(0, |space| space.total),
+            ..self.facts.clone()
+        }
     }
 
     fn ask_shards(&self, replies: ShardReplies) {
@@ -112,6 +123,8 @@ fn metrics_of(shards: &Shards) -> ShardMetrics {
         bytes_in: engine.bytes_appended,
         bytes_out: engine.bytes_read,
         bytes_rejected: engine.bytes_refused,
+        refused_for_space: engine.batches_refused_for_space,
+        refuses_for_space: u64::from(shards.space().refuses),
         produce_requests: front.produce_requests,
         produce_requests_failed: front.produce_requests_failed,
         fetch_requests: front.fetch_requests,

@@ -132,6 +132,17 @@ pub enum StartProblem {
         /// What the kernel said.
         error: std::io::Error,
     },
+    /// The data folder's file system has no room for what a start must write.
+    DiskFull {
+        /// The folder.
+        path: PathBuf,
+        /// Bytes that may still be written there.
+        free: u64,
+        /// Bytes that suffice.
+        wanted: u64,
+        /// What found no room.
+        reason: String,
+    },
     /// Another process uses the data folder.
     DataDirInUse {
         /// The folder.
@@ -208,6 +219,18 @@ impl fmt::Display for StartProblem {
                     ),
                 }
             }
+            Self::DiskFull {
+                path,
+                free,
+                wanted,
+                reason,
+            } => write!(
+                formatter,
+                "the disk of data folder {shown} is full: {reason}\n    to change: make room \
+                 there, {wanted} free bytes suffice ({free} are free), and start again; nothing is \
+                 lost meanwhile (df -h {shown})",
+                shown = path.display()
+            ),
             Self::DataDirInUse { path } => write!(
                 formatter,
                 "data folder {shown} is in use by another process\n    to change: stop that process \

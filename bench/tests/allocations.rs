@@ -80,6 +80,7 @@ impl Core {
             },
             producers: ProducerLimits::default(),
             broker_file,
+            disk_reserve: None,
             scale: Scale::default(),
         };
         let mut engine = Engine::new(options, BTreeMap::new(), Box::new(Heap));

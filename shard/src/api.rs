@@ -8,6 +8,7 @@ pub use klamm_engine::api::{
 };
 pub use klamm_engine::boot::{BootError, Finding};
 pub use klamm_engine::engine::{EngineGauges, EngineStats};
+pub use klamm_engine::space::reserve_of;
 pub use klamm_engine::{batch, metadata, replica};
 
 /// What says whose a data folder is.

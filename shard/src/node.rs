@@ -9,9 +9,10 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use klamm_engine::boot::{self, BootError, BootOptions, QuorumBoot, RecoveredPartition, ShardBoot};
+use klamm_engine::boot::{self, BootOptions, QuorumBoot, RecoveredPartition, ShardBoot};
 use klamm_engine::metadata::{BrokerDefaults, ConfigMap};
 use klamm_engine::replica::ProducerLimits;
+use klamm_engine::space::DiskSpace;
 use klamm_engine::{Engine, EngineOptions, Scale, WalOptions};
 use klamm_model::{NodeId, ShardId};
 use klamm_os::clock;
@@ -23,6 +24,7 @@ use klamm_records::wal::Incarnation;
 
 use crate::calls::Calls;
 use crate::drivers::files::Folders;
+use crate::drivers::space::{DiskWatch, SharedDisk};
 use crate::drivers::wal::{SharedWalFiles, WalFiles};
 use crate::letters::Letter;
 use crate::probe::Probe;
@@ -31,7 +33,7 @@ use crate::shards::{Core, Shards};
 use crate::storage::DataFolder;
 use crate::turn::Turns;
 
-pub use klamm_engine::boot::Booted;
+pub use klamm_engine::boot::{BootError, Booted};
 
 /// Letters that wait between two cores before the sender keeps them itself.
 const LETTERS_MAX: usize = 4096;
@@ -65,6 +67,8 @@ pub struct NodeOptions {
     pub wal_file_bytes: u64,
     /// Bytes of write-ahead log per core that a restart may have to read.
     pub wal_bytes: u64,
+    /// Bytes of the disk that are kept for the broker itself; absent, a part of the file system.
+    pub disk_reserve: Option<u64>,
     /// `producer.id.expiration.ms` and the ceiling on producers.
     pub producers: ProducerLimits,
     /// The broker's file as far as it sets defaults for topics.
@@ -99,6 +103,7 @@ pub struct Node {
 struct Share {
     folders: Folders,
     pressed: Arc<[AtomicBool]>,
+    disk: SharedDisk,
     boot: ShardBoot,
     quorum: Option<(QuorumBoot, RecoveredPartition)>,
     errands: Mailbox<Errand>,
@@ -148,6 +153,7 @@ where
         .map(|_| AtomicBool::new(false))
         .collect();
     let folders = Folders::new(options.folder.clone());
+    let disk = SharedDisk::new(options.folder.clone(), options.shards);
     let mut errands = Vec::new();
     let mut shares = Vec::new();
     for boot in booted.shards {
@@ -156,6 +162,7 @@ where
         shares.push(Some(Share {
             folders: folders.clone(),
             pressed: Arc::clone(&pressed),
+            disk: disk.clone(),
             boot,
             quorum: quorum.take(),
             errands: receiver,
@@ -195,7 +202,10 @@ async fn run_core<F, Fut>(
     let id = ShardId(context.index as u16);
     let files = SharedWalFiles::new(open_wal(options, id, &share.boot));
     let file_system = open_file_system(options);
-    let engine = make_engine(options, id, share.boot, share.quorum, files.clone());
+    let disk = DiskWatch::new(share.disk, id);
+    // Before anything is appended.
+    let seen = disk.look().await;
+    let engine = make_engine(options, id, seen, share.boot, share.quorum, files.clone());
     let core = Rc::new(Core {
         id,
         shards: options.shards,
@@ -212,6 +222,7 @@ async fn run_core<F, Fut>(
         arrivals: RefCell::new(VecDeque::new()),
         arrived: exec::Notify::new(),
         pressed: share.pressed,
+        disk,
         stop: Cell::new(false),
         stopped: exec::Notify::new(),
         handed: RefCell::new(vec![0; usize::from(options.shards)]),
@@ -233,7 +244,7 @@ fn open_wal(options: &NodeOptions, id: ShardId, boot: &ShardBoot) -> WalFiles {
         .folder
         .join(format!("{}/wal-{id}", boot::OWN_FOLDER));
     let files = klamm_os::disk::create_dir_all(&folder)
-        .and_then(|()| WalFiles::new(folder.clone(), &boot.wal_recyclable));
+        .and_then(|()| WalFiles::new(folder.clone(), &boot.wal_recyclable, options.wal_file_bytes));
     files.unwrap_or_else(|error| {
         tracing::error!(folder = %folder.display(), %error, "cannot open the write-ahead log");
         std::process::exit(74)
@@ -253,6 +264,7 @@ fn open_file_system(options: &NodeOptions) -> FileSystem {
 fn make_engine(
     options: &NodeOptions,
     id: ShardId,
+    seen: Option<DiskSpace>,
     boot: ShardBoot,
     quorum: Option<(QuorumBoot, RecoveredPartition)>,
     files: SharedWalFiles,
@@ -274,11 +286,13 @@ fn make_engine(
             },
             producers: options.producers,
             broker_file: options.broker_file.clone(),
+            disk_reserve: options.disk_reserve,
             scale: Scale::default(),
         },
         boot.partitions,
         Box::new(files),
     );
+    engine.on_free_space(seen);
     if let Some((quorum, log)) = quorum {
         let defaults = options.defaults.clone();
         let hosted = engine.host_quorum(Core::now(), quorum, log, defaults, options.seed);

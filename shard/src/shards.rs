@@ -15,12 +15,14 @@ use klamm_engine::api::{
 };
 use klamm_engine::engine::{Engine, EngineGauges, EngineStats};
 use klamm_engine::metadata::{Command, Reply as ControlReply};
+use klamm_engine::space::SpaceState;
 use klamm_model::{Acks, Instant, IsolationLevel, ShardId, TopicPartition, WallTime};
 use klamm_os::mesh::Endpoint;
 use klamm_os::net::Socket;
 use klamm_os::{clock, exec};
 
 use crate::calls::{Calls, PendingCall};
+use crate::drivers::space::DiskWatch;
 use crate::letters::Letter;
 use crate::probe::Probe;
 use crate::requests::{Append, Read, Returned};
@@ -46,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) handed: RefCell<Vec<u64>>,
     /// Which cores have more in their write-ahead logs than a restart may have to read.
     pub(crate) pressed: Arc<[AtomicBool]>,
+    /// This core's eye on the disk.
+    pub(crate) disk: DiskWatch,
     /// The front of this core shall end.
     pub(crate) stop: Cell<bool>,
     pub(crate) stopped: exec::Notify,
@@ -103,6 +107,12 @@ impl Shards {
     #[must_use]
     pub fn now(&self) -> Now {
         Core::now()
+    }
+
+    /// How this core stands with the disk.
+    #[must_use]
+    pub fn space(&self) -> SpaceState {
+        self.core.engine.borrow().space()
     }
 
     /// Waits while some core's segments are too far behind its write-ahead log: producers are held

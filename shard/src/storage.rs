@@ -64,6 +64,7 @@ fn failed(operation: &'static str, path: &Path, error: &io::Error) -> StorageErr
         operation,
         path: path.display().to_string(),
         reason: error.to_string(),
+        out_of_space: disk::is_out_of_space(error),
     }
 }
 

@@ -56,7 +56,7 @@ impl Turns {
         file_system: FileSystem,
         wal: SharedWalFiles,
     ) -> Rc<Self> {
-        let patience = Rc::<Patience>::default();
+        let patience = Rc::new(Patience::new(folders.root().to_owned()));
         Rc::new(Self {
             segments: SegmentFiles::new(folders.clone(), Rc::clone(&patience), file_system),
             patience,
@@ -138,7 +138,11 @@ impl Turns {
         self.effects.replace(effects);
         self.flush_if_wanted();
         self.arm();
-        let pressed = self.core.engine.borrow().is_pressed();
+        let engine = self.core.engine.borrow();
+        self.core.disk.tell(&engine);
+        self.segments.spare_room(engine.space().is_scarce);
+        let pressed = engine.is_pressed();
+        drop(engine);
         if let Some(mine) = self.core.pressed.get(usize::from(self.core.id.0)) {
             mine.store(pressed, Ordering::Relaxed);
         }
@@ -195,6 +199,7 @@ impl Turns {
             Effect::ColdRead(read) => exec::spawn_local(Rc::clone(self).read(read)).detach(),
             Effect::Repair(repair) => exec::spawn_local(Rc::clone(self).repair(repair)).detach(),
             Effect::DropFolder { partition, folder } => self.drop_folder(partition, &folder),
+            Effect::LookAtSpace => exec::spawn_local(Rc::clone(self).look_at_space()).detach(),
             Effect::Image(image) => {
                 for shard in 0..self.core.shards {
                     let to = klamm_model::ShardId(shard);
@@ -232,9 +237,13 @@ impl Turns {
         self.segments.close(partition);
         self.reader.close(partition);
         let (folders, folder) = (self.folders.clone(), Arc::clone(folder));
+        let patience = Rc::clone(&self.patience);
         exec::spawn_local(async move {
-            let name = Arc::clone(&folder);
-            let dropped = exec::spawn_blocking(move || folders.drop(&name, partition.topic)).await;
+            let attempt = || {
+                let (folders, name) = (folders.clone(), Arc::clone(&folder));
+                exec::spawn_blocking(move || folders.drop(&name, partition.topic))
+            };
+            let dropped = patience.attempt(attempt).await;
             let Some(aside) = must("move a dropped partition's folder", dropped) else {
                 return;
             };
@@ -244,6 +253,12 @@ impl Turns {
             }
         })
         .detach();
+    }
+
+    async fn look_at_space(self: Rc<Self>) {
+        let seen = self.core.disk.look().await;
+        self.core.engine.borrow_mut().on_free_space(seen);
+        self.core.work.notify();
     }
 
     async fn spill(self: Rc<Self>, spill: Spill) {

@@ -2,11 +2,9 @@
 //! nothing, and asks no running broker.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use klamm_os::disk;
 use klamm_os::survey::{Survey, Tree};
 use serde_json::{Map, Value, json};
 
@@ -14,6 +12,7 @@ use super::configured::{Configured, host_facts};
 use super::fail;
 use super::output::{print, print_json};
 use crate::config::Config;
+use crate::disk_room;
 use crate::doctor::{Finding, State, Subject, examine};
 use crate::startup_report::StartProblem;
 
@@ -69,7 +68,7 @@ pub(super) fn run(arguments: &DoctorArguments) -> ExitCode {
     let findings = examine(Subject {
         survey: &Survey::of(&Tree::default(), &config.data_dir),
         config: &config,
-        wal_bytes_present: wal_bytes(&config.data_dir),
+        wal_bytes_present: disk_room::wal_bytes(&config.data_dir),
     });
     let printed = match arguments.format {
         Form::Text => print(&text(&findings)),
@@ -84,22 +83,6 @@ pub(super) fn run(arguments: &DoctorArguments) -> ExitCode {
 
 fn is_problem(finding: &Finding) -> bool {
     finding.state == State::Problem
-}
-
-/// Bytes of write-ahead files that are there already; none where there is no folder yet.
-fn wal_bytes(data: &Path) -> u64 {
-    let klamm = data.join("klamm");
-    let names = |folder: &Path| disk::list(folder).unwrap_or_default();
-    let folders = names(&klamm)
-        .into_iter()
-        .filter(|name| name.starts_with("wal-"));
-    let files = folders.flat_map(|name| {
-        let folder = klamm.join(name);
-        names(&folder)
-            .into_iter()
-            .map(move |file| folder.join(file))
-    });
-    files.filter_map(|file| disk::file_len(file).ok()).sum()
 }
 
 fn count(findings: &[Finding], state: State) -> usize {
@@ -200,17 +183,5 @@ mod tests {
         assert_eq!(shown["checks"][0]["fix"], Value::Null);
         assert_eq!(shown["checks"][1]["state"], "problem");
         assert_eq!(shown["checks"][1]["section"], "swap");
-    }
-
-    #[test]
-    fn write_ahead_files_that_are_there_already_are_counted() {
-        let folder = tempfile::tempdir().expect("a folder");
-        assert_eq!(wal_bytes(folder.path()), 0);
-        for (name, bytes) in [("wal-0/1", 10), ("wal-1/7", 20), ("quarantine/9", 40)] {
-            let path = folder.path().join("klamm").join(name);
-            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
-            std::fs::write(path, vec![0; bytes]).expect("written");
-        }
-        assert_eq!(wal_bytes(folder.path()), 30);
     }
 }

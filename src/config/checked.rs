@@ -89,6 +89,8 @@ pub struct ShardSettings {
     pub wal_bytes_max: u64,
     /// `klamm.wal.file.bytes`.
     pub wal_file_bytes: u64,
+    /// `klamm.disk.reserve.bytes`, of the whole node; absent, a part of the file system.
+    pub disk_reserve_bytes: Option<u64>,
     /// `klamm.tail.bytes`.
     pub tail_bytes_max: u64,
     /// `klamm.spin.us`.
@@ -445,6 +447,7 @@ fn read_shards(reader: &mut Reader<'_>, host: &HostFacts) -> ShardSettings {
         }),
         wal_bytes_max,
         wal_file_bytes,
+        disk_reserve_bytes: reader.number_if_any("klamm.disk.reserve.bytes"),
         tail_bytes_max: reader
             .number_if_any("klamm.tail.bytes")
             .unwrap_or_else(|| share.clamp(MIB, 256 * MIB)),

@@ -3,6 +3,7 @@
 use klamm_model::Durability;
 use klamm_os::disk::BLOCK_BYTES;
 use klamm_os::survey::{DirectAccess, Disk, Mount, WriteCache};
+use klamm_shard::api::reserve_of;
 
 use super::{Finding, Knob, State, Subject, bytes_text, knob};
 
@@ -193,25 +194,36 @@ pub(super) fn space(subject: Subject<'_>) -> Finding {
     let first = shards.wal_file_bytes.saturating_mul(shards.count as u64);
     let first = first.saturating_sub(present);
     let all = subject.log_bytes_max().saturating_sub(present);
-    let expected = format!(
-        "{} to grow the write-ahead logs, beside what the segments need",
-        bytes_text(all)
-    );
+    let expected = |reserve| {
+        format!(
+            "{} that producers may not fill, and {} to grow the write-ahead logs, beside what the \
+             segments need",
+            bytes_text(reserve),
+            bytes_text(all)
+        )
+    };
+    let configured = shards.disk_reserve_bytes;
     let space = match &subject.survey.folder.space {
-        Err(unread) => return Finding::unread(SPACE, expected, unread),
+        Err(unread) => {
+            let expected = expected(reserve_of(configured, u64::MAX));
+            return Finding::unread(SPACE, expected, unread);
+        }
         Ok(space) => space,
     };
+    let reserve = reserve_of(configured, space.total);
     let found = format!("{} of {}", bytes_text(space.free), bytes_text(space.total));
-    let finding = Finding::good(SPACE, found, expected);
+    let finding = Finding::good(SPACE, found, expected(reserve));
     let folder = subject.config.data_dir.display();
     let look = format!("df -h {folder}; du -h --max-depth=1 {folder} | sort -h");
-    if space.free < first {
-        let why = "not even the first file of each shard fits, which is reserved at start";
+    if space.free < reserve.saturating_add(first) {
+        let why = "producers are refused: they may not fill what klamm.disk.reserve.bytes keeps for \
+                   metadata, checkpoints and deletion, and beside it there is no room for a first \
+                   write-ahead file of each shard";
         return finding.but(State::Problem, why, look);
     }
-    if space.free < all {
-        let why = "the write-ahead logs may become that large under load, and a write without room \
-                   ends the process";
+    if space.free < reserve.saturating_add(all) {
+        let why = "the write-ahead logs may become that large under load; with less room they use \
+                   the same files again sooner, and producers wait for that";
         return finding.but(State::Advice, why, look);
     }
     finding

@@ -454,8 +454,10 @@ fn error_code(error: &AppendError) -> ErrorCode {
             ErrorCode::ThrottlingQuotaExceeded
         }
         AppendError::NoTransaction => ErrorCode::InvalidTxnState,
-        // Clients try both again.
-        AppendError::Storage | AppendError::OutOfFiles => ErrorCode::KafkaStorageError,
+        // Clients try all of them again.
+        AppendError::Storage | AppendError::OutOfFiles | AppendError::OutOfSpace => {
+            ErrorCode::KafkaStorageError
+        }
     }
 }
 
@@ -470,6 +472,9 @@ fn message_of(error: &AppendError) -> Option<String> {
         AppendError::OutOfFiles => {
             Some("the broker cannot open a file of its log now: too many open files".to_owned())
         }
+        AppendError::OutOfSpace => Some(
+            "the broker's disk is full: it takes records again as soon as there is room".to_owned(),
+        ),
         AppendError::UnknownPartition
         | AppendError::Malformed
         | AppendError::NoTransaction

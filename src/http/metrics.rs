@@ -43,6 +43,10 @@ pub struct ShardMetrics {
     pub bytes_out: u64,
     /// Bytes of batches refused (grows).
     pub bytes_rejected: u64,
+    /// Batches refused because the disk is full (grows).
+    pub refused_for_space: u64,
+    /// 1 while producers are refused for want of room on the disk.
+    pub refuses_for_space: u64,
     /// Produce requests (grows).
     pub produce_requests: u64,
     /// Produce requests of which a partition failed (grows).
@@ -103,6 +107,10 @@ pub struct NodeFacts {
     pub shards: usize,
     /// Wall-clock time of the start, in milliseconds since 1970.
     pub started_ms: i64,
+    /// Free bytes of the file system that holds the data folder.
+    pub disk_free_bytes: u64,
+    /// Its size.
+    pub disk_bytes: u64,
 }
 
 /// All numbers of one collection.

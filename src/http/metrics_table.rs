@@ -154,6 +154,26 @@ pub(super) const METRICS: &[Metric] = &[
         "Wall-clock time of the start, in seconds since 1970.",
     ),
     row(
+        "klamm_disk_free_bytes",
+        Reading::Node(|node| node.node.disk_free_bytes),
+        "Bytes that the broker may still write to the file system of its data folder, klamm.disk.reserve.bytes included.",
+    ),
+    row(
+        "klamm_disk_bytes",
+        Reading::Node(|node| node.node.disk_bytes),
+        "Size of the file system of the data folder.",
+    ),
+    row(
+        "klamm_produce_refused_for_space",
+        Reading::Counter(|shard| shard.refused_for_space),
+        "Batches of producers refused because the disk is full but for what klamm.disk.reserve.bytes keeps.",
+    ),
+    row(
+        "klamm_shards_refusing_for_space",
+        Reading::Gauge(|shard| shard.refuses_for_space),
+        "Shards that refuse producers now because the disk is full.",
+    ),
+    row(
         "klamm_shard_connections",
         Reading::ShardGauge(|shard| shard.connections),
         "Open client connections of a shard.",

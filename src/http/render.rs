@@ -158,6 +158,8 @@ mod tests {
                 node_id: 4,
                 shards: 3,
                 started_ms: 5000,
+                disk_free_bytes: 600,
+                disk_bytes: 1000,
             },
             shards: vec![shard(0, 10), shard(1, 20)],
         }

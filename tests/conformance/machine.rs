@@ -1,8 +1,7 @@
-//! What the machine may do to a broker: a wall clock that jumps by years, a disk that is full.
+//! What the machine may do to a broker: a wall clock that jumps by years.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::harness::{
@@ -17,13 +16,13 @@ const YEAR_S: i64 = 365 * 86_400;
 const INVALID_TIMESTAMP: i16 = 32;
 
 /// Values that were acknowledged in a partition, in order.
-struct Kept {
-    topic: Topic,
-    values: Vec<Vec<u8>>,
+pub(crate) struct Kept {
+    pub(crate) topic: Topic,
+    pub(crate) values: Vec<Vec<u8>>,
 }
 
 impl Kept {
-    fn new(topic: Topic) -> Self {
+    pub(crate) fn new(topic: Topic) -> Self {
         Self {
             topic,
             values: Vec::new(),
@@ -31,7 +30,7 @@ impl Kept {
     }
 
     /// Appends a value; gives the code and the time that the broker gave it.
-    fn append(&mut self, client: &mut Client, value: Vec<u8>) -> (i16, i64) {
+    pub(crate) fn append(&mut self, client: &mut Client, value: Vec<u8>) -> (i16, i64) {
         let batch = RawBatch::of(&[Record::new("key", &value)]).encode();
         let answer = client.produce(&self.topic, 0, &batch);
         if answer.error_code == 0 {
@@ -42,7 +41,7 @@ impl Kept {
     }
 
     /// All of them are there, where they were acknowledged; behind them may be more.
-    fn check(&self, client: &mut Client) {
+    pub(crate) fn check(&self, client: &mut Client) {
         let read = client.read_all(&self.topic, 0);
         assert!(read.len() >= self.values.len(), "acknowledged is missing");
         for (offset, (read, value)) in (0..).zip(read.iter().zip(&self.values)) {
@@ -155,69 +154,4 @@ fn wall_clock_that_jumps_by_years_stalls_nothing_and_loses_nothing() {
     }
     clock.jump(0);
     broker.is_healthy();
-}
-
-/// A small file system of its own, in memory.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// `None` where this user may not mount.
-    fn mount(megabytes: u32) -> Option<Self> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={megabytes}m"), "tmpfs"])
-            .arg(folder.path())
-            .output();
-        mounted
-            .is_ok_and(|mounted| mounted.status.success())
-            .then_some(Self(folder))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: the broker is dropped later if a test failed.
-        let unmounted = Command::new("umount").arg("-l").arg(self.0.path()).status();
-        drop(unmounted);
-    }
-}
-
-#[test]
-fn disk_that_fills_up_ends_the_process_and_costs_nothing_that_was_acknowledged() {
-    let test = "disk_that_fills_up_ends_the_process_and_costs_nothing_that_was_acknowledged";
-    for durability in ["flushed", "written"] {
-        let Some(disk) = SmallDisk::mount(96) else {
-            return skipped(test, "this user may not mount a file system");
-        };
-        let ballast = disk.0.path().join("ballast");
-        fs::write(&ballast, vec![1; 32 << 20]).expect("room for it");
-        let options = Options::new()
-            .set("log.dirs", disk.0.path().join("data").display())
-            .set("klamm.durability", durability);
-        let Some(mut broker) = Broker::own(test, options) else {
-            return;
-        };
-        let mut client = broker.client();
-        let mut kept = Kept::new(client.create_topic("filling", 1));
-        let mut random = Random::new(9);
-        loop {
-            let value = random.bytes(200_000);
-            let batch = RawBatch::of(&[Record::new("key", &value)]).encode();
-            let Ok(answer) = client.try_produce(&kept.topic, 0, &batch) else {
-                break;
-            };
-            assert_eq!(answer.error_code, 0);
-            kept.values.push(value);
-            assert!(kept.values.len() < 1000, "the disk is never full");
-        }
-        let status = broker.wait_for_end();
-        let said = broker.process().expect("our own").log.text();
-        assert_eq!(status.code(), Some(74), "{said}");
-        assert!(said.contains("No space left on device"), "{said}");
-        fs::remove_file(ballast).expect("it is there");
-        broker.start_again();
-        kept.check(&mut broker.client());
-        broker.is_healthy();
-        broker.stop();
-    }
 }

@@ -10,6 +10,7 @@ mod connection;
 mod durability;
 mod fetch;
 mod fetch_sessions;
+mod full_disk;
 mod leader_epochs;
 mod life;
 mod machine;

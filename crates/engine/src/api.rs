@@ -106,6 +106,9 @@ pub enum AppendError {
     /// No descriptor is left for the next file of the log: nothing was appended, and the same may
     /// be sent again.
     OutOfFiles,
+    /// The disk is full but for what is kept for the broker itself: nothing was appended, and the
+    /// same may be sent again.
+    OutOfSpace,
 }
 
 /// A request to read several partitions of one core. The call comes back as its own reply, so that

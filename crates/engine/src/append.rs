@@ -10,13 +10,23 @@ use klamm_records::wal::{
 use klamm_replica::{Admission, AppendOrigin, AppendRefused, Placed, ProducerRefused};
 
 use crate::api::{AppendCall, AppendError, AppendPartition, Appended, Now, Reply, Ticket};
-use crate::effects::Effect;
+use crate::effects::{Effect, WalBegin};
 use crate::engine::Engine;
+use crate::memory::Wanting;
 use crate::partition::{PartitionLog, TailBatch};
 use crate::waiters::{AppendWaiter, Slot};
 
 /// Devices take memory as it lies if it is aligned to this.
 const SECTOR_BYTES: usize = 512;
+
+/// Who wants to append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// A client: the reserve of the disk is not for him.
+    Client,
+    /// The broker itself.
+    Broker,
+}
 
 /// A batch that was placed in the open chunk but not yet sealed.
 #[derive(Debug)]
@@ -72,6 +82,8 @@ impl Engine {
                 Step::Refused(error) => {
                     self.stats.batches_refused += 1;
                     self.stats.bytes_refused += produced.records.len() as u64;
+                    let is_full = error == AppendError::OutOfSpace;
+                    self.stats.batches_refused_for_space += u64::from(is_full);
                     call.outcomes.push(Err(error));
                 }
             }
@@ -127,8 +139,9 @@ impl Engine {
             header.max_timestamp = time;
         }
         // Before the batch has a place: what is admitted must be written.
-        if !self.make_room_for(produced.records.len()) {
-            return Step::Refused(AppendError::OutOfFiles);
+        let begins_segment = log.segments.active().is_none();
+        if let Err(refused) = self.take_in(produced.records.len(), begins_segment) {
+            return Step::Refused(refused);
         }
         let origin = AppendOrigin::Client(produced.transactions);
         let admission = match self.admit(slot, now, &header, origin) {
@@ -218,16 +231,20 @@ impl Engine {
             max_at,
         } = admitted;
         let aligned = self.is_aligned(records.len());
-        assert!(
-            self.make_room_for(records.len()),
-            "room is made before a batch is admitted"
-        );
+        let has_room = self.make_room_for(records.len(), Writer::Broker);
+        assert!(has_room.is_ok(), "room is made before a batch is admitted");
+        let overhead_bytes = self.options.scale.segment_overhead_bytes;
         let log = self.partitions[slot as usize]
             .as_mut()
             .expect("an admitted batch has a log");
         let mut header = *header;
         header.base_offset = placed.base_offset;
-        roll_if_due(log, &header, placed);
+        let mut owed_bytes = records.len() as u64;
+        if roll_if_due(log, &header, placed) {
+            owed_bytes += overhead_bytes;
+        }
+        log.owed_bytes += owed_bytes;
+        self.space.owe(owed_bytes);
         let begin = self.wal.end();
         let gap_bytes = match log.segments.active() {
             Some(segment) if aligned => gap_before(self.wal.place_of(begin).1, segment.bytes),
@@ -293,10 +310,32 @@ impl Engine {
         batch_bytes >= self.options.scale.aligned_batch_bytes
     }
 
-    /// Seals, rolls the file and opens a chunk as far as a batch of this size needs it. False if no
-    /// descriptor is left for a new file: that passes, and says nothing about the disk. Brought up
-    /// to date, the segments let older files be used again meanwhile.
-    pub(crate) fn make_room_for(&mut self, batch_bytes: usize) -> bool {
+    /// Sees to it that there is room for a client's batch, on the disk and in the log.
+    fn take_in(&mut self, batch_bytes: usize, begins_segment: bool) -> Result<(), AppendError> {
+        let mut owed_bytes = batch_bytes as u64;
+        if begins_segment {
+            owed_bytes += self.options.scale.segment_overhead_bytes;
+        }
+        if !self.space.admits(owed_bytes) {
+            return Err(AppendError::OutOfSpace);
+        }
+        self.make_room_for(batch_bytes, Writer::Client)
+            .map_err(|wanting| match wanting {
+                Wanting::Descriptor => AppendError::OutOfFiles,
+                Wanting::Room => AppendError::OutOfSpace,
+            })
+    }
+
+    /// Seals, rolls the file and opens a chunk as far as a batch of this size needs it.
+    ///
+    /// # Errors
+    /// What is wanting for a new file: that passes. Brought up to date, the segments let older files
+    /// be used again meanwhile.
+    pub(crate) fn make_room_for(
+        &mut self,
+        batch_bytes: usize,
+        writer: Writer,
+    ) -> Result<(), Wanting> {
         let gap_bytes_max = match self.is_aligned(batch_bytes) {
             true => SECTOR_BYTES - 1,
             false => 0,
@@ -304,20 +343,85 @@ impl Engine {
         let length = entry_bytes(gap_bytes_max + batch_bytes);
         if !self.wal.has_room(length as u64) {
             self.seal();
-            let tail = &mut self.tail;
-            let begin = self.wal.next_file(length as u64, |file| tail.is_free(file));
-            let at = FILE_HEAD_BYTES as u64;
-            if !tail.open_file(begin.file, begin.recycle, at, begin.length) {
-                self.request_checkpoint();
-                return false;
-            }
-            self.wal.begin_file(&begin);
-            self.chunk_slots.push_back(Default::default());
-            self.effects.push(Effect::WalBegin(begin));
-        } else if !self.tail.has_room(length) {
+            return self.begin_file(length as u64, writer);
+        }
+        if !self.tail.has_room(length) {
             self.seal();
             self.tail.open_chunk(self.wal.open_file());
             self.chunk_slots.push_back(Default::default());
+        }
+        Ok(())
+    }
+
+    /// Goes on in the next write-ahead file, which has room for an entry of `length` bytes. No new
+    /// one is made of the disk's reserve as long as there are others that can be used again: the
+    /// reserve is for what the broker writes besides.
+    fn begin_file(&mut self, length: u64, writer: Writer) -> Result<(), Wanting> {
+        let mut begin = self.next_file(length);
+        if begin.recycle.is_none() && !self.space.affords(begin.length) {
+            let has_files = self.wal.has_files();
+            if has_files {
+                self.squeeze();
+                begin = self.next_file(length);
+            }
+            let is_permitted = writer == Writer::Broker && !has_files;
+            if begin.recycle.is_none() && !is_permitted {
+                if !has_files {
+                    self.space.refuse(begin.length);
+                }
+                return Err(Wanting::Room);
+            }
+        }
+        let at = FILE_HEAD_BYTES as u64;
+        let opened = self
+            .tail
+            .open_file(begin.file, begin.recycle, at, begin.length);
+        if let Err(wanting) = opened {
+            self.squeeze();
+            return Err(wanting);
+        }
+        self.tail.squeeze(false);
+        if begin.recycle.is_none() {
+            self.space.charge(begin.length);
+        }
+        self.wal.begin_file(&begin);
+        self.chunk_slots.push_back(Default::default());
+        self.effects.push(Effect::WalBegin(begin));
+        Ok(())
+    }
+
+    fn next_file(&mut self, length: u64) -> WalBegin {
+        let tail = &mut self.tail;
+        self.wal.next_file(length, |file| tail.is_free(file))
+    }
+
+    /// Sees to it that files can be used again: what is in segments leaves the memory, the rest is
+    /// brought there, and when nothing is left the open file itself is closed.
+    fn squeeze(&mut self) {
+        self.tail.squeeze(true);
+        self.make_way();
+        if self.wal.backlog() > 0 {
+            self.request_checkpoint();
+        } else if self.leave_memory() {
+            self.wal.close();
+            self.tail.close();
+        }
+    }
+
+    /// Lets all chunks go. False if a partition has something in one that is in no segment.
+    fn leave_memory(&mut self) -> bool {
+        while let Some(chunk) = self.tail.oldest() {
+            for &slot in self.chunk_slots.front().into_iter().flatten() {
+                let log = self.partitions.get_mut(slot as usize);
+                if log
+                    .and_then(Option::as_mut)
+                    .is_some_and(|log| !log.evict(chunk))
+                {
+                    return false;
+                }
+            }
+            self.chunk_slots.pop_front();
+            self.tail.retire_oldest();
         }
         true
     }
@@ -383,20 +487,21 @@ fn fill_entry(entry: &mut [u8], head: &EntryHead, records: &[u8], finish: impl F
     write_entry_head(entry_head, head);
 }
 
-/// Begins a new segment where the next batch asks for one.
-fn roll_if_due(log: &mut PartitionLog, header: &BatchHeader, placed: Placed) {
+/// Begins a new segment where the next batch asks for one; true if it did.
+fn roll_if_due(log: &mut PartitionLog, header: &BatchHeader, placed: Placed) -> bool {
     let config = Arc::clone(&log.config);
     let last_offset = Offset(placed.end.0 - 1);
     let due = log
         .segments
         .must_roll(&config, header.size, header.max_timestamp, last_offset);
     if !due {
-        return;
+        return false;
     }
     if let Some(closing) = log.segments.active_mut() {
         closing.close_index();
     }
     log.segments.roll(placed.base_offset, &config);
+    true
 }
 
 /// Bytes between an entry's head and its payload, so that the payload lies in the write-ahead file,

@@ -170,7 +170,7 @@ impl<S: Storage> Reading<'_, S> {
         file_bytes: u64,
         all: &mut FoundWals,
     ) -> Result<FoundWal, BootError> {
-        let mut files = self.files()?;
+        let (mut files, unbegun) = self.files()?;
         let next_file = files.last().map_or(0, |file| file.head.number + 1);
         let recyclable = files
             .iter()
@@ -184,6 +184,7 @@ impl<S: Storage> Reading<'_, S> {
             .iter()
             .filter(|file| file.length != file_bytes)
             .map(|file| format!("{}/{}", self.folder, file.name))
+            .chain(unbegun)
             .collect();
         // What was cut off may stand behind the end, and become the newest life again if the head
         // of the next one is lost: no position is used twice.
@@ -260,20 +261,24 @@ impl<S: Storage> Reading<'_, S> {
         Ok(end)
     }
 
-    fn files(&mut self) -> Result<Vec<File>, BootError> {
-        let mut files = Vec::new();
+    /// The files by number; and those that were prepared, and the process ended before they were
+    /// begun: they would keep room of the disk for nothing.
+    fn files(&mut self) -> Result<(Vec<File>, Vec<String>), BootError> {
+        let (mut files, mut unbegun) = (Vec::new(), Vec::new());
         for name in self.storage.list(&self.folder)? {
             let path = format!("{}/{name}", self.folder);
-            let head = self.storage.read_at(&path, 0, FILE_HEAD_BYTES)?;
-            // A file without a head was prepared and never begun.
-            let Ok(head) = FileHead::decode(&head) else {
+            let front = self.storage.read_at(&path, 0, 2 * FILE_HEAD_BYTES)?;
+            let Ok(head) = FileHead::decode(&front) else {
+                if front.iter().all(|&byte| byte == 0) {
+                    unbegun.push(path);
+                }
                 continue;
             };
             let length = self.storage.length(&path)?.unwrap_or(0);
             files.push(File { name, head, length });
         }
         files.sort_by_key(|file| file.head.number);
-        Ok(files)
+        Ok((files, unbegun))
     }
 
     fn report_missing(&mut self, from: WalPosition, file: &File) {

@@ -174,13 +174,26 @@ impl Engine {
         let Some(slot) = self.slot_of(partition) else {
             return;
         };
-        if let Some(log) = self.partition_mut(slot) {
+        let overhead_bytes = self.options.scale.segment_overhead_bytes;
+        if let Some(log) = self
+            .partitions
+            .get_mut(slot as usize)
+            .and_then(Option::as_mut)
+        {
             assert_eq!(
                 log.spill_requested, end_offset,
                 "one portion is under way at a time"
             );
             log.spilled = end_offset;
+            let before = log.spilled_in;
             log.spilled_in = log.spilling.take().expect("the portion was handed out");
+            let settled = if log.spilled == log.leader.cursors().log_end {
+                log.owed_bytes
+            } else {
+                taken_between(before, log.spilled_in, overhead_bytes).min(log.owed_bytes)
+            };
+            log.owed_bytes -= settled;
+            self.space.settle(settled);
         }
         self.drive_spill(slot);
     }
@@ -236,6 +249,9 @@ impl Engine {
             self.checkpointer.stage = Stage::Idle;
             self.stats.checkpoints += 1;
             self.drive_checkpoint();
+            if self.quorum_waits_for_room() {
+                self.drive_quorum();
+            }
         }
     }
 
@@ -244,6 +260,7 @@ impl Engine {
     /// replay.
     pub fn housekeep(&mut self, now: Instant) {
         self.look_after_flushes(now);
+        self.space.knock();
         if self.quorum_waits_for_room() {
             self.drive_quorum();
         }
@@ -279,6 +296,16 @@ impl Engine {
             self.chunk_slots.pop_front();
             self.tail.retire_oldest();
         }
+    }
+}
+
+/// What the disk gave for a portion, by the segments and their bytes before and after it.
+fn taken_between(before: (Offset, u64), after: (Offset, u64), overhead_bytes: u64) -> u64 {
+    let ((base, bytes), (new_base, new_bytes)) = (before, after);
+    if base == new_base && bytes > 0 {
+        new_bytes - bytes
+    } else {
+        new_bytes + overhead_bytes
     }
 }
 

@@ -62,6 +62,8 @@ pub enum Effect {
         /// The folder.
         folder: Arc<str>,
     },
+    /// See how much room the file system has; answered by `on_free_space`.
+    LookAtSpace,
     /// The metadata has a new version: hand it to every core, this one included.
     Image(SharedImage),
 }

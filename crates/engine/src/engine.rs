@@ -23,6 +23,7 @@ use crate::quorum::QuorumHost;
 use crate::read::ColdReads;
 use crate::repair::Repairs;
 use crate::scale::Scale;
+use crate::space::{DiskSpace, SpaceState, SpaceWatch};
 use crate::tail::Tail;
 use crate::waiters::{ParkedAppends, Slot, Watches};
 use crate::wal::{Wal, WalOptions};
@@ -44,6 +45,8 @@ pub struct EngineOptions {
     pub producers: ProducerLimits,
     /// The broker's file as far as it sets defaults for topics.
     pub broker_file: ConfigMap,
+    /// Bytes of the disk that are kept for the broker itself; absent, a part of the file system.
+    pub disk_reserve: Option<u64>,
     /// How finely work is divided.
     pub scale: Scale,
 }
@@ -61,6 +64,8 @@ pub struct EngineStats {
     pub batches_refused: u64,
     /// Bytes of them.
     pub bytes_refused: u64,
+    /// Batches among them that were refused because the disk is full.
+    pub batches_refused_for_space: u64,
     /// Bytes handed to readers from memory.
     pub bytes_read: u64,
     /// Reads that had to go to segment files.
@@ -207,6 +212,7 @@ pub struct Engine {
     /// Partitions with so much in memory that a spill is due.
     pub(crate) spill_due: Vec<Slot>,
     pub(crate) checkpointer: Checkpointer,
+    pub(crate) space: SpaceWatch,
     pub(crate) quorum: Option<QuorumHost>,
     /// Partitions found at boot that wait to be claimed by the image.
     pub(crate) recovered: BTreeMap<TopicPartition, RecoveredPartition>,
@@ -227,6 +233,7 @@ impl Engine {
         Self {
             tail: Tail::new(options.tail_bytes, options.scale.chunk_bytes, memory),
             wal: Wal::new(options.wal.clone()),
+            space: SpaceWatch::new(options.shards, options.disk_reserve),
             generation: 1,
             options,
             image: Image::default(),
@@ -290,6 +297,26 @@ impl Engine {
         }
         self.make_way();
         self.drive_checkpoint();
+        if self.space.begins_look(now.instant) {
+            self.effects.push(Effect::LookAtSpace);
+        }
+    }
+
+    /// What the host saw of the disk; nothing if it could not look.
+    pub fn on_free_space(&mut self, seen: Option<DiskSpace>) {
+        self.space.on_look(seen);
+    }
+
+    /// How this core stands with the disk.
+    #[must_use]
+    pub const fn space(&self) -> SpaceState {
+        self.space.state()
+    }
+
+    /// Bytes that lie in the write-ahead log and will be written to segments besides.
+    #[must_use]
+    pub const fn owed_bytes(&self) -> u64 {
+        self.space.owed()
     }
 
     /// True if so much waits to reach the segments that no more should be taken in.
@@ -307,7 +334,7 @@ impl Engine {
     /// True if [`housekeep`](Self::housekeep) has something to look at.
     #[must_use]
     pub fn wants_housekeeping(&self) -> bool {
-        self.wal.backlog() > 0 || self.quorum_waits_for_room()
+        self.wal.backlog() > 0 || self.quorum_waits_for_room() || self.space.state().refuses
     }
 
     /// A small file was replaced.

@@ -13,6 +13,10 @@
 //!    that was written *before the flush began* to [`Engine::on_wal_flushed`].
 //! 4. Everything else may take its time and is answered by its own `on_*`.
 //! 5. A failed write or flush ends the process. Nothing is retried, nothing more is acknowledged.
+//!    A write that finds no room is none of these: nothing was promised that rests on it, and it is
+//!    tried again until there is room.
+//! 6. Before the first call, and whenever [`Effect::LookAtSpace`](effects::Effect::LookAtSpace) asks
+//!    for it, [`Engine::on_free_space`].
 #![forbid(unsafe_code)]
 
 pub mod api;
@@ -36,6 +40,7 @@ mod reindex;
 pub mod repair;
 mod scale;
 mod segments;
+pub mod space;
 pub mod storage;
 mod tail;
 mod waiters;

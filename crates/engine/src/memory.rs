@@ -5,22 +5,33 @@ use std::fmt;
 
 use bytes::{Bytes, BytesMut};
 
+/// What is wanting for a new file. That passes: nothing was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanting {
+    /// A descriptor.
+    Descriptor,
+    /// Room on the disk.
+    Room,
+}
+
 /// Memory for the write-ahead files of one core. Not being able to give it is a failed write, and
-/// ends the process, unless only a descriptor is wanting.
+/// ends the process, unless only a descriptor or room is wanting.
 pub trait WalMemory: fmt::Debug {
     /// True if nobody holds a slice of this file's memory any more.
     fn is_idle(&mut self, file: u64) -> bool;
 
     /// Memory for the entries of a file, from its `at` on. It becomes the file `file` when the
-    /// effect [`WalBegin`](crate::effects::WalBegin) is carried out. None if no descriptor is left
-    /// for a new file: nothing has changed then, and it may be asked for again.
+    /// effect [`WalBegin`](crate::effects::WalBegin) is carried out.
+    ///
+    /// # Errors
+    /// [`Wanting`]: nothing has changed then, and it may be asked for again.
     fn begin(
         &mut self,
         file: u64,
         recycle: Option<u64>,
         at: u64,
         length: u64,
-    ) -> Option<Box<dyn WalSpace>>;
+    ) -> Result<Box<dyn WalSpace>, Wanting>;
 }
 
 /// Memory of one file's entries, filled from the front.
@@ -56,9 +67,9 @@ impl WalMemory for Heap {
         _recycle: Option<u64>,
         at: u64,
         length: u64,
-    ) -> Option<Box<dyn WalSpace>> {
+    ) -> Result<Box<dyn WalSpace>, Wanting> {
         let bytes = usize::try_from(length.saturating_sub(at)).unwrap_or(0);
-        Some(Box::new(HeapSpace(BytesMut::with_capacity(bytes))))
+        Ok(Box::new(HeapSpace(BytesMut::with_capacity(bytes))))
     }
 }
 

@@ -92,6 +92,8 @@ pub(crate) struct PartitionLog {
     pub(crate) watches: Vec<u64>,
     /// Bytes appended that were not handed to a spill.
     pub(crate) unspilled_bytes: usize,
+    /// Bytes that its segments will take when all that was appended is in them.
+    pub(crate) owed_bytes: u64,
     /// Listed among the engine's dirty partitions.
     pub(crate) is_listed: bool,
     /// The newest chunk in whose list of partitions this one stands.

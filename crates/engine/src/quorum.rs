@@ -18,7 +18,7 @@ use klamm_records::batch::{self, BatchBuilder, BatchOptions};
 use klamm_replica::{Admission, AppendOrigin};
 
 use crate::api::{self, Now, Ticket};
-use crate::append::Admitted;
+use crate::append::{Admitted, Writer};
 use crate::boot::{QuorumBoot, RecoveredPartition};
 use crate::effects::{Effect, SmallFile};
 use crate::engine::Engine;
@@ -211,7 +211,7 @@ impl Engine {
         let bytes = builder
             .build()
             .expect("the controller's payloads are bounded");
-        if !self.make_room_for(bytes.len()) {
+        if self.make_room_for(bytes.len(), Writer::Broker).is_err() {
             return false;
         }
         let header = batch::read(&bytes).expect("a built batch is a batch");

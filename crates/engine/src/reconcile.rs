@@ -201,6 +201,7 @@ impl Engine {
             append_waiters: AppendWaiters::default(),
             watches: Vec::new(),
             unspilled_bytes: 0,
+            owed_bytes: 0,
             is_listed: false,
             listed_chunk: None,
         };
@@ -240,6 +241,7 @@ impl Engine {
             self.watches.wake(id);
         }
         self.dirty.remove(&slot);
+        self.space.settle(log.owed_bytes);
         for slots in &mut self.chunk_slots {
             slots.remove(&slot);
         }

@@ -17,6 +17,9 @@ pub struct Scale {
     pub aligned_batch_bytes: usize,
     /// Ceiling over `segment.bytes`, which itself cannot be set below 1 MiB.
     pub segment_bytes_max: u32,
+    /// What a segment takes of the disk besides its batches: blocks that are not full, indexes, and
+    /// what its folder holds.
+    pub segment_overhead_bytes: u64,
     /// Replayed entries of the metadata log stay in memory until they are this large together, or
     /// as large as the image that replaces them.
     pub metadata_entries_bytes: usize,
@@ -30,6 +33,7 @@ impl Default for Scale {
             spill_backlog_bytes: 1 << 20,
             aligned_batch_bytes: 8 << 10,
             segment_bytes_max: u32::MAX,
+            segment_overhead_bytes: 32 << 10,
             metadata_entries_bytes: 1 << 20,
         }
     }

@@ -131,6 +131,8 @@ pub struct StorageError {
     pub path: String,
     /// What the system said.
     pub reason: String,
+    /// It failed because there is no room: the same may succeed when there is some.
+    pub out_of_space: bool,
 }
 
 impl fmt::Display for StorageError {

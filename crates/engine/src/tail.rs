@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::memory::{WalMemory, WalSpace};
+use crate::memory::{WalMemory, WalSpace, Wanting};
 
 /// Chunks of one core. Hands out shared slices of the files' memory.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub(crate) struct Tail {
     chunk_bytes: usize,
     /// Bytes above which the oldest chunk is let go.
     bytes_max: usize,
+    /// Only the open file's chunks are kept, so that the others can be used again.
+    is_squeezed: bool,
     /// Number of the next chunk.
     next_number: u64,
 }
@@ -52,8 +54,14 @@ impl Tail {
             bytes: 0,
             chunk_bytes,
             bytes_max: bytes_max.max(2 * chunk_bytes),
+            is_squeezed: false,
             next_number: 0,
         }
+    }
+
+    /// Keeps as little as possible from now on, or as much as it may.
+    pub(crate) const fn squeeze(&mut self, is_squeezed: bool) {
+        self.is_squeezed = is_squeezed;
     }
 
     /// True if the file's memory is neither part of the tail nor held by anybody else.
@@ -62,26 +70,34 @@ impl Tail {
         oldest.is_none_or(|oldest| file < oldest) && self.memory.is_idle(file)
     }
 
-    /// Goes on in the memory of another file, whose entries begin at `at`. False if that cannot be
-    /// had now; nothing has changed then.
+    /// Goes on in the memory of another file, whose entries begin at `at`.
+    ///
+    /// # Errors
+    /// It cannot be had now; nothing has changed then.
     ///
     /// # Panics
     /// If something was not sealed.
-    #[must_use]
     pub(crate) fn open_file(
         &mut self,
         file: u64,
         recycle: Option<u64>,
         at: u64,
         length: u64,
-    ) -> bool {
+    ) -> Result<(), Wanting> {
         assert_eq!(self.unsealed(), 0, "a file is sealed before the next");
-        let Some(space) = self.memory.begin(file, recycle, at, length) else {
-            return false;
-        };
-        self.open = Some(space);
+        self.open = Some(self.memory.begin(file, recycle, at, length)?);
         self.open_chunk(file);
-        true
+        Ok(())
+    }
+
+    /// Takes nothing more before a file is opened.
+    ///
+    /// # Panics
+    /// If something was not sealed, or a chunk was not retired.
+    pub(crate) fn close(&mut self) {
+        assert_eq!(self.unsealed(), 0, "a file is sealed before it is closed");
+        assert!(self.chunks.is_empty(), "all chunks are retired before");
+        self.open = None;
     }
 
     /// True if the open chunk takes `length` more bytes.
@@ -138,9 +154,15 @@ impl Tail {
     /// The oldest chunk, if it must leave so that the ceiling holds; never the open one.
     #[must_use]
     pub(crate) fn surplus(&self) -> Option<u64> {
-        if self.bytes <= self.bytes_max || self.chunks.len() < 2 {
-            return None;
-        }
+        let (oldest, open) = (self.chunks.front()?, self.chunks.back()?);
+        let is_wanted_back = self.is_squeezed && oldest.file != open.file;
+        let is_too_much = self.bytes > self.bytes_max && self.chunks.len() >= 2;
+        (is_too_much || is_wanted_back).then_some(oldest.number)
+    }
+
+    /// The oldest chunk, whether or not it must leave.
+    #[must_use]
+    pub(crate) fn oldest(&self) -> Option<u64> {
         self.chunks.front().map(|chunk| chunk.number)
     }
 
@@ -169,14 +191,14 @@ mod tests {
     #[test]
     fn a_file_is_used_again_only_after_the_last_of_its_chunks_left() {
         let mut tail = Tail::new(0, CHUNK_BYTES, Box::new(Heap));
-        assert!(tail.open_file(7, None, 0, 4 << 20));
+        tail.open_file(7, None, 0, 4 << 20).expect("room");
         for _ in 0..2 {
             tail.place(CHUNK_BYTES);
             assert!(!tail.has_room(1));
             tail.seal();
             tail.open_chunk(7);
         }
-        assert!(tail.open_file(8, None, 0, 4 << 20));
+        tail.open_file(8, None, 0, 4 << 20).expect("room");
         tail.place(CHUNK_BYTES);
         assert_eq!((tail.surplus(), tail.is_free(7)), (Some(0), false));
         tail.retire_oldest();
@@ -191,7 +213,7 @@ mod tests {
     #[test]
     fn a_batch_larger_than_a_chunk_gets_one_of_its_own() {
         let mut tail = Tail::new(0, CHUNK_BYTES, Box::new(Heap));
-        assert!(tail.open_file(1, None, 0, 8 << 20));
+        tail.open_file(1, None, 0, 8 << 20).expect("room");
         assert!(tail.has_room(3 * CHUNK_BYTES));
         let (number, start, bytes) = tail.place(3 * CHUNK_BYTES);
         assert_eq!((number, start, bytes.len()), (0, 0, 3 * CHUNK_BYTES));

@@ -97,6 +97,32 @@ impl Wal {
         self.flushed
     }
 
+    /// True if some file is in use, or may be used again.
+    pub(crate) fn has_files(&self) -> bool {
+        !(self.files.is_empty() && self.spare.is_empty())
+    }
+
+    /// Closes the open file, which is not full but holds nothing that is still needed, so that it
+    /// can be used again itself.
+    ///
+    /// # Panics
+    /// If a restart would have to read something.
+    pub(crate) fn close(&mut self) {
+        assert_eq!(self.backlog(), 0, "only what is void is written over");
+        while let Some(file) = self.files.pop_front() {
+            if file.length != self.options.file_bytes {
+                continue;
+            }
+            // The newest is taken last: its head says what was used, and stays if it can.
+            let place = if self.files.is_empty() {
+                0
+            } else {
+                self.spare.len()
+            };
+            self.spare.insert(place, file.number);
+        }
+    }
+
     /// Bytes that a restart would read.
     pub(crate) const fn backlog(&self) -> u64 {
         self.end.0 - self.checkpointed.0

@@ -29,11 +29,16 @@ pub enum Plant {
     LeaderEpochsForgotten,
     /// Small files of a partition are put in place without being flushed.
     SmallFileFlushSkipped,
+    /// A write to a segment or a small file for which there was no room is taken for done. Needs a
+    /// disk that fills.
+    WantOfRoomIgnored,
+    /// The whole disk is told to be free, however full it is. Needs a disk that fills.
+    FreeSpaceOverstated,
 }
 
 impl Plant {
     /// Every fault that can be planted.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::FlushSkipped,
         Self::FlushReportedEarly,
         Self::GoesOnAfterFailedFlush,
@@ -46,6 +51,8 @@ impl Plant {
         Self::ColdReadSkipsBatch,
         Self::LeaderEpochsForgotten,
         Self::SmallFileFlushSkipped,
+        Self::WantOfRoomIgnored,
+        Self::FreeSpaceOverstated,
     ];
 
     /// Its name on the command line.
@@ -64,6 +71,8 @@ impl Plant {
             Self::ColdReadSkipsBatch => "cold-read-skips-batch",
             Self::LeaderEpochsForgotten => "leader-epochs-forgotten",
             Self::SmallFileFlushSkipped => "small-file-flush-skipped",
+            Self::WantOfRoomIgnored => "want-of-room-ignored",
+            Self::FreeSpaceOverstated => "free-space-overstated",
         }
     }
 

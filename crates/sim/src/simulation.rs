@@ -4,6 +4,7 @@
 mod answers;
 mod damage;
 mod forget;
+mod full;
 mod lives;
 mod misindex;
 
@@ -27,6 +28,8 @@ use crate::workload::{Named, TOPICS};
 use crate::world::disk::{DiskStats, NamesMode, SimDisk};
 use crate::world::node::{Happening, NODE, SimNode};
 
+use full::FullDisk;
+
 /// What to run.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RunOptions {
@@ -38,6 +41,8 @@ pub struct RunOptions {
     pub damage: Option<Damage>,
     /// In most lives the disk refuses one write or flush (without `damage` only).
     pub disk_fails: bool,
+    /// The disk has a size, and others use it, too (without the other two).
+    pub disk_full: bool,
 }
 
 /// What is damaged at the end of a run: one bit of it, but for indexes.
@@ -106,6 +111,12 @@ pub struct RunStats {
     pub boots_failed: u64,
     /// Lives that the disk ended so.
     pub lives_failed: u64,
+    /// Boots that found too little room.
+    pub boots_full: u64,
+    /// Batches that were refused because the disk was full.
+    pub refused_for_space: u64,
+    /// Commands that were decided while producers were refused for want of room.
+    pub decided_while_full: u64,
     /// Lives that ended by a kill.
     pub kills: u64,
     /// Lives that ended cleanly.
@@ -212,9 +223,10 @@ struct Weights {
 
 struct Simulation {
     random: Random,
-    /// Chance for what the disk refuses; its own, so that the rest of the world stays the same.
+    /// Chance for what the disk refuses, and for what others do with it; its own, so that the rest of the world stays the same.
     failing: Random,
     options: RunOptions,
+    full: Option<FullDisk>,
     disk: SimDisk,
     node: Option<SimNode>,
     now: Now,
@@ -262,8 +274,11 @@ impl Simulation {
             ticks: random.between(0, 2),
             errands: [0, 2, 10][random.below(3)],
         };
+        let mut failing = Random::new(!seed);
+        let full = options.disk_full.then(|| FullDisk::draw(&mut failing));
         Self {
             options,
+            full,
             disk: SimDisk::new(names, garbage),
             node: None,
             now: Now {
@@ -283,7 +298,7 @@ impl Simulation {
             created: BTreeMap::new(),
             trace: Trace::new(options.keep_lines),
             stats: RunStats::default(),
-            failing: Random::new(!seed),
+            failing,
             random,
         }
     }
@@ -300,6 +315,9 @@ impl Simulation {
     /// Lets one thing happen. `calm` begins nothing new but what is needed to finish.
     fn step(&mut self, calm: bool) -> Result<(), Violation> {
         self.pass_time();
+        if !calm {
+            self.others_use_disk();
+        }
         let happenings = self.node().happenings();
         let of = |kind: fn(&Happening) -> bool| -> Vec<Happening> {
             happenings.iter().copied().filter(kind).collect()
@@ -468,6 +486,12 @@ impl Simulation {
         if calm || !(some_missing || self.random.chance(self.weights.errands)) {
             return;
         }
+        self.ask_errand(calm);
+    }
+
+    /// The administrator asks for something; `calm` leaves what is there as it is.
+    fn ask_errand(&mut self, calm: bool) {
+        let image = self.image(0);
         let Some((errand, command)) = admin::errand(&mut self.random, &image, calm) else {
             return;
         };

@@ -9,6 +9,7 @@ fn is_found(plant: Plant, invariants: &[&str]) {
     let options = RunOptions {
         plant: Some(plant),
         disk_fails: plant == Plant::GoesOnAfterFailedFlush,
+        disk_full: matches!(plant, Plant::WantOfRoomIgnored | Plant::FreeSpaceOverstated),
         ..RunOptions::default()
     };
     let mut violations = (0..100).filter_map(|seed| run(seed, options).violation);
@@ -38,6 +39,30 @@ fn going_on_after_a_failed_flush_is_found() {
             LOST,
             "a_node_starts_on_whatever_a_crash_left",
             "metadata_replay_equals_state",
+        ],
+    );
+}
+
+#[test]
+fn a_write_without_room_that_is_taken_for_done_is_found() {
+    is_found(
+        Plant::WantOfRoomIgnored,
+        &[
+            LOST,
+            READS,
+            RECOVERED,
+            "a_node_starts_on_whatever_a_crash_left",
+        ],
+    );
+}
+
+#[test]
+fn producers_that_fill_the_reserve_are_found() {
+    is_found(
+        Plant::FreeSpaceOverstated,
+        &[
+            "a_start_finds_the_room_that_is_kept_for_it",
+            "nobody_waits_for_ever",
         ],
     );
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use klamm_engine::effects::Spill;
 use klamm_model::{Offset, TopicPartition};
-use klamm_os::disk::{self, AppendFile, BlockFile, Caching, FileSystem};
+use klamm_os::disk::{self, AppendFile, BlockFile, Caching, FileSystem, is_out_of_space};
 use klamm_os::disk::{OpenedAppendFile, OpenedBlockFile};
 use klamm_os::exec;
 use klamm_records::segment::{self, SegmentFile};
@@ -49,6 +49,8 @@ pub(crate) struct SegmentFiles {
     patience: Rc<Patience>,
     open: RefCell<BTreeMap<Key, Rc<OpenSegment>>>,
     clock: Cell<u64>,
+    /// Nothing is reserved ahead of appends.
+    is_scarce: Cell<bool>,
     portions: Turnstile,
     completions: Turnstile,
     /// Operations under way for each partition, and whether it was dropped meanwhile.
@@ -110,6 +112,7 @@ impl SegmentFiles {
             patience,
             open: RefCell::default(),
             clock: Cell::new(0),
+            is_scarce: Cell::new(false),
             portions: Turnstile::new(PORTIONS_AT_ONCE),
             completions: Turnstile::new(COMPLETIONS_AT_ONCE),
             busy: RefCell::default(),
@@ -118,6 +121,11 @@ impl SegmentFiles {
             rounds: Turnstile::new(1),
             round: Cell::new(0),
         }
+    }
+
+    /// Whether room on the disk is so scarce that none is reserved ahead of appends.
+    pub(crate) fn spare_room(&self, is_scarce: bool) {
+        self.is_scarce.set(is_scarce);
     }
 
     /// Writes one portion. Nothing is written, and nothing fails, for a partition that was dropped
@@ -157,18 +165,18 @@ impl SegmentFiles {
             return Ok(());
         };
         let spill = &preparation.spill;
-        let (offsets, times, log) = (
-            files
-                .offset_index
-                .write_later(spill.offset_index_at, spill.offset_index.clone()),
-            files
-                .time_index
-                .write_later(spill.time_index_at, spill.time_index.clone()),
-            files.log.write_at(spill.at, spill.batches.clone()),
-        );
-        offsets.await?;
-        times.await?;
-        log.await?;
+        let attempt = || async {
+            if self.is_dropped(key.0) {
+                return Ok(());
+            }
+            files.log.reserve_ahead(!self.is_scarce.get());
+            let written = write_to(&files, spill).await;
+            if written.as_ref().is_err_and(is_out_of_space) {
+                self.give_room_back(&files).await?;
+            }
+            written
+        };
+        self.patience.attempt(attempt).await?;
         if spill.complete {
             let closing = self.completions.enter().await;
             drop(inside);
@@ -189,16 +197,27 @@ impl SegmentFiles {
 
     /// `None` if the partition is gone; the opened files where they were wanted.
     async fn prepare(&self, preparation: &Arc<Preparation>) -> io::Result<Option<Option<Opened>>> {
+        let partition = preparation.spill.partition;
         let attempt = || async {
+            if self.is_dropped(partition) {
+                return Ok(None);
+            }
             let (folders, preparation) = (self.folders.clone(), Arc::clone(preparation));
             let prepared =
                 exec::spawn_blocking(move || prepare_on_side(&folders, &preparation)).await;
-            if prepared.as_ref().is_err_and(super::is_out_of_files) {
+            let is_short = |error| super::is_out_of_files(error) || is_out_of_space(error);
+            if prepared.as_ref().is_err_and(is_short) {
                 self.close_idle(0).await?;
             }
             prepared
         };
         self.patience.attempt(attempt).await
+    }
+
+    /// Takes back what was reserved ahead of appends: there is no room for this one.
+    async fn give_room_back(&self, files: &OpenSegment) -> io::Result<()> {
+        files.log.trim().await?;
+        self.close_idle(0).await
     }
 
     fn note_small_files(&self, spill: &Spill) {
@@ -389,6 +408,27 @@ impl SegmentFiles {
         }
         Ok(())
     }
+}
+
+/// Writes a portion, or what is missing of it.
+async fn write_to(files: &OpenSegment, spill: &Spill) -> io::Result<()> {
+    let log = (files.log.length() == spill.at)
+        .then(|| files.log.write_at(spill.at, spill.batches.clone()));
+    let (offsets, times) = (
+        files
+            .offset_index
+            .write_later(spill.offset_index_at, spill.offset_index.clone()),
+        files
+            .time_index
+            .write_later(spill.time_index_at, spill.time_index.clone()),
+    );
+    // All of them end before one may be repeated.
+    let (offsets, times) = (offsets.await, times.await);
+    if let Some(log) = log {
+        log.await?;
+    }
+    offsets?;
+    times
 }
 
 /// Begins to flush a segment's files.

@@ -10,8 +10,8 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 use klamm_engine::effects::WalBegin;
-use klamm_engine::memory::{WalMemory, WalSpace};
-use klamm_os::disk::{self, AppendFile, MappedFile, MappedWriter};
+use klamm_engine::memory::{WalMemory, WalSpace, Wanting};
+use klamm_os::disk::{self, AppendFile, MappedFile, MappedWriter, is_out_of_space};
 
 use super::is_out_of_files;
 use crate::turn::must;
@@ -24,8 +24,8 @@ pub(crate) struct WalFiles {
     open: BTreeMap<u64, WalFile>,
     /// Written since the last flush began.
     unflushed: BTreeMap<u64, Rc<AppendFile>>,
-    /// The want of descriptors was told, and has not ended yet.
-    is_told: bool,
+    /// What is wanting was told, and has not ended yet.
+    told: Option<Wanting>,
 }
 
 #[derive(Debug)]
@@ -73,36 +73,61 @@ impl WalMemory for SharedWalFiles {
         recycle: Option<u64>,
         at: u64,
         length: u64,
-    ) -> Option<Box<dyn WalSpace>> {
+    ) -> Result<Box<dyn WalSpace>, Wanting> {
         let mut files = self.0.borrow_mut();
         let writer = files.writer(file, recycle, at, length);
-        if let Err(error) = &writer
-            && is_out_of_files(error)
-        {
-            if !std::mem::replace(&mut files.is_told, true) {
-                tracing::warn!(%error, "cannot open the next file of the log yet, and refuse records meanwhile; raise the limit of open files");
-            }
-            return None;
+        let wanting = match &writer {
+            Err(error) if is_out_of_files(error) => Some(Wanting::Descriptor),
+            Err(error) if is_out_of_space(error) => Some(Wanting::Room),
+            _ => None,
+        };
+        if let (Some(wanting), Err(error)) = (wanting, &writer) {
+            files.tell(wanting, length, error);
+            return Err(wanting);
         }
-        files.is_told = false;
-        Some(Box::new(Space(must("begin a write-ahead file", writer))))
+        files.told = None;
+        Ok(Box::new(Space(must("begin a write-ahead file", writer))))
     }
 }
 
 impl WalFiles {
     /// Takes the folder, and the files in it that may be used again: number and name.
-    pub(crate) fn new(folder: PathBuf, recyclable: &[(u64, String)]) -> io::Result<Self> {
+    /// They have room for `file_bytes`.
+    pub(crate) fn new(
+        folder: PathBuf,
+        recyclable: &[(u64, String)],
+        file_bytes: u64,
+    ) -> io::Result<Self> {
         let mut open = BTreeMap::new();
         for (number, name) in recyclable {
-            let file = Rc::new(AppendFile::open(folder.join(name), 0)?);
+            let file = Rc::new(AppendFile::open(folder.join(name), file_bytes)?);
             open.insert(*number, WalFile { file, memory: None });
         }
         Ok(Self {
             folder,
             open,
             unflushed: BTreeMap::new(),
-            is_told: false,
+            told: None,
         })
+    }
+
+    /// Says once why records are refused.
+    fn tell(&mut self, wanting: Wanting, length: u64, error: &io::Error) {
+        if self.told.replace(wanting) == Some(wanting) {
+            return;
+        }
+        match wanting {
+            Wanting::Descriptor => {
+                tracing::warn!(%error, "cannot open the next file of the log yet, and refuse records meanwhile; raise the limit of open files");
+            }
+            Wanting::Room => {
+                let free = disk::free_space(&self.folder).map_or(0, |space| space.free);
+                tracing::warn!(
+                    folder = %self.folder.display(), free, wanted = length, %error,
+                    "the disk has no room for the next file of the log, and records are refused meanwhile. Delete topics or other files, or make the file system larger"
+                );
+            }
+        }
     }
 
     /// Finds the file to be used again, or makes a new one, and its memory.

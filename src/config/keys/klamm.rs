@@ -22,6 +22,8 @@ keys! {
         "Bytes of write-ahead log that a shard keeps before it must checkpoint; bounds the work at start after a crash."),
     ("klamm.wal.file.bytes", Long { min: 1_048_576 }, Some("33554432"), ReadOnly, Obeyed,
         "Size of one preallocated file of the write-ahead log, in bytes."),
+    ("klamm.disk.reserve.bytes", Long { min: 0 }, None, ReadOnly, Obeyed,
+        "Bytes of the data folder's file system that producers may not fill: below, they get KAFKA_STORAGE_ERROR and try again, while topics, metadata, checkpoints and readers go on; the smaller of 256 MiB and a sixteenth of the file system if absent."),
     ("klamm.tail.bytes", Long { min: 1_048_576 }, None, ReadOnly, Obeyed,
         "Memory of a shard for the newest records, from which consumers that keep up are served, in bytes; it is the page cache of the write-ahead files, which take as much on disk; the smaller of 256 MiB and a quarter of the memory shared by the shards if absent."),
     ("klamm.spin.us", Long { min: 0 }, Some("0"), ReadOnly, Obeyed,

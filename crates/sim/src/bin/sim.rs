@@ -1,4 +1,4 @@
-//! `klamm-sim --seed N [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|checkpoint|index | --disk-fails]`: runs worlds, and prints one
+//! `klamm-sim --seed N [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|checkpoint|index | --disk-fails | --disk-full]`: runs worlds, and prints one
 //! line for each that broke an invariant, with the command that runs it again.
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use klamm_sim::faults::Plant;
 use klamm_sim::simulation::{Damage, RunOptions, RunStats, run};
 
-const USAGE: &str = "usage: klamm-sim [--seed N] [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|checkpoint|index | --disk-fails]";
+const USAGE: &str = "usage: klamm-sim [--seed N] [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|checkpoint|index | --disk-fails | --disk-full]";
 
 struct Arguments {
     seed: u64,
@@ -16,6 +16,7 @@ struct Arguments {
     plant: Option<Plant>,
     damage: Option<Damage>,
     disk_fails: bool,
+    disk_full: bool,
 }
 
 fn parse() -> Result<Arguments, String> {
@@ -26,6 +27,7 @@ fn parse() -> Result<Arguments, String> {
         plant: None,
         damage: None,
         disk_fails: false,
+        disk_full: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -45,11 +47,17 @@ fn parse() -> Result<Arguments, String> {
                 arguments.damage = Some(known.ok_or_else(|| format!("no damage {name}"))?);
             }
             "--disk-fails" => arguments.disk_fails = true,
+            "--disk-full" => arguments.disk_full = true,
             _ => return Err(format!("unknown argument {word}")),
         }
     }
-    if arguments.disk_fails && arguments.damage.is_some() {
-        return Err("--disk-fails and --damage are worlds of their own".to_owned());
+    let worlds = [
+        arguments.damage.is_some(),
+        arguments.disk_fails,
+        arguments.disk_full,
+    ];
+    if worlds.iter().filter(|&&is_asked_for| is_asked_for).count() > 1 {
+        return Err("--damage, --disk-fails and --disk-full are worlds of their own".to_owned());
     }
     Ok(arguments)
 }
@@ -72,6 +80,7 @@ fn main() -> ExitCode {
         plant: arguments.plant,
         damage: arguments.damage,
         disk_fails: arguments.disk_fails,
+        disk_full: arguments.disk_full,
     };
     let mut total = RunStats::default();
     let mut broken = 0_u64;
@@ -89,12 +98,12 @@ fn main() -> ExitCode {
             let damage = arguments
                 .damage
                 .map_or_else(String::new, |damage| format!(" --damage {}", damage.name()));
-            let fails = if arguments.disk_fails {
-                " --disk-fails"
-            } else {
-                ""
+            let disk = match (arguments.disk_fails, arguments.disk_full) {
+                (true, _) => " --disk-fails",
+                (_, true) => " --disk-full",
+                _ => "",
             };
-            println!("klamm-sim --seed {seed}{plant}{damage}{fails} --trace  # {violation}");
+            println!("klamm-sim --seed {seed}{plant}{damage}{disk} --trace  # {violation}");
         }
     }
     println!("{} seeds, {broken} broken: {total:?}", arguments.seeds);

@@ -44,6 +44,7 @@ pub(super) enum End {
 impl Simulation {
     /// The whole run.
     pub(super) fn live(&mut self) -> Result<(), Violation> {
+        self.size_disk();
         let lives = self.random.between(2, 6);
         let mut clean = false;
         let mut power_was_cut = false;
@@ -57,6 +58,7 @@ impl Simulation {
                 }
                 self.step(false)?;
             }
+            self.check_metadata_goes_on()?;
             let end = match self.random.below(10) {
                 0..6 => End::PowerCut,
                 6..8 => End::Kill,
@@ -78,6 +80,7 @@ impl Simulation {
         }
         self.disk.arm(None);
         self.begin(clean, power_was_cut)?;
+        self.enlarge_disk();
         self.heal()?;
         self.end(End::Stop { power_cut: true })?;
         self.begin(true, true)?;
@@ -105,7 +108,10 @@ impl Simulation {
         };
         let (mut clean, mut power_was_cut) = (clean, power_was_cut);
         loop {
-            let life = LifeOptions::draw(&mut self.random, self.options.plant);
+            let mut life = LifeOptions::draw(&mut self.random, self.options.plant);
+            if let Some(full) = self.full {
+                full.shape(&mut life);
+            }
             let changes_left = (cuts > 0).then(|| {
                 let most = [3, 30, 120][self.random.below(3)];
                 self.random.below(most) as u64
@@ -130,8 +136,19 @@ impl Simulation {
                     clean = false;
                     if self.random.chance(80) {
                         power_was_cut = true;
-                        self.disk.cut_power(&mut self.random);
+                        self.lose_power();
                     }
+                }
+                Err(StartFailed::DiskFull) => {
+                    ensure!(
+                        "a_start_finds_the_room_that_is_kept_for_it",
+                        self.full.is_some_and(|full| !full.is_polite),
+                        "a start found no room, although others left what is reserved"
+                    );
+                    self.stats.boots_full += 1;
+                    clean = false;
+                    self.disk.take(self.disk.taken() / 2);
+                    self.disk.commit_names();
                 }
                 Err(StartFailed::DiskFailed) => {
                     self.stats.boots_failed += 1;
@@ -314,6 +331,7 @@ impl Simulation {
     pub(super) fn end(&mut self, end: End) -> Result<End, Violation> {
         self.trace.event(format_args!("{end:?}"));
         if let End::Stop { .. } = end {
+            self.others_give_way();
             self.wait_until("everything is quiet", Self::is_quiet)?;
             self.wait_until("every core is settled", |simulation| {
                 simulation.node().settle()
@@ -335,10 +353,12 @@ impl Simulation {
             for shard in 0..node.shards() {
                 let stats = node.engine(shard).stats();
                 self.stats.cold_reads += stats.cold_reads;
+                self.stats.refused_for_space += stats.batches_refused_for_space;
                 self.stats.checkpoints += stats.checkpoints;
                 self.stats.metadata_compactions += stats.metadata_compactions;
             }
         }
+        self.disk.forget_promises();
         self.calls.clear();
         self.admin_call = None;
         self.registered = false;
@@ -350,7 +370,7 @@ impl Simulation {
         }
         match end {
             End::Kill => self.stats.kills += 1,
-            End::PowerCut => self.disk.cut_power(&mut self.random),
+            End::PowerCut => self.lose_power(),
             End::DiskFailed { power_cut, .. } => {
                 self.stats.lives_failed += 1;
                 if power_cut {
@@ -360,11 +380,17 @@ impl Simulation {
             End::Stop { power_cut } => {
                 self.stats.clean_stops += 1;
                 if power_cut {
-                    self.disk.cut_power(&mut self.random);
+                    self.lose_power();
                 }
             }
         }
         Ok(end)
+    }
+
+    fn lose_power(&mut self) {
+        let free = self.disk.room().free();
+        self.disk.cut_power(&mut self.random);
+        self.yield_to_power_cut(free);
     }
 
     /// How the life ended, if the disk has ended it.
@@ -476,6 +502,9 @@ impl RunStats {
         self.lives += other.lives;
         self.boots_cut += other.boots_cut;
         self.boots_failed += other.boots_failed;
+        self.boots_full += other.boots_full;
+        self.refused_for_space += other.refused_for_space;
+        self.decided_while_full += other.decided_while_full;
         self.lives_failed += other.lives_failed;
         self.kills += other.kills;
         self.clean_stops += other.clean_stops;
@@ -498,6 +527,7 @@ impl RunStats {
         self.disk.sectors_garbled += other.disk.sectors_garbled;
         self.disk.names_lost += other.disk.names_lost;
         self.disk.writes_failed += other.disk.writes_failed;
+        self.disk.writes_without_room += other.disk.writes_without_room;
         self.disk.flushes_failed += other.disk.flushes_failed;
         self.disk.sectors_forsaken += other.disk.sectors_forsaken;
     }

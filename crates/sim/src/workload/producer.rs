@@ -207,6 +207,8 @@ impl Producer {
                 self.outgoing.remove(place);
             }
             Err(AppendError::UnknownPartition) => self.forget_or_retry(place),
+            // Nothing of it was appended.
+            Err(AppendError::OutOfSpace) => self.outgoing[place].call = None,
             Err(AppendError::Producer(ProducerRefused::OutOfOrderSequence { .. })) => {
                 if place == 0 {
                     // What stood before was lost with the power: begin anew under another id. What

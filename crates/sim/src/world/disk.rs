@@ -5,7 +5,9 @@
 //! write -> cache -- flush --> device        create, rename, remove -> cache -- flush_folder --> device
 //! ```
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 
 use super::failing::{Failing, Failure};
 use crate::random::Random;
@@ -113,6 +115,8 @@ pub struct DiskStats {
     pub writes_failed: u64,
     /// Flushes that failed, of files and folders.
     pub flushes_failed: u64,
+    /// Writes that found no room.
+    pub writes_without_room: u64,
     /// Sectors that looked clean after a failed flush and were not on the device.
     pub sectors_forsaken: u64,
 }
@@ -134,6 +138,51 @@ pub struct SimDisk {
     /// What failed. The process ends at its first error: nothing of what it would still have done
     /// has an effect.
     failure: Option<Failure>,
+    room: Rc<Room>,
+    /// A write found no room since this was asked.
+    is_refused: bool,
+}
+
+/// The size of a file system, and who has what of it.
+#[derive(Debug, Default)]
+pub struct Room {
+    /// Nothing: there is always room.
+    size: Cell<Option<usize>>,
+    /// What the files of the data folder have.
+    used: Cell<usize>,
+    /// What other programs have.
+    taken: Cell<usize>,
+    /// What was given to files that are not begun yet.
+    promised: Cell<usize>,
+}
+
+impl Room {
+    /// Bytes that nobody has; `None` if there is no end of them.
+    #[must_use]
+    pub fn free(&self) -> Option<usize> {
+        let had = self.used.get() + self.taken.get() + self.promised.get();
+        Some(self.size.get()?.saturating_sub(had))
+    }
+
+    /// Size of the file system, if it has one.
+    #[must_use]
+    pub fn size(&self) -> Option<usize> {
+        self.size.get()
+    }
+
+    /// Gives room to a file that is not begun yet. False if there is none.
+    pub(crate) fn promise(&self, bytes: usize) -> bool {
+        let has_room = self.free().is_none_or(|free| free >= bytes);
+        if has_room {
+            self.promised.set(self.promised.get() + bytes);
+        }
+        has_room
+    }
+
+    /// The file is begun, or never will be.
+    pub(crate) fn redeem(&self, bytes: usize) {
+        self.promised.set(self.promised.get().saturating_sub(bytes));
+    }
 }
 
 const ROOT: Node = 0;
@@ -153,7 +202,92 @@ impl SimDisk {
             stats: DiskStats::default(),
             failing: None,
             failure: None,
+            room: Rc::default(),
+            is_refused: false,
         }
+    }
+
+    /// The room of the file system, which others see and take, too.
+    #[must_use]
+    pub fn room(&self) -> Rc<Room> {
+        Rc::clone(&self.room)
+    }
+
+    /// Gives the file system a size.
+    pub fn resize(&mut self, bytes: usize) {
+        self.room.size.set(Some(bytes));
+        self.measure();
+    }
+
+    /// Other programs have this much from now on.
+    pub fn take(&mut self, bytes: usize) {
+        self.room.taken.set(bytes);
+        self.measure();
+    }
+
+    /// What other programs have.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.room.taken.get()
+    }
+
+    /// The process is gone, and files that it did not begin with it.
+    pub fn forget_promises(&mut self) {
+        self.room.promised.set(0);
+    }
+
+    /// True if a write found no room since the last time this was asked.
+    pub const fn take_refused(&mut self) -> bool {
+        std::mem::replace(&mut self.is_refused, false)
+    }
+
+    /// True if [`Self::take_refused`] would be.
+    #[must_use]
+    pub const fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
+    /// Counts what the files have. What was removed is there as long as a power cut can bring it back.
+    fn measure(&self) {
+        if self.room.size.get().is_none() {
+            return;
+        }
+        let mut reached = BTreeSet::from([ROOT]);
+        let mut ahead = vec![ROOT];
+        let mut used = 0;
+        while let Some(node) = ahead.pop() {
+            if let Some(folder) = self.folders.get(&node) {
+                let names = folder.cached.values().chain(folder.device.values());
+                ahead.extend(names.copied().filter(|&node| reached.insert(node)));
+            }
+            if let Some(file) = self.files.get(&node) {
+                used += file.cached.len().next_multiple_of(SECTOR_BYTES);
+            }
+        }
+        self.room.used.set(used);
+    }
+
+    /// How much longer than `present` a file may become, up to `wanted`; notes it if that is less.
+    fn room_for(&mut self, present: usize, wanted: usize) -> usize {
+        let Some(free) = self.room.free() else {
+            return wanted;
+        };
+        let most = present.next_multiple_of(SECTOR_BYTES) + free / SECTOR_BYTES * SECTOR_BYTES;
+        if wanted > most {
+            self.stats.writes_without_room += 1;
+            self.is_refused = true;
+        }
+        wanted.min(most)
+    }
+
+    /// Names become durable by themselves after a while.
+    pub fn commit_names(&mut self) {
+        for (changed, change) in std::mem::take(&mut self.changes) {
+            if let Some(found) = self.folders.get_mut(&changed) {
+                change.apply(&mut found.device);
+            }
+        }
+        self.measure();
     }
 
     /// Arms or disarms the next failure.
@@ -207,6 +341,7 @@ impl SimDisk {
             change.apply(&mut found.cached);
             self.changes.push((folder, change));
         }
+        self.measure();
     }
 
     /// Opens a file, and creates it if it is not there. `None` if its folder is not.
@@ -299,6 +434,7 @@ impl SimDisk {
                 change.apply(&mut found.device);
             }
         }
+        self.measure();
         true
     }
 
@@ -317,6 +453,14 @@ impl SimDisk {
         if let Some(taken) = self.cut_short(bytes.len()) {
             bytes = &bytes[..taken];
         }
+        let present = self.bytes(node).len();
+        if at + bytes.len() > present {
+            let end = self.room_for(present, at + bytes.len());
+            bytes = &bytes[..end.saturating_sub(at).min(bytes.len())];
+            if bytes.is_empty() {
+                return;
+            }
+        }
         self.store(node, at, bytes);
     }
 
@@ -334,6 +478,7 @@ impl SimDisk {
         }
         file.cached[at..end].copy_from_slice(bytes);
         file.touch(from, end, before);
+        self.measure();
     }
 
     /// How much of a write is taken, if it fails.
@@ -344,20 +489,28 @@ impl SimDisk {
         Some(taken)
     }
 
-    /// Reserves space: the file gets at least this length, filled with zeros.
-    pub fn extend(&mut self, node: Node, length: usize) {
+    /// Reserves space: the file gets at least this length, filled with zeros. False if there is no
+    /// room for that, and then it stays as it is.
+    pub fn extend(&mut self, node: Node, length: usize) -> bool {
         if self.has_failed() || self.cut_short(length).is_some() {
-            return;
+            return true;
         }
         let before = self.flushes + 1;
+        let room = self.room.free();
         let Some(file) = self.files.get_mut(&node) else {
-            return;
+            return true;
         };
         let from = file.cached.len();
+        let wanted = length.saturating_sub(from).next_multiple_of(SECTOR_BYTES);
+        if room.is_some_and(|room| room < wanted) {
+            return false;
+        }
         if from < length {
             file.cached.resize(length, 0);
             file.touch(from, length, before);
         }
+        self.measure();
+        true
     }
 
     /// Cuts a file.
@@ -378,6 +531,7 @@ impl SimDisk {
             file.cached.resize(length, 0);
             file.touch(before, length, next);
         }
+        self.measure();
     }
 
     /// Begins a flush: it will cover what is written now.
@@ -487,6 +641,7 @@ impl SimDisk {
         }
         self.files.retain(|node, _| reached.contains(node));
         self.folders.retain(|node, _| reached.contains(node));
+        self.measure();
     }
 
     /// Every file with its length, cached and on the device.
@@ -749,6 +904,38 @@ mod tests {
             disk.write(file, 200, &[3; 100]);
             assert_eq!(disk.bytes(file).len(), 300);
         }
+    }
+
+    #[test]
+    fn a_write_that_finds_no_room_leaves_a_part_of_it_and_succeeds_when_there_is_room() {
+        let mut disk = disk(NamesMode::Journal);
+        disk.resize(4096);
+        let file = disk.open("a").expect("root");
+        disk.take(1024);
+        disk.write(file, 0, &[1; 3000]);
+        assert!(!disk.take_refused());
+        disk.write(file, 3000, &[2; 1000]);
+        assert!(disk.take_refused());
+        assert_eq!(disk.bytes(file).len(), 3072);
+        disk.write(file, 0, &[3; 3000]);
+        assert!(!disk.take_refused(), "what is there has its room");
+        disk.take(0);
+        disk.write(file, 3000, &[2; 1000]);
+        assert!(!disk.take_refused());
+        assert_eq!(&disk.bytes(file)[3000..], &[2; 1000]);
+    }
+
+    #[test]
+    fn what_was_removed_has_its_room_until_its_name_is_gone_for_good() {
+        let mut disk = disk(NamesMode::Weak);
+        disk.resize(4096);
+        let file = disk.open("a").expect("root");
+        disk.write(file, 0, &[1; 1024]);
+        disk.flush_folder("");
+        disk.remove("a");
+        assert_eq!(disk.room().free(), Some(3072));
+        disk.commit_names();
+        assert_eq!(disk.room().free(), Some(4096));
     }
 
     #[test]

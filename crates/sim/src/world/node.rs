@@ -10,14 +10,15 @@ use klamm_engine::api::{Call, Now, Reply, SharedImage, Ticket};
 use klamm_engine::boot::{self, BootError, BootOptions, Booted, Finding, ShardBoot};
 use klamm_engine::effects::{Effect, WalBegin};
 use klamm_engine::engine::FlushWanted;
-use klamm_engine::memory::{Heap, WalMemory, WalSpace};
+use klamm_engine::memory::{Heap, WalMemory, WalSpace, Wanting};
 use klamm_engine::metadata::{BrokerDefaults, ConfigMap};
 use klamm_engine::replica::ProducerLimits;
+use klamm_engine::space::DiskSpace;
 use klamm_engine::{Engine, EngineOptions, Scale, WalOptions};
 use klamm_model::{NodeId, Offset, ShardId, TopicPartition};
 use klamm_records::wal::Incarnation;
 
-use super::disk::{Node as FileNode, SimDisk};
+use super::disk::{Node as FileNode, Room, SimDisk};
 use super::storage::{BootStorage, DISK_FAILED, POWER_CUT};
 use super::work::{Done, Hands, OpenSegments, SmallFiles, Work};
 use crate::faults::Plant;
@@ -37,6 +38,8 @@ pub struct LifeOptions {
     pub wal_file_bytes: u64,
     /// Bytes of write-ahead log beyond which segments are brought up to date.
     pub wal_bytes: u64,
+    /// Bytes of the disk that producers may not fill.
+    pub disk_reserve: u64,
     /// How finely work is divided.
     pub scale: Scale,
     /// The broker's file.
@@ -64,16 +67,18 @@ struct Core {
     small: SmallFiles,
     flushing: bool,
     work: bool,
-    files: Descriptors,
+    files: WalHeap,
 }
 
-/// Memory for the write-ahead files of a core, as long as there is a descriptor for a new one.
-#[derive(Clone, Debug, Default)]
-struct Descriptors {
+/// Memory for the write-ahead files of a core, as long as there is a descriptor and room for a new
+/// one.
+#[derive(Clone, Debug)]
+struct WalHeap {
     are_out: Rc<Cell<bool>>,
+    room: Rc<Room>,
 }
 
-impl WalMemory for Descriptors {
+impl WalMemory for WalHeap {
     fn is_idle(&mut self, file: u64) -> bool {
         Heap.is_idle(file)
     }
@@ -84,10 +89,14 @@ impl WalMemory for Descriptors {
         recycle: Option<u64>,
         at: u64,
         length: u64,
-    ) -> Option<Box<dyn WalSpace>> {
-        let is_refused = recycle.is_none() && self.are_out.get();
+    ) -> Result<Box<dyn WalSpace>, Wanting> {
+        if recycle.is_none() && self.are_out.get() {
+            return Err(Wanting::Descriptor);
+        }
+        if recycle.is_none() && !self.room.promise(length as usize) {
+            return Err(Wanting::Room);
+        }
         Heap.begin(file, recycle, at, length)
-            .filter(|_| !is_refused)
     }
 }
 
@@ -109,6 +118,8 @@ pub enum StartFailed {
     PowerCut,
     /// The disk refused an operation while it booted.
     DiskFailed,
+    /// The disk had no room for an operation while it booted.
+    DiskFull,
     /// It refused what it found.
     Boot(BootError),
     /// The quorum's log is none.
@@ -172,6 +183,9 @@ impl SimNode {
             Err(BootError::Storage(error)) if error.reason == DISK_FAILED => {
                 return Err(StartFailed::DiskFailed);
             }
+            Err(BootError::Storage(error)) if error.out_of_space => {
+                return Err(StartFailed::DiskFull);
+            }
             Err(error) => return Err(StartFailed::Boot(error)),
         };
         Self::run(options, now, disk, booted)
@@ -201,6 +215,7 @@ impl SimNode {
         let mut cores = Vec::new();
         for (shard, share) in (0..).zip(booted.shards) {
             let mut core = Core::new(&options, disk, shard, share);
+            core.engine.on_free_space(seen(&disk.room(), 0));
             if let Some((boot, log)) = quorum.take() {
                 core.engine
                     .host_quorum(now, boot, log, BrokerDefaults::default(), options.seed)
@@ -242,6 +257,31 @@ impl SimNode {
         for core in &self.cores {
             core.files.are_out.set(are_out);
         }
+    }
+
+    /// Every core sees at once how much room there is: nothing changes it faster than they look.
+    pub fn look(&mut self, disk: &SimDisk) {
+        for place in 0..self.cores.len() {
+            let owed_elsewhere = self.owed_elsewhere(place);
+            let engine = &mut self.cores[place].engine;
+            engine.on_free_space(seen(&disk.room(), owed_elsewhere));
+        }
+    }
+
+    /// Bytes that all cores owe to segments.
+    #[must_use]
+    pub fn owed_bytes(&self) -> u64 {
+        self.cores.iter().map(|core| core.engine.owed_bytes()).sum()
+    }
+
+    /// True if a core refuses producers for want of room.
+    #[must_use]
+    pub fn refuses_for_space(&self) -> bool {
+        self.cores.iter().any(|core| core.engine.space().refuses)
+    }
+
+    fn owed_elsewhere(&self, place: usize) -> u64 {
+        self.owed_bytes() - self.cores[place].engine.owed_bytes()
     }
 
     /// Everything that can happen now.
@@ -420,20 +460,14 @@ impl SimNode {
                 return false;
             }
             Effect::WalWrite { file, at, bytes } => {
-                let core = &mut self.cores[usize::from(shard)];
-                let node = core.wal_open[&file];
-                let end = at as usize + bytes.len();
-                let has_room = end <= disk.bytes(node).len();
-                assert!(
-                    has_room || disk.has_failed(),
-                    "a write-ahead file has room for what is written to it"
-                );
-                if has_room {
-                    disk.store(node, at as usize, &bytes);
-                }
-                core.wal_unflushed.insert(file, node);
+                self.cores[usize::from(shard)].store(disk, file, at as usize, &bytes);
                 return true;
             }
+            // Where there is no end of it, there is nothing to see.
+            Effect::LookAtSpace if disk.room().size().is_none() => return false,
+            Effect::LookAtSpace => Work::Look {
+                owed_elsewhere: self.owed_elsewhere(usize::from(shard)),
+            },
             Effect::Image(image) => {
                 for to in (0..self.options.shards).filter(|&to| to != shard) {
                     self.post(shard, to, Letter::Image(image.clone()));
@@ -553,6 +587,7 @@ impl SimNode {
                 core.engine.on_cold_read(read.id, result);
             }
             Done::Repaired => core.engine.on_repaired(),
+            Done::Looked(seen) => core.engine.on_free_space(seen),
             Done::Nothing => {}
         }
     }
@@ -570,7 +605,10 @@ impl Core {
         });
         let wal_open = wal_open.collect();
         let recyclable = share.wal_recyclable.iter().map(|(number, _)| *number);
-        let files = Descriptors::default();
+        let files = WalHeap {
+            are_out: Rc::default(),
+            room: disk.room(),
+        };
         let engine = Engine::new(
             EngineOptions {
                 shard: ShardId(shard),
@@ -587,6 +625,7 @@ impl Core {
                 },
                 producers: ProducerLimits::default(),
                 broker_file: options.broker_file.clone(),
+                disk_reserve: Some(options.disk_reserve),
                 scale: options.scale,
             },
             share.partitions,
@@ -605,6 +644,20 @@ impl Core {
         }
     }
 
+    /// Stores entries into a file's memory.
+    fn store(&mut self, disk: &mut SimDisk, file: u64, at: usize, bytes: &[u8]) {
+        let node = self.wal_open[&file];
+        let has_room = at + bytes.len() <= disk.bytes(node).len();
+        assert!(
+            has_room || disk.has_failed(),
+            "a write-ahead file has room for what is written to it"
+        );
+        if has_room {
+            disk.store(node, at, bytes);
+        }
+        self.wal_unflushed.insert(file, node);
+    }
+
     fn begin_wal_file(&mut self, disk: &mut SimDisk, begin: &WalBegin) {
         let recycled = begin
             .recycle
@@ -612,7 +665,9 @@ impl Core {
         let node = recycled.unwrap_or_else(|| {
             let path = format!("{}/{:020}.wal", self.wal_folder, begin.file);
             let node = disk.open(&path).expect("the folder was made at the start");
-            disk.extend(node, begin.length as usize);
+            disk.room().redeem(begin.length as usize);
+            let has_room = disk.extend(node, begin.length as usize);
+            assert!(has_room, "room was given to it when its memory was");
             disk.flush_folder(&self.wal_folder);
             node
         });
@@ -620,6 +675,16 @@ impl Core {
         self.wal_unflushed.insert(begin.file, node);
         self.wal_open.insert(begin.file, node);
     }
+}
+
+/// What a look at the file system shows.
+pub(super) fn seen(room: &Room, owed_elsewhere: u64) -> Option<DiskSpace> {
+    let (free, total) = (room.free()?, room.size()?);
+    Some(DiskSpace {
+        free: free as u64,
+        total: total as u64,
+        owed_elsewhere,
+    })
 }
 
 impl LifeOptions {
@@ -632,12 +697,14 @@ impl LifeOptions {
             tail_bytes: chunk_bytes * random.between(2, 6),
             wal_file_bytes: 4096 + 1024 * random.between(2, 24) as u64,
             wal_bytes: 1024 * random.between(8, 64) as u64,
+            disk_reserve: 0,
             scale: Scale {
                 chunk_bytes,
                 spill_bytes: random.between(1, 16) * 512,
                 spill_backlog_bytes: random.between(1, 16) * 512,
                 aligned_batch_bytes: random.between(64, 1024),
                 segment_bytes_max: 1024 * random.between(4, 24) as u32,
+                segment_overhead_bytes: 1024,
                 metadata_entries_bytes: random.between(1, 16) * 512,
             },
             broker_file: ConfigMap::new(),

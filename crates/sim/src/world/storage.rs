@@ -13,6 +13,9 @@ pub const POWER_CUT: &str = "the power was cut";
 /// Why an operation fails that the disk refused.
 pub const DISK_FAILED: &str = "the disk failed";
 
+/// Why an operation fails for which there is no room.
+pub const DISK_FULL: &str = "the disk is full";
+
 /// The fake disk behind boot's storage.
 #[derive(Debug)]
 pub struct BootStorage<'a> {
@@ -37,9 +40,12 @@ impl BootStorage<'_> {
     }
 
     /// The operation succeeded, unless the disk refused a part of it.
-    fn done(&self, operation: &'static str, path: &str) -> Result<(), StorageError> {
+    fn done(&mut self, operation: &'static str, path: &str) -> Result<(), StorageError> {
         if self.disk.has_failed() {
             return Err(failed(operation, path, DISK_FAILED));
+        }
+        if self.disk.take_refused() {
+            return Err(failed(operation, path, DISK_FULL));
         }
         Ok(())
     }
@@ -60,6 +66,7 @@ fn failed(operation: &'static str, path: &str, reason: &str) -> StorageError {
         operation,
         path: path.to_owned(),
         reason: reason.to_owned(),
+        out_of_space: reason == DISK_FULL,
     }
 }
 

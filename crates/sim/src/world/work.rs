@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use klamm_engine::effects::{ColdError, ColdFault, ColdRead, ColdTarget, Repair, SmallFile, Spill};
 use klamm_engine::repair::{self, Prepared};
+use klamm_engine::space::DiskSpace;
 use klamm_model::{BatchHeader, Offset, TopicPartition};
 use klamm_records::batch;
 use klamm_records::segment::{
@@ -15,6 +16,7 @@ use klamm_records::segment::{
 use klamm_records::wal::WalPosition;
 
 use super::disk::{FlushTicket, Node, SimDisk};
+use super::node::seen;
 use super::storage::BootStorage;
 use crate::faults::Plant;
 
@@ -94,6 +96,9 @@ pub(crate) enum Work {
         aside: Option<String>,
         number: u64,
     },
+    Look {
+        owed_elsewhere: u64,
+    },
 }
 
 /// What the engine is told.
@@ -109,6 +114,7 @@ pub(crate) enum Done {
         faults: Vec<ColdFault>,
     },
     Repaired,
+    Looked(Option<DiskSpace>),
     Nothing,
 }
 
@@ -161,12 +167,27 @@ impl Work {
             Self::FlushSegments { partition, .. } => Done::SegmentsFlushed(*partition),
             Self::Save { file, .. } => Done::Saved(*file),
             Self::FlushWal { position, .. } => Done::WalFlushed(*position),
-            Self::ColdRead(_) | Self::Repair { .. } | Self::DropFolder { .. } => Done::Nothing,
+            Self::ColdRead(_)
+            | Self::Repair { .. }
+            | Self::DropFolder { .. }
+            | Self::Look { .. } => Done::Nothing,
         }
     }
 
-    /// One step. `Some` when it was the last.
+    /// One step. `Some` when it was the last. One for which there is no room is done again later.
     pub(crate) fn step(&mut self, hands: &mut Hands<'_>) -> Option<Done> {
+        let done = self.go_on(hands);
+        if !hands.disk.take_refused() || hands.plant == Some(Plant::WantOfRoomIgnored) {
+            return done;
+        }
+        if let Self::Spill { stage, .. } | Self::Save { stage, .. } = self {
+            *stage -= 1;
+        }
+        hands.give_room_back();
+        None
+    }
+
+    fn go_on(&mut self, hands: &mut Hands<'_>) -> Option<Done> {
         match self {
             Self::Spill {
                 spill,
@@ -209,20 +230,9 @@ impl Work {
                     .replace(path, bytes, *stage)
                     .then_some(Done::Saved(*file))
             }
-            Self::FlushWal { position, flushes } => {
-                let ticket = flushes.pop();
-                let real = hands.plant != Some(Plant::FlushSkipped);
-                if let Some(ticket) = ticket.filter(|_| real) {
-                    hands.disk.end_flush(&ticket);
-                    if hands.plant == Some(Plant::GoesOnAfterFailedFlush) && hands.disk.has_failed()
-                    {
-                        // Once more, and this time it succeeds: nothing is dirty any more.
-                        hands.disk.take_failure();
-                        hands.disk.flush(ticket.node());
-                    }
-                }
-                flushes.is_empty().then_some(Done::WalFlushed(*position))
-            }
+            Self::FlushWal { position, flushes } => hands
+                .flush_wal(flushes)
+                .then_some(Done::WalFlushed(*position)),
             Self::ColdRead(read) => {
                 let (mut result, faults) = cold_read(hands.disk, read);
                 if hands.plant == Some(Plant::ColdReadSkipsBatch) {
@@ -243,11 +253,38 @@ impl Work {
             } => hands
                 .drop_folder(*partition, folder, aside, *number)
                 .then_some(Done::Nothing),
+            Self::Look { owed_elsewhere } => {
+                let seen = hands.look(*owed_elsewhere);
+                Some(Done::Looked(seen))
+            }
         }
     }
 }
 
 impl Hands<'_> {
+    fn look(&self, owed_elsewhere: u64) -> Option<DiskSpace> {
+        let mut seen = seen(&self.disk.room(), owed_elsewhere)?;
+        if self.plant == Some(Plant::FreeSpaceOverstated) {
+            seen.free = seen.total;
+        }
+        Some(seen)
+    }
+
+    /// Ends the flush of one more file of the write-ahead log. True after the last.
+    fn flush_wal(&mut self, flushes: &mut Vec<FlushTicket>) -> bool {
+        let ticket = flushes.pop();
+        let real = self.plant != Some(Plant::FlushSkipped);
+        if let Some(ticket) = ticket.filter(|_| real) {
+            self.disk.end_flush(&ticket);
+            if self.plant == Some(Plant::GoesOnAfterFailedFlush) && self.disk.has_failed() {
+                // Once more, and this time it succeeds: nothing is dirty any more.
+                self.disk.take_failure();
+                self.disk.flush(ticket.node());
+            }
+        }
+        flushes.is_empty()
+    }
+
     /// Works a repair out, and writes it in a second step; nothing is written for a partition that
     /// is gone.
     fn repair(&mut self, repair: &Repair, prepared: &mut Option<Prepared>) -> Option<Done> {
@@ -332,6 +369,9 @@ impl Hands<'_> {
                 for batch in batches {
                     self.disk.write(files[0], at, batch);
                     at += batch.len();
+                }
+                if self.disk.is_refused() && self.plant != Some(Plant::WantOfRoomIgnored) {
+                    return false;
                 }
                 let key = (spill.partition, spill.segment);
                 if let Some((_, end)) = self.open.get_mut(&key) {
@@ -436,6 +476,13 @@ impl Hands<'_> {
     fn write_if_any(&mut self, node: Node, at: usize, bytes: &[u8]) {
         if !bytes.is_empty() {
             self.disk.write(node, at, bytes);
+        }
+    }
+
+    /// Takes back the room that was made ahead of batches in all segments, for others need it.
+    fn give_room_back(&mut self) {
+        for (nodes, end) in self.open.clone().into_values() {
+            self.cut(nodes[0], end);
         }
     }
 

@@ -4,4 +4,5 @@ mod classes;
 mod files;
 mod indexes;
 mod recovery;
+mod space;
 mod world;

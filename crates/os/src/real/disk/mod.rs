@@ -39,7 +39,7 @@ fn open_or_create(path: &Path) -> io::Result<File> {
 
 /// True if a write, or the making of a file or name, failed because the file system is full or the
 /// user's part of it used up (ENOSPC, EDQUOT): what was asked for is not done, and may be asked for
-/// again. A flush never fails so: see [`flush_failed`].
+/// again. A flush that fails is never told so, whatever its reason.
 pub fn is_out_of_space(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
 }
