@@ -345,6 +345,11 @@ impl Simulation {
             }
             self.check_images()?;
         }
+        if self.full.is_some() {
+            let (room, owed) = (self.disk.room(), self.node().owed_bytes());
+            self.trace
+                .event(format_args!("{room:?}, {owed} owed to segments"));
+        }
         let node = self.node.take();
         if let Some(mut node) = node {
             if !matches!(end, End::Stop { .. }) {

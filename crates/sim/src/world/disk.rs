@@ -267,12 +267,22 @@ impl SimDisk {
         self.room.used.set(used);
     }
 
+    /// Free bytes. Before a file system says that there are too few, it makes removals durable, so
+    /// that their room can be used again.
+    fn free_for(&mut self, wanted: usize) -> Option<usize> {
+        if self.room.free()? < wanted {
+            self.commit_names();
+        }
+        self.room.free()
+    }
+
     /// How much longer than `present` a file may become, up to `wanted`; notes it if that is less.
     fn room_for(&mut self, present: usize, wanted: usize) -> usize {
-        let Some(free) = self.room.free() else {
+        let had = present.next_multiple_of(SECTOR_BYTES);
+        let Some(free) = self.free_for(wanted.saturating_sub(had)) else {
             return wanted;
         };
-        let most = present.next_multiple_of(SECTOR_BYTES) + free / SECTOR_BYTES * SECTOR_BYTES;
+        let most = had + free / SECTOR_BYTES * SECTOR_BYTES;
         if wanted > most {
             self.stats.writes_without_room += 1;
             self.is_refused = true;
@@ -496,12 +506,12 @@ impl SimDisk {
             return true;
         }
         let before = self.flushes + 1;
-        let room = self.room.free();
+        let from = self.bytes(node).len();
+        let wanted = length.saturating_sub(from).next_multiple_of(SECTOR_BYTES);
+        let room = self.free_for(wanted);
         let Some(file) = self.files.get_mut(&node) else {
             return true;
         };
-        let from = file.cached.len();
-        let wanted = length.saturating_sub(from).next_multiple_of(SECTOR_BYTES);
         if room.is_some_and(|room| room < wanted) {
             return false;
         }
