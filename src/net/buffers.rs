@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 
 use bytes::BytesMut;
+use klamm_wire::frame::SIZE_PREFIX;
 
 /// Bytes of a fresh buffer.
 const FRESH_BYTES: usize = 64 * 1024;
@@ -13,6 +14,9 @@ const ROOM_MIN: usize = 4 * 1024;
 
 /// A frame that lacks this much is waited for as a whole, as far as its buffer goes.
 pub(crate) const LARGE_BYTES: usize = 64 * 1024;
+
+/// A frame of at least this many bytes is read apart from the next one.
+const APART_BYTES: usize = 32 * 1024;
 
 /// A frame's buffer grows at most by this factor of what has arrived.
 const GROWTH: usize = 4;
@@ -44,7 +48,9 @@ impl BufferPool {
         let place = free
             .iter_mut()
             .rposition(|buffer| buffer.try_reclaim(room))?;
-        Some(free.remove(place))
+        let mut buffer = free.remove(place);
+        begin_at_front(&mut buffer);
+        Some(buffer)
     }
 
     /// Takes a buffer back; it is empty.
@@ -59,15 +65,18 @@ impl BufferPool {
         }
     }
 
-    /// Makes room for more bytes of a frame of which `wanted` bytes are still to come: for all of
-    /// them if there is a free buffer of that size. Otherwise what a peer claims never reserves
-    /// more than a few times of what it sent.
+    /// Makes room for more bytes of a frame of which `wanted` bytes are still to come, 0 if that is
+    /// not known yet: for all of them if this buffer, or a free one, is large enough. Otherwise what
+    /// a peer claims never reserves more than a few times of what it sent.
     pub(crate) fn make_room(&self, buffer: &mut BytesMut, wanted: usize) {
+        if buffer.len() <= SIZE_PREFIX {
+            begin_at_front(buffer);
+        }
         let room = buffer.capacity() - buffer.len();
-        if room >= wanted.max(1) {
+        if room >= wanted.max(1) || buffer.try_reclaim(wanted.max(ROOM_MIN)) {
             return;
         }
-        if wanted >= LARGE_BYTES
+        if wanted >= APART_BYTES
             && let Some(mut larger) = self.take_with(buffer.len() + wanted)
         {
             larger.extend_from_slice(buffer);
@@ -80,6 +89,25 @@ impl BufferPool {
             buffer.reserve(wanted.clamp(ROOM_MIN, growth));
         }
     }
+}
+
+/// How many bytes to read behind `arrived` ones of a frame that lacks `wanted` more, 0 if that is not
+/// known yet. A large frame is read alone, but for the size of the next one: that one begins at the
+/// front of a buffer then, and nothing of it has to be moved to make room for the rest.
+pub(crate) const fn bytes_to_read(arrived: usize, wanted: usize) -> usize {
+    if wanted > 0 && arrived + wanted >= APART_BYTES {
+        wanted + SIZE_PREFIX
+    } else {
+        usize::MAX
+    }
+}
+
+/// Moves what is in the buffer to the front of its memory, if no frame lies in that any more: all of
+/// it can be used then, and the next frame lies where the processor's caches know the last one.
+fn begin_at_front(buffer: &mut BytesMut) {
+    let more_than_is_left = buffer.capacity() - buffer.len() + 1;
+    // False where it began there already, or a frame is in the way.
+    let _ = buffer.try_reclaim(more_than_is_left);
 }
 
 #[cfg(test)]
@@ -132,6 +160,25 @@ mod tests {
             (&buffer[..], buffer.capacity()),
             (&b"begin"[..], 1024 * 1024)
         );
+    }
+
+    #[test]
+    fn a_large_frame_begins_at_the_front_of_a_buffer_and_is_read_alone() {
+        const FRAME: usize = 100_000;
+        let pool = BufferPool::default();
+        let mut buffer = BytesMut::with_capacity(FRAME + FRAME / 2);
+        let memory = buffer.as_ptr();
+        for _ in 0..100 {
+            // The size of the next one came along with the last one.
+            buffer.extend_from_slice(&[0; SIZE_PREFIX]);
+            pool.make_room(&mut buffer, FRAME - SIZE_PREFIX);
+            let most = bytes_to_read(buffer.len(), FRAME - SIZE_PREFIX);
+            assert_eq!((buffer.as_ptr(), most), (memory, FRAME));
+            buffer.resize(FRAME, 7);
+            drop(buffer.split().freeze());
+        }
+        assert_eq!(bytes_to_read(SIZE_PREFIX, APART_BYTES / 2), usize::MAX);
+        assert_eq!(bytes_to_read(0, 0), usize::MAX);
     }
 
     #[test]

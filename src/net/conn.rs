@@ -18,7 +18,7 @@ use klamm_wire::frame::SIZE_PREFIX;
 use klamm_wire::{ApiKey, FrameLimits, Gather, RequestHeader};
 
 use super::answers::Answer;
-use super::buffers::LARGE_BYTES;
+use super::buffers::{LARGE_BYTES, bytes_to_read};
 use super::close::Close;
 use super::front::{FrontContext, TICK};
 use super::pool::SMALL_BYTES;
@@ -354,9 +354,10 @@ async fn read_loop(connection: &Rc<Connection>, context: &Context) -> Result<(),
             }
         }
         front.buffers.make_room(&mut buffer, wanted);
+        let most = bytes_to_read(buffer.len(), wanted);
         match connection
             .stream
-            .try_read(&mut buffer)
+            .try_read_at_most(&mut buffer, most)
             .map_err(Close::Socket)?
         {
             None => {}

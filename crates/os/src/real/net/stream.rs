@@ -64,8 +64,19 @@ impl Stream {
     /// be zero). `None`: nothing there, wait for [`Self::readable`]. `Some(0)`: the peer sends no
     /// more, or the stream was closed here.
     pub fn try_read(&self, buffer: &mut BytesMut) -> io::Result<Option<usize>> {
+        self.try_read_at_most(buffer, usize::MAX)
+    }
+
+    /// [`Self::try_read`] of no more than `most` bytes (which must not be zero).
+    pub fn try_read_at_most(
+        &self,
+        buffer: &mut BytesMut,
+        most: usize,
+    ) -> io::Result<Option<usize>> {
         let length = buffer.len();
-        let read = self.try_read_uninit(buffer.spare_capacity_mut())?;
+        let space = buffer.spare_capacity_mut();
+        let count = most.min(space.len());
+        let read = self.try_read_uninit(&mut space[..count])?;
         if let Some(read) = read {
             // SAFETY: the kernel initialised `read` bytes of the spare capacity.
             unsafe { buffer.set_len(length + read) };
