@@ -16,7 +16,7 @@ use klamm_model::{BatchHeader, Compression, OffsetDelta, Timestamp, TimestampTyp
 
 use super::header::{self, BatchError};
 use super::record::{
-    Body, RecordFacts, RecordFault, SliceBody, WalkError, take_body, unsigned_u32, walk,
+    Body, RecordFacts, RecordFault, SliceBody, WalkError, take_body, take_usual, unsigned_u32, walk,
 };
 use crate::compress::{Chunks, DecompressError, Scratch};
 use crate::varint::signed_i32;
@@ -553,9 +553,12 @@ fn refused_stream(error: DecompressError) -> InvalidBatch {
 fn walk_slice(mut records: &[u8], tally: &mut Tally) -> Result<usize, InvalidBatch> {
     let bytes = records.len();
     while tally.walked < tally.count {
-        let facts = take_body(&mut records)
-            .and_then(|body| walk(&mut SliceBody(body)))
-            .map_err(|error| tally.fault(error))?;
+        let facts = match take_usual(&mut records) {
+            Some(facts) => facts,
+            None => take_body(&mut records)
+                .and_then(|body| walk(&mut SliceBody(body)))
+                .map_err(|error| tally.fault(error))?,
+        };
         tally.add(facts);
     }
     if records.is_empty() {
@@ -596,6 +599,10 @@ impl ChunkCursor<'_, '_> {
         // Nearly every record lies whole in the chunk at hand.
         let chunk = &self.chunks.chunk()[self.at..];
         let mut rest = chunk;
+        if let Some(facts) = take_usual(&mut rest) {
+            self.at += chunk.len() - rest.len();
+            return Ok(facts);
+        }
         match take_body(&mut rest) {
             Ok(body) => {
                 let facts = walk(&mut SliceBody(body))?;
