@@ -61,8 +61,8 @@ fn producers_that_fill_the_reserve_are_found() {
     is_found(
         Plant::FreeSpaceOverstated,
         &[
+            "producers_leave_the_reserve",
             "a_start_finds_the_room_that_is_kept_for_it",
-            "nobody_waits_for_ever",
         ],
     );
 }

@@ -2,7 +2,7 @@
 //! refused first, everything else goes on, and the node never ends for it (L10).
 
 use super::Simulation;
-use crate::check::Violation;
+use crate::check::{Violation, ensure};
 use crate::random::Random;
 use crate::world::node::LifeOptions;
 
@@ -99,6 +99,23 @@ impl Simulation {
         let taken = self.disk.taken();
         self.disk
             .take(taken.saturating_sub(before.saturating_sub(after)));
+    }
+
+    /// Producers leave the reserve, and what the logs owe to segments, but for a part that the
+    /// broker has used itself.
+    pub(super) fn check_reserve(&self) -> Result<(), Violation> {
+        let (Some(full), Some(node)) = (self.full, &self.node) else {
+            return Ok(());
+        };
+        let owed = node.owed_bytes() as usize;
+        let free = self.disk.room().free().unwrap_or(usize::MAX);
+        ensure!(
+            "producers_leave_the_reserve",
+            !full.is_polite || free >= owed + full.reserve / 4,
+            "{free} bytes are free, {owed} are owed to segments, {} are reserved",
+            full.reserve
+        );
+        Ok(())
     }
 
     /// While producers are refused, the metadata can be changed all the same.

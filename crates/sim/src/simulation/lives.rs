@@ -58,6 +58,7 @@ impl Simulation {
                 }
                 self.step(false)?;
             }
+            self.check_reserve()?;
             self.check_metadata_goes_on()?;
             let end = match self.random.below(10) {
                 0..6 => End::PowerCut,
@@ -142,7 +143,7 @@ impl Simulation {
                 Err(StartFailed::DiskFull) => {
                     ensure!(
                         "a_start_finds_the_room_that_is_kept_for_it",
-                        self.full.is_some_and(|full| !full.is_polite),
+                        self.full.is_some_and(|full| !full.is_polite) && self.disk.taken() > 0,
                         "a start found no room, although others left what is reserved"
                     );
                     self.stats.boots_full += 1;

@@ -44,7 +44,7 @@ struct File {
 }
 
 /// Bytes of one sector that were written, relative to its start.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Write {
     /// Number of the flush that would be the next.
     before: u64,
@@ -711,11 +711,16 @@ impl File {
             let sector = at / SECTOR_BYTES;
             let start = sector * SECTOR_BYTES;
             let stop = end.min(start + SECTOR_BYTES);
-            self.dirty.entry(sector).or_default().push(Write {
+            let write = Write {
                 before,
                 low: at - start,
                 high: stop - start,
-            });
+            };
+            let writes = self.dirty.entry(sector).or_default();
+            // The same is written again and again where there is no room for what stands behind it.
+            if writes.last() != Some(&write) {
+                writes.push(write);
+            }
             at = stop;
         }
     }
