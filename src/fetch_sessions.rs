@@ -228,8 +228,8 @@ impl FetchSessions {
         self.sessions.len()
     }
 
-    #[cfg(test)]
-    const fn partitions(&self) -> usize {
+    /// Partitions that all sessions remember together.
+    pub(crate) const fn partitions(&self) -> usize {
         self.partitions
     }
 

@@ -55,6 +55,18 @@ pub struct ShardMetrics {
     pub fetch_requests: u64,
     /// Fetch requests of which a partition failed (grows).
     pub fetch_requests_failed: u64,
+    /// Fetch sessions.
+    pub fetch_sessions: u64,
+    /// Partitions that they remember.
+    pub fetch_session_partitions: u64,
+    /// Fetch sessions that had to make room for others (grows).
+    pub fetch_sessions_evicted: u64,
+    /// Bytes of requests that are being read or answered.
+    pub request_bytes: u64,
+    /// Bytes of requests for which there is room.
+    pub request_bytes_room: u64,
+    /// Connections whose next request waits for room.
+    pub requests_waiting: u64,
     /// Turns of the loop (grows).
     pub turns: u64,
     /// Letters sent to other shards (grows).

@@ -104,6 +104,31 @@ pub(super) const METRICS: &[Metric] = &[
         "Open client connections.",
     ),
     row(
+        "kafka_server_fetchsessioncache_numincrementalfetchsessions",
+        Reading::Gauge(|shard| shard.fetch_sessions),
+        "Fetch sessions.",
+    ),
+    row(
+        "kafka_server_fetchsessioncache_numincrementalfetchpartitionscached",
+        Reading::Gauge(|shard| shard.fetch_session_partitions),
+        "Partitions that all fetch sessions remember together.",
+    ),
+    row(
+        "kafka_server_fetchsessioncache_incrementalfetchsessionevictions",
+        Reading::Counter(|shard| shard.fetch_sessions_evicted),
+        "Fetch sessions that had to make room for others.",
+    ),
+    row(
+        "kafka_network_socketserver_memorypoolused",
+        Reading::Gauge(|shard| shard.request_bytes),
+        "Bytes of requests that are being read or answered; what queued.max.request.bytes bounds.",
+    ),
+    row(
+        "kafka_network_socketserver_memorypoolavailable",
+        Reading::Gauge(|shard| shard.request_bytes_room),
+        "Bytes of requests for which there is room before requests above 32 KiB wait.",
+    ),
+    row(
         "kafka_server_replicamanager_partitioncount",
         Reading::Gauge(|shard| shard.partitions),
         "Partitions with a replica on this node.",
@@ -177,6 +202,26 @@ pub(super) const METRICS: &[Metric] = &[
         "klamm_shard_connections",
         Reading::ShardGauge(|shard| shard.connections),
         "Open client connections of a shard.",
+    ),
+    row(
+        "klamm_shard_request_bytes",
+        Reading::ShardGauge(|shard| shard.request_bytes),
+        "Bytes of requests that a shard is reading or answering.",
+    ),
+    row(
+        "klamm_shard_requests_waiting_for_room",
+        Reading::ShardGauge(|shard| shard.requests_waiting),
+        "Connections of a shard whose next request waits until others are answered.",
+    ),
+    row(
+        "klamm_shard_fetch_sessions",
+        Reading::ShardGauge(|shard| shard.fetch_sessions),
+        "Fetch sessions of a shard.",
+    ),
+    row(
+        "klamm_shard_fetch_session_partitions",
+        Reading::ShardGauge(|shard| shard.fetch_session_partitions),
+        "Partitions that the fetch sessions of a shard remember.",
     ),
     row(
         "klamm_shard_partitions",

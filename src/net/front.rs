@@ -64,8 +64,16 @@ pub struct FrontCounters {
     pub bytes_out: u64,
     /// Fetch sessions that exist.
     pub fetch_sessions: u64,
+    /// Partitions that they remember.
+    pub fetch_session_partitions: u64,
     /// Fetch sessions that had to make room for others.
     pub fetch_sessions_evicted: u64,
+    /// Bytes of requests that are being read or answered.
+    pub request_bytes: u64,
+    /// Bytes of requests for which there is room.
+    pub request_bytes_room: u64,
+    /// Connections whose next request waits for room.
+    pub requests_waiting: u64,
 }
 
 /// What the connections of one core share.
@@ -157,7 +165,11 @@ impl FrontContext {
         let sessions = self.sessions.borrow();
         FrontCounters {
             fetch_sessions: sessions.len() as u64,
+            fetch_session_partitions: sessions.partitions() as u64,
             fetch_sessions_evicted: sessions.evicted(),
+            request_bytes: self.requests.held() as u64,
+            request_bytes_room: self.requests.room() as u64,
+            requests_waiting: self.requests.waiting() as u64,
             ..*self.counters.borrow()
         }
     }

@@ -32,6 +32,21 @@ impl RequestPool {
         }
     }
 
+    /// Bytes of requests that are being read or answered.
+    pub(crate) fn held(&self) -> usize {
+        self.held.get()
+    }
+
+    /// Bytes for which there is room.
+    pub(crate) fn room(&self) -> usize {
+        self.limit.saturating_sub(self.held.get())
+    }
+
+    /// Connections whose next request waits for room.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.borrow().len()
+    }
+
     /// True if somebody waits for others to end.
     pub(crate) fn is_contended(&self) -> bool {
         !self.waiting.borrow().is_empty()

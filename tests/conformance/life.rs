@@ -5,7 +5,11 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Broker, DEADLINE, Options, Process, RawBatch, is_release};
+use klamm_wire::fetch;
+
+use crate::harness::{
+    Broker, DEADLINE, Options, Process, RawBatch, fetching, is_release, request_bytes, wait_for,
+};
 
 /// Starts a broker that cannot start, and gives what it said.
 fn refusal(folder: &Path, options: &Options) -> String {
@@ -230,7 +234,7 @@ fn sigterm_ends_the_process_within_seconds_whatever_clients_do() {
     let topic = client.create_topic("open", 1);
     let mut idle: Vec<_> = (0..20).map(|_| broker.client()).collect();
     for waiting in &mut idle[..10] {
-        let mut request = crate::harness::fetching(&topic, 0, 0);
+        let mut request = fetching(&topic, 0, 0);
         (request.min_bytes, request.max_wait_ms) = (1, 600_000);
         waiting.begin(&request, 12);
     }
@@ -312,4 +316,42 @@ fn admin_listener_tells_life_readiness_and_metrics() {
     assert!(text.contains("# TYPE klamm_"), "{text}");
     assert!(text.trim_end().ends_with("# EOF"), "{text}");
     assert_eq!(broker.http("/no-such-page").0, 404);
+}
+
+#[test]
+fn metrics_tell_how_full_fetch_sessions_and_requests_are() {
+    let test = "metrics_tell_how_full_fetch_sessions_and_requests_are";
+    let Some(broker) = Broker::own(test, Options::new()) else {
+        return;
+    };
+    let mut client = broker.client();
+    let topic = client.create_topic("watched", 3);
+    let mut opening = fetching(&topic, 0, 0);
+    opening.session_epoch = 0;
+    let one = opening.topics[0].partitions[0].clone();
+    let partition = |partition| fetch::FetchPartition {
+        partition,
+        ..one.clone()
+    };
+    opening.topics[0].partitions = (0..3).map(partition).collect();
+    let sessions = "kafka_server_fetchsessioncache_numincrementalfetchsessions";
+    let cached = "kafka_server_fetchsessioncache_numincrementalfetchpartitionscached";
+    assert_eq!((broker.metric(sessions), broker.metric(cached)), (0, 0));
+    assert_ne!(client.call(&opening, 12).view().session_id(), 0);
+    assert_eq!((broker.metric(sessions), broker.metric(cached)), (1, 3));
+    assert_eq!(broker.metric("klamm_shard_fetch_session_partitions"), 3);
+
+    // A request whose end is not sent yet.
+    let room = broker.metric("kafka_network_socketserver_memorypoolavailable");
+    let size = 1_000_000_u64;
+    let mut begun = (size as i32).to_be_bytes().to_vec();
+    begun.extend(request_bytes(0, 9, 1, &[]).split_off(4));
+    begun.resize(size as usize, 0);
+    client.send(&begun);
+    wait_for("the claim", || {
+        (broker.metric("kafka_network_socketserver_memorypoolused") >= size).then_some(())
+    });
+    let left = broker.metric("kafka_network_socketserver_memorypoolavailable");
+    assert!(left <= room - size, "{room} before, {left} after");
+    assert_eq!(broker.metric("klamm_shard_requests_waiting_for_room"), 0);
 }

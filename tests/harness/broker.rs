@@ -380,6 +380,20 @@ impl Broker {
         );
     }
 
+    /// A number of the metrics page: the sum over all its lines.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let (_, text) = self.http("/metrics");
+        let lines = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let (labels, value) = rest.rsplit_once(' ')?;
+            let is_it = labels.is_empty() || labels.starts_with('{');
+            is_it.then(|| value.parse::<u64>().expect("a whole number"))
+        });
+        let values: Vec<u64> = lines.collect();
+        assert!(!values.is_empty(), "no metric {name}:\n{text}");
+        values.iter().sum()
+    }
+
     /// Ends the process without a warning, as `kill -9` does.
     pub(crate) fn kill(&mut self) {
         self.process.as_mut().expect("our own broker").kill();
