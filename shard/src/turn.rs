@@ -272,7 +272,7 @@ impl Turns {
     }
 
     async fn read(self: Rc<Self>, read: ColdRead) {
-        let (result, faults) = self.reader.read(&read).await;
+        let (result, faults) = self.reader.read(&self.patience, &read).await;
         let result = result.map_err(|error| {
             tracing::error!(
                 partition = %read.partition, folder = %read.folder, segment = %read.segment, %error,

@@ -1,9 +1,14 @@
-//! Files of the data folder that were changed behind the broker's back.
+//! Files of the data folder that were changed behind the broker's back, or that it cannot open.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use crate::harness::{Broker, Client, Options, RawBatch, Record, Topic, records_of, wait_for};
+use crate::harness::{
+    Broker, Client, Options, RawBatch, Record, Topic, fetched, fetching, records_of, skipped,
+    wait_for,
+};
+use klamm_wire::{ApiKey, fetch};
 
 const BATCHES: i64 = 40;
 const EPOCH: i64 = 1_700_000_000_000;
@@ -163,5 +168,40 @@ fn damage_that_a_read_finds_is_named_and_kept() {
         "the damaged batch"
     );
     assert_eq!(fs::read(segment).expect("there"), bytes, "left as it is");
+    broker.is_healthy();
+}
+
+/// Sets how many files a process may have open from now on; false where that cannot be done.
+fn limit_open_files(process: u32, limit: &str) -> bool {
+    let limited = Command::new("prlimit")
+        .args(["--pid", &process.to_string()])
+        .arg(format!("--nofile={limit}:"))
+        .status();
+    limited.is_ok_and(|limited| limited.success())
+}
+
+#[test]
+fn read_for_which_no_descriptor_is_left_waits_and_is_not_called_damage() {
+    let test = "read_for_which_no_descriptor_is_left_waits_and_is_not_called_damage";
+    let Some(mut broker) = Broker::own(test, Options::new()) else {
+        return;
+    };
+    let (topic, _) = filled(&broker);
+    // What was in memory is only in segments from here on.
+    broker.stop();
+    broker.start_again();
+    let mut client = broker.client();
+    let process = broker.process().expect("our own").id();
+    if !limit_open_files(process, "3") {
+        return skipped(test, "prlimit cannot set the limit of another process");
+    }
+    client.begin(&fetching(&topic, 0, 0), 12);
+    broker.expect_log(0, &["WARN", "cannot open files of the log yet"]);
+    assert!(limit_open_files(process, "4096"));
+    let reply = client.finish::<fetch::Request<'_>>(ApiKey::Fetch, 12);
+    assert_eq!(fetched(&reply.view())[0].error_code, 0);
+    everything_is_found(&mut client, &topic, "afterwards");
+    let said = broker.process().expect("our own").log.text();
+    assert!(!said.contains("stored records cannot be served"), "{said}");
     broker.is_healthy();
 }

@@ -15,6 +15,8 @@ use klamm_os::exec;
 use klamm_records::batch::{self, BatchError};
 use klamm_records::segment::{self, Landings, OffsetEntry, SegmentFault, SegmentFile, Succession};
 
+use super::{Patience, is_out_of_files};
+
 /// Segments whose files and index are kept open for further reads.
 const OPEN_SEGMENTS_MAX: usize = 64;
 
@@ -106,9 +108,10 @@ impl Reader {
     /// found wrong, if anything.
     pub(crate) async fn read(
         &self,
+        patience: &Patience,
         read: &ColdRead,
     ) -> (Result<Vec<Bytes>, ReadFailure>, Vec<ColdFault>) {
-        let open = match self.opened(read).await {
+        let open = match self.opened(patience, read).await {
             Ok(open) => open,
             Err(failure) => return (Err(failure), Vec::new()),
         };
@@ -146,7 +149,9 @@ impl Reader {
         self.open.borrow_mut().remove(&(partition, segment));
     }
 
-    async fn opened(&self, read: &ColdRead) -> Result<Open, ReadFailure> {
+    /// The segment's files. Waits for a descriptor where none is left: that says nothing of what is
+    /// stored.
+    async fn opened(&self, patience: &Patience, read: &ColdRead) -> Result<Open, ReadFailure> {
         let key = (read.partition, read.segment);
         self.clock.set(self.clock.get() + 1);
         let known = self.open.borrow_mut().get_mut(&key).map(|open| {
@@ -164,17 +169,25 @@ impl Reader {
         }
         let folder = self.root.join(&*read.folder);
         let at = |file| folder.join(segment::segment_file(read.segment, file));
-        let (log, index) = (at(SegmentFile::Log), at(SegmentFile::OffsetIndex));
-        let opened = exec::spawn_blocking(move || -> io::Result<_> {
-            let log = ReadFile::open(log)?;
-            let index = match ReadFile::open(index) {
-                Ok(file) => Some((file.size()? as usize, file)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-                Err(error) => return Err(error),
-            };
-            Ok((log, index))
-        });
-        let (log, index) = opened.await?;
+        let attempt = || async {
+            let (log, index) = (at(SegmentFile::Log), at(SegmentFile::OffsetIndex));
+            let opened = exec::spawn_blocking(move || -> io::Result<_> {
+                let log = ReadFile::open(log)?;
+                let index = match ReadFile::open(index) {
+                    Ok(file) => Some((file.size()? as usize, file)),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                    Err(error) => return Err(error),
+                };
+                Ok((log, index))
+            });
+            let opened = opened.await;
+            if opened.as_ref().err().is_some_and(is_out_of_files) {
+                // Our own may be what is wanting; who reads from them keeps them until the end.
+                self.open.borrow_mut().clear();
+            }
+            opened
+        };
+        let (log, index) = patience.attempt(attempt).await?;
         let index = match index {
             Some((size, file)) => Some((file.read_at(0, size).await?, read.length)),
             None => None,
