@@ -143,6 +143,8 @@ fn metrics_of(shards: &Shards) -> ShardMetrics {
         requests_parked: gauges.parked_appends + gauges.parked_reads,
         wal_written_bytes: stats::with(|stats| stats.gathered_write_bytes.get()),
         wal_live_bytes: gauges.wal_backlog,
+        wal_files_made_ahead: probe.wal_files_made_ahead.get(),
+        wal_files_made_waiting: probe.wal_files_made_waiting.get(),
         wal_flushes: probe.flushes.get(),
         wal_flush_time: TimeHistogram {
             sum_us,

@@ -12,6 +12,10 @@ pub struct Probe {
     pub turns: Cell<u64>,
     /// Letters received from other cores.
     pub letters: Cell<u64>,
+    /// Write-ahead files that were made beside the core, before they were needed.
+    pub wal_files_made_ahead: Cell<u64>,
+    /// Write-ahead files that were made when they were needed, while everybody on the core waited.
+    pub wal_files_made_waiting: Cell<u64>,
     /// Flushes of the write-ahead log.
     pub flushes: Cell<u64>,
     /// Time of each flush in microseconds.
@@ -24,6 +28,8 @@ impl Default for Probe {
         Self {
             turns: Cell::new(0),
             letters: Cell::new(0),
+            wal_files_made_ahead: Cell::new(0),
+            wal_files_made_waiting: Cell::new(0),
             flushes: Cell::new(0),
             flush_us_sum: Cell::new(0),
             flush_us: RefCell::new(

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use klamm_engine::effects::{ColdError, ColdRead, Effect, Repair, SmallFile, Spill};
+use klamm_engine::effects::{ColdError, ColdRead, Effect, Repair, SmallFile, Spill, WalPrepare};
 use klamm_engine::engine::FlushWanted;
 use klamm_engine::repair::Repaired;
 use klamm_model::{Instant, Offset, TopicPartition};
@@ -179,6 +179,11 @@ impl Turns {
             }
             Effect::WalBegin(begin) => {
                 must("begin a write-ahead file", self.wal.begin(&begin));
+                let made_waiting = self.wal.made_waiting();
+                self.core.probe.wal_files_made_waiting.set(made_waiting);
+            }
+            Effect::WalPrepare(prepare) => {
+                exec::spawn_local(Rc::clone(self).prepare(prepare)).detach();
             }
             Effect::WalWrite { file, .. } => {
                 must("write to the write-ahead log", self.wal.placed(file));
@@ -211,6 +216,18 @@ impl Turns {
             }
         }
         false
+    }
+
+    async fn prepare(self: Rc<Self>, prepare: WalPrepare) {
+        let is_made = must(
+            "make a write-ahead file",
+            self.wal.prepare(prepare).await,
+        );
+        if is_made {
+            Probe::count(&self.core.probe.wal_files_made_ahead, 1);
+        }
+        let mut engine = self.core.engine.borrow_mut();
+        engine.on_wal_prepared(prepare.file, is_made);
     }
 
     async fn flush_segments(

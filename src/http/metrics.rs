@@ -83,6 +83,10 @@ pub struct ShardMetrics {
     pub wal_written_bytes: u64,
     /// Bytes of the write-ahead log that no checkpoint covers yet.
     pub wal_live_bytes: u64,
+    /// Write-ahead files made before they were needed (grows).
+    pub wal_files_made_ahead: u64,
+    /// Write-ahead files made while the core waited (grows).
+    pub wal_files_made_waiting: u64,
     /// Flushes of the write-ahead log (grows).
     pub wal_flushes: u64,
     /// How long each of them took.

@@ -274,6 +274,16 @@ pub(super) const METRICS: &[Metric] = &[
         "Bytes of a shard's write-ahead log that no checkpoint covers yet.",
     ),
     row(
+        "klamm_wal_files_made_ahead",
+        Reading::ShardCounter(|shard| shard.wal_files_made_ahead),
+        "Write-ahead files of a shard that were made before they were needed.",
+    ),
+    row(
+        "klamm_wal_files_made_waiting",
+        Reading::ShardCounter(|shard| shard.wal_files_made_waiting),
+        "Write-ahead files of a shard that were made when they were needed, while all of its requests waited.",
+    ),
+    row(
         "klamm_wal_flushes",
         Reading::ShardCounter(|shard| shard.wal_flushes),
         "Flushes of a shard's write-ahead log.",

@@ -106,6 +106,12 @@ struct File {
     length: u64,
 }
 
+/// A file that was made and never begun: it holds nothing.
+struct Blank {
+    name: String,
+    length: u64,
+}
+
 impl File {
     /// A position behind everything that may stand in it.
     const fn beyond(&self) -> WalPosition {
@@ -170,22 +176,33 @@ impl<S: Storage> Reading<'_, S> {
         file_bytes: u64,
         all: &mut FoundWals,
     ) -> Result<FoundWal, BootError> {
-        let (mut files, unbegun) = self.files()?;
-        let next_file = files.last().map_or(0, |file| file.head.number + 1);
+        let (mut files, blank) = self.files()?;
+        let mut next_file = files.last().map_or(0, |file| file.head.number + 1);
         let recyclable = files
             .iter()
             .filter(|file| file.length == file_bytes)
-            .map(|file| (file.head.number, file.name.clone()))
-            .collect();
+            .map(|file| (file.head.number, file.name.clone()));
+        let mut recyclable: Vec<(u64, String)> = recyclable.collect();
         // The newest file stays: it tells that older lives' entries are void, and which numbers
         // were used.
         let older = files.split_last().map_or(&[][..], |(_, older)| older);
         let surplus = older
             .iter()
             .filter(|file| file.length != file_bytes)
-            .map(|file| format!("{}/{}", self.folder, file.name))
-            .chain(unbegun)
-            .collect();
+            .map(|file| format!("{}/{}", self.folder, file.name));
+        let mut surplus: Vec<String> = surplus.collect();
+        let (usable, unfinished): (Vec<_>, Vec<_>) =
+            blank.into_iter().partition(|file| file.length == file_bytes);
+        if !usable.is_empty() {
+            // The life that made them may have ended before their names were durable.
+            self.storage.flush_folder(&self.folder)?;
+        }
+        for file in usable {
+            recyclable.push((next_file, file.name));
+            next_file += 1;
+        }
+        let unfinished = unfinished.iter();
+        surplus.extend(unfinished.map(|file| format!("{}/{}", self.folder, file.name)));
         // What was cut off may stand behind the end, and become the newest life again if the head
         // of the next one is lost: no position is used twice.
         let beyond = files.iter().map(File::beyond).max();
@@ -261,24 +278,26 @@ impl<S: Storage> Reading<'_, S> {
         Ok(end)
     }
 
-    /// The files by number; and those that were prepared, and the process ended before they were
-    /// begun: they would keep room of the disk for nothing.
-    fn files(&mut self) -> Result<(Vec<File>, Vec<String>), BootError> {
-        let (mut files, mut unbegun) = (Vec::new(), Vec::new());
+    /// The files that were begun, in their order, and those that were not.
+    fn files(&mut self) -> Result<(Vec<File>, Vec<Blank>), BootError> {
+        let (mut files, mut blank) = (Vec::new(), Vec::new());
         for name in self.storage.list(&self.folder)? {
             let path = format!("{}/{name}", self.folder);
-            let front = self.storage.read_at(&path, 0, 2 * FILE_HEAD_BYTES)?;
-            let Ok(head) = FileHead::decode(&front) else {
-                if front.iter().all(|&byte| byte == 0) {
-                    unbegun.push(path);
-                }
-                continue;
-            };
+            let head = self.storage.read_at(&path, 0, FILE_HEAD_BYTES)?;
             let length = self.storage.length(&path)?.unwrap_or(0);
-            files.push(File { name, head, length });
+            if let Ok(head) = FileHead::decode(&head) {
+                files.push(File { name, head, length });
+            } else if self.is_blank(&path)? {
+                blank.push(Blank { name, length });
+            }
         }
         files.sort_by_key(|file| file.head.number);
-        Ok((files, unbegun))
+        Ok((files, blank))
+    }
+
+    fn is_blank(&mut self, path: &str) -> Result<bool, BootError> {
+        let bytes = self.storage.read(path)?.unwrap_or_default();
+        Ok(bytes.iter().all(|&byte| byte == 0))
     }
 
     fn report_missing(&mut self, from: WalPosition, file: &File) {

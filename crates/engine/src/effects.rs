@@ -21,6 +21,9 @@ pub enum Effect {
     /// Begin a write-ahead file before anything else is written. Must be done before the next
     /// effect is begun; the file's length is guaranteed afterwards.
     WalBegin(WalBegin),
+    /// Make a write-ahead file before it is needed; answered by `on_wal_prepared`. Nothing waits
+    /// for it.
+    WalPrepare(WalPrepare),
     /// These entries belong into a write-ahead file. Done in order; complete before the turn goes on.
     /// Nothing is left to do where they were placed in the file's own memory.
     WalWrite {
@@ -79,6 +82,41 @@ pub struct WalBegin {
     pub recycle: Option<u64>,
     /// The first bytes of the file.
     pub head: Bytes,
+}
+
+/// A write-ahead file to be made ahead: of its length, holding nothing, durable with its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalPrepare {
+    /// Its number until it is begun: one that no file of a log has.
+    pub file: u64,
+    /// Bytes that it must have room for, head included.
+    pub length: u64,
+}
+
+impl WalPrepare {
+    /// Numbers from here on are those of files that were made ahead.
+    const FIRST: u64 = 1 << 63;
+
+    /// A file that is made while `next` is the number of the next to be begun.
+    pub(crate) const fn before(next: u64, length: u64) -> Self {
+        Self {
+            file: Self::FIRST | next,
+            length,
+        }
+    }
+
+    /// True if this is the number of a file that was made ahead, and not begun yet.
+    #[must_use]
+    pub const fn is_prepared(file: u64) -> bool {
+        file >= Self::FIRST
+    }
+
+    /// A name that no other file has: of those that hold a name of this kind, each was begun with
+    /// this number or a later one, or is numbered anew at a start.
+    #[must_use]
+    pub fn file_name(&self) -> String {
+        format!("{:020}-ahead.wal", self.file - Self::FIRST)
+    }
 }
 
 /// Small files that are replaced as a whole.

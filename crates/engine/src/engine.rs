@@ -300,6 +300,7 @@ impl Engine {
         if self.space.begins_look(now.instant) {
             self.effects.push(Effect::LookAtSpace);
         }
+        self.prepare_wal_file();
     }
 
     /// What the host saw of the disk; nothing if it could not look.
@@ -317,6 +318,28 @@ impl Engine {
     #[must_use]
     pub const fn owed_bytes(&self) -> u64 {
         self.space.owed()
+    }
+
+    /// Asks for the next write-ahead file before it is needed. A core that holds no partition needs
+    /// none yet, and where there is little room none is taken before it must be.
+    fn prepare_wal_file(&mut self) {
+        let is_idle = !self.wal.is_begun() && self.slots.is_empty();
+        let length = self.options.wal.file_bytes;
+        if is_idle || self.space.state().is_scarce || !self.space.affords(length) {
+            return;
+        }
+        let tail = &mut self.tail;
+        if let Some(prepare) = self.wal.prepare(|file| tail.is_free(file)) {
+            self.space.charge(prepare.length);
+            self.effects.push(Effect::WalPrepare(prepare));
+        }
+    }
+
+    /// A write-ahead file was made ahead, or could not be: then one is made when it is needed.
+    pub fn on_wal_prepared(&mut self, file: u64, is_made: bool) {
+        if is_made {
+            self.wal.on_prepared(file);
+        }
     }
 
     /// True if so much waits to reach the segments that no more should be taken in.

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use klamm_records::wal::{EntryStamp, FILE_HEAD_BYTES, FileHead, Incarnation, WalPosition};
 
-use crate::effects::{Effect, WalBegin};
+use crate::effects::{Effect, WalBegin, WalPrepare};
 
 /// What a core needs to know to begin its write-ahead log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,9 +49,11 @@ pub(crate) struct Wal {
     options: WalOptions,
     /// Files in use, oldest first; the last one takes entries.
     files: VecDeque<File>,
-    /// Numbers of files that may be written over.
+    /// Numbers of files that may be written over, the best last.
     spare: Vec<u64>,
     next_file: u64,
+    /// The number that was the next when a file was last asked for ahead.
+    prepared_for: Option<u64>,
     end: WalPosition,
     written: WalPosition,
     flushed: WalPosition,
@@ -65,6 +67,7 @@ impl Wal {
             files: VecDeque::new(),
             spare: options.recyclable.clone(),
             next_file: options.next_file,
+            prepared_for: None,
             end: start,
             written: start,
             flushed: start,
@@ -152,7 +155,9 @@ impl Wal {
         let length = needed.max(self.options.file_bytes);
         let recycle = if length == self.options.file_bytes {
             let spares = self.spare.iter().rev();
-            spares.copied().find(|&file| is_free(file))
+            spares
+                .copied()
+                .find(|&file| WalPrepare::is_prepared(file) || is_free(file))
         } else {
             None
         };
@@ -167,6 +172,39 @@ impl Wal {
             recycle,
             head: Bytes::copy_from_slice(head.encode().as_slice()),
         }
+    }
+
+    /// True if any file was begun.
+    pub(crate) fn is_begun(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// The file to make ahead, so that nobody waits while the next is begun: once in the time of
+    /// an open file, when that is half full and no spare one is free.
+    pub(crate) fn prepare(&mut self, mut is_free: impl FnMut(u64) -> bool) -> Option<WalPrepare> {
+        let is_half_full = self.files.back().is_none_or(|open| {
+            let used = open.offset_of(self.end);
+            used.saturating_mul(2) >= open.length
+        });
+        if !is_half_full || self.prepared_for == Some(self.next_file) {
+            return None;
+        }
+        let mut spares = self.spare.iter();
+        if spares.any(|&file| WalPrepare::is_prepared(file) || is_free(file)) {
+            return None;
+        }
+        self.prepared_for = Some(self.next_file);
+        Some(WalPrepare::before(
+            self.next_file,
+            self.options.file_bytes,
+        ))
+    }
+
+    /// A file that was made ahead lies there, durably.
+    pub(crate) fn on_prepared(&mut self, file: u64) {
+        assert!(WalPrepare::is_prepared(file), "asked for by prepare");
+        // The pages of one that was used before are in memory perhaps.
+        self.spare.insert(0, file);
     }
 
     /// The next file takes entries from here on.

@@ -1,17 +1,21 @@
 //! The core's write-ahead files, each of them memory: entries are placed in the kernel's page cache
-//! by the engine itself. What is left to do is to begin files and to flush them.
+//! by the engine itself. What is left to do is to begin files, to make them ahead of that beside
+//! the core, and to flush them.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use bytes::Bytes;
-use klamm_engine::effects::WalBegin;
+use klamm_engine::effects::{WalBegin, WalPrepare};
 use klamm_engine::memory::{WalMemory, WalSpace, Wanting};
-use klamm_os::disk::{self, AppendFile, MappedFile, MappedWriter, is_out_of_space};
+use klamm_os::disk::{
+    self, AppendFile, MappedFile, MappedWriter, OpenedAppendFile, is_out_of_space,
+};
+use klamm_os::exec;
 
 use super::is_out_of_files;
 use crate::turn::must;
@@ -26,6 +30,8 @@ pub(crate) struct WalFiles {
     unflushed: BTreeMap<u64, Rc<AppendFile>>,
     /// What is wanting was told, and has not ended yet.
     told: Option<Wanting>,
+    /// Files that were made on the core's own thread, which waited for the device.
+    made_waiting: u64,
 }
 
 #[derive(Debug)]
@@ -47,6 +53,26 @@ impl SharedWalFiles {
     /// Makes a file the next of the log, by its head.
     pub(crate) fn begin(&self, begin: &WalBegin) -> io::Result<()> {
         self.0.borrow_mut().write_head(begin)
+    }
+
+    /// Makes a file that will be needed, beside the core. False if there is no room or descriptor
+    /// for it: it is made when it is needed then, and whoever needs it is told.
+    pub(crate) async fn prepare(&self, prepare: WalPrepare) -> io::Result<bool> {
+        let folder = self.0.borrow().folder.clone();
+        let made = exec::spawn_flush(move || make_ahead(&folder, prepare)).await?;
+        let Some(opened) = made else {
+            return Ok(false);
+        };
+        let file = Rc::new(AppendFile::from(opened));
+        let memory = None;
+        let mut files = self.0.borrow_mut();
+        files.open.insert(prepare.file, WalFile { file, memory });
+        Ok(true)
+    }
+
+    /// Files that were made on the core's own thread.
+    pub(crate) fn made_waiting(&self) -> u64 {
+        self.0.borrow().made_waiting
     }
 
     /// Takes note of entries that were placed in a file's memory.
@@ -108,6 +134,7 @@ impl WalFiles {
             open,
             unflushed: BTreeMap::new(),
             told: None,
+            made_waiting: 0,
         })
     }
 
@@ -145,6 +172,7 @@ impl WalFiles {
                 let name = format!("{number:020}.wal");
                 let file = AppendFile::open(self.folder.join(name), length)?;
                 disk::sync_dir(&self.folder)?;
+                self.made_waiting += 1;
                 let file = Rc::new(file);
                 WalFile { file, memory: None }
             }
@@ -186,6 +214,26 @@ impl WalFiles {
             }
             Ok(())
         }
+    }
+}
+
+/// Makes a file and its name durable. None if there is no room or descriptor for it. Blocks.
+fn make_ahead(folder: &Path, prepare: WalPrepare) -> io::Result<Option<OpenedAppendFile>> {
+    let path = folder.join(prepare.file_name());
+    match AppendFile::open_elsewhere(&path, prepare.length) {
+        Ok(opened) => {
+            disk::sync_dir(folder)?;
+            Ok(Some(opened))
+        }
+        Err(error) if is_out_of_files(&error) => Ok(None),
+        Err(error) if is_out_of_space(&error) => {
+            // What there is of it would only take room; a start removes it otherwise.
+            if let Err(error) = disk::remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "could not remove an unfinished file of the log; the next start does");
+            }
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -492,6 +492,16 @@ impl SimNode {
                 claims: false,
                 steps: 0,
             },
+            Effect::WalPrepare(prepare) => {
+                let folder = self.cores[usize::from(shard)].wal_folder.clone();
+                Work::PrepareWal {
+                    file: prepare.file,
+                    path: format!("{folder}/{}", prepare.file_name()),
+                    folder,
+                    length: prepare.length,
+                    stage: 0,
+                }
+            }
             Effect::SaveFile { file, path, bytes } => Work::Save {
                 file,
                 path,
@@ -549,6 +559,7 @@ impl SimNode {
             disk,
             open: &mut core.segments,
             small: &mut core.small,
+            is_out_of_files: core.files.are_out.get(),
             plant: self.options.plant,
         };
         let Some(done) = work.step(&mut hands) else {
@@ -571,6 +582,10 @@ impl SimNode {
             Done::Spilled(partition, end) => core.engine.on_spilled(partition, end),
             Done::SegmentsFlushed(partition) => core.engine.on_segments_flushed(partition),
             Done::Saved(file) => core.engine.on_file_saved(file),
+            Done::WalPrepared(file, node) => {
+                core.wal_open.extend(node.map(|node| (file, node)));
+                core.engine.on_wal_prepared(file, node.is_some());
+            }
             Done::WalFlushed(position) => {
                 core.flushing = false;
                 core.engine.on_wal_flushed(position);

@@ -81,6 +81,14 @@ pub(crate) enum Work {
         bytes: Bytes,
         stage: usize,
     },
+    /// A write-ahead file is made ahead.
+    PrepareWal {
+        file: u64,
+        folder: String,
+        path: String,
+        length: u64,
+        stage: usize,
+    },
     FlushWal {
         position: WalPosition,
         flushes: Vec<FlushTicket>,
@@ -107,6 +115,8 @@ pub(crate) enum Done {
     Spilled(TopicPartition, Offset),
     SegmentsFlushed(TopicPartition),
     Saved(SmallFile),
+    /// With the file, if it was made.
+    WalPrepared(u64, Option<Node>),
     WalFlushed(WalPosition),
     ColdRead {
         read: ColdRead,
@@ -123,6 +133,7 @@ pub(crate) struct Hands<'a> {
     pub(crate) disk: &'a mut SimDisk,
     pub(crate) open: &'a mut OpenSegments,
     pub(crate) small: &'a mut SmallFiles,
+    pub(crate) is_out_of_files: bool,
     pub(crate) plant: Option<Plant>,
 }
 
@@ -166,6 +177,7 @@ impl Work {
             Self::Spill { spill, .. } => Done::Spilled(spill.partition, spill.end_offset),
             Self::FlushSegments { partition, .. } => Done::SegmentsFlushed(*partition),
             Self::Save { file, .. } => Done::Saved(*file),
+            Self::PrepareWal { file, .. } => Done::WalPrepared(*file, None),
             Self::FlushWal { position, .. } => Done::WalFlushed(*position),
             Self::ColdRead(_)
             | Self::Repair { .. }
@@ -230,6 +242,17 @@ impl Work {
                     .replace(path, bytes, *stage)
                     .then_some(Done::Saved(*file))
             }
+            Self::PrepareWal {
+                file,
+                folder,
+                path,
+                length,
+                stage,
+            } => {
+                *stage += 1;
+                let made = hands.prepare_wal(folder, path, *length as usize, *stage)?;
+                Some(Done::WalPrepared(*file, made))
+            }
             Self::FlushWal { position, flushes } => hands
                 .flush_wal(flushes)
                 .then_some(Done::WalFlushed(*position)),
@@ -262,6 +285,35 @@ impl Work {
 }
 
 impl Hands<'_> {
+    /// The file after the last stage; none of it if there is no descriptor or room for it.
+    #[allow(clippy::option_option)]
+    fn prepare_wal(
+        &mut self,
+        folder: &str,
+        path: &str,
+        length: usize,
+        stage: usize,
+    ) -> Option<Option<Node>> {
+        if stage == 1 && self.is_out_of_files {
+            return Some(None);
+        }
+        let node = self.disk.open(path).expect("made at the start");
+        match stage {
+            1 => {}
+            2 => {
+                if !self.disk.extend(node, length) {
+                    self.disk.remove(path);
+                    return Some(None);
+                }
+            }
+            _ => {
+                self.disk.flush_folder(folder);
+                return Some(Some(node));
+            }
+        }
+        None
+    }
+
     fn look(&self, owed_elsewhere: u64) -> Option<DiskSpace> {
         let mut seen = seen(&self.disk.room(), owed_elsewhere)?;
         if self.plant == Some(Plant::FreeSpaceOverstated) {

@@ -1,7 +1,9 @@
-//! A process without a descriptor for the next file of its log: it says so, and goes on.
+//! The files of the log: made before they are needed, removed when nothing needs them; and a
+//! process without a descriptor for the next: it says so, and goes on.
 
 use klamm_engine::api::{AppendError, Reply};
 use klamm_model::Offset;
+use klamm_records::wal::FileHead;
 use klamm_sim::world::disk::{NamesMode, SimDisk};
 
 use crate::world::{NOW, World, batch, life};
@@ -78,4 +80,64 @@ fn without_a_descriptor_metadata_goes_on_in_the_file_that_it_has() {
     let image = world.node.engine(0).image();
     assert!((0..20).all(|number| image.topic(&format!("later-{number}")).is_some()));
     assert_eq!(files(&world), before);
+}
+
+/// The write-ahead files of the core that holds the partition: whether each was begun, and its
+/// length.
+fn wal_files(disk: &SimDisk, shard: u16) -> Vec<(bool, usize)> {
+    let folder = format!("klamm/wal-{shard}");
+    let names = disk.list(&folder).expect("a folder");
+    let files = names.iter().map(|name| {
+        let node = disk.file(&format!("{folder}/{name}")).expect("listed");
+        let bytes = disk.bytes(node);
+        (FileHead::decode(bytes).is_ok(), bytes.len())
+    });
+    files.collect()
+}
+
+#[test]
+fn the_next_file_of_the_log_is_made_when_the_open_one_is_half_full() {
+    let mut world = world();
+    let orders = world.partition("orders");
+    // A core with partitions has one before the first batch.
+    assert_eq!(wal_files(&world.disk, 1), [(false, 8192)]);
+    world.appended(orders, &batch(LARGE));
+    assert_eq!(wal_files(&world.disk, 1), [(true, 8192), (false, 8192)]);
+    // Without a descriptor for another, the log goes on in the one that was made.
+    world.node.run_out_of_files(true);
+    assert_eq!(world.appended(orders, &batch(LARGE)), Offset(1));
+    assert_eq!(wal_files(&world.disk, 1), [(true, 8192), (true, 8192)]);
+}
+
+#[test]
+fn files_that_were_made_and_never_begun_are_used_or_removed_by_the_next_life() {
+    let special = |life: &mut klamm_sim::world::node::LifeOptions| {
+        life.wal_file_bytes = 8192;
+        life.tail_bytes = 0;
+        life.scale.chunk_bytes = 4096;
+    };
+    let mut disk = world().kill();
+    for life_number in 2..8 {
+        // The power goes after the name, after the room, or before the file is begun.
+        for (name, length) in [("unfinished", 0), ("shorter", 4096), ("whole", 8192)] {
+            let path = format!("klamm/wal-1/{name}-{life_number}.wal");
+            let node = disk.open(&path).expect("the folder is there");
+            disk.extend(node, length);
+        }
+        let (mut world, started) = World::start(life(life_number, special), disk);
+        assert!(started.findings.is_empty(), "{:?}", started.findings);
+        let orders = world.partition("orders");
+        for _ in 0..4 {
+            world.appended(orders, &batch(LARGE));
+        }
+        let files = wal_files(&world.disk, 1);
+        assert!(files.iter().all(|(_, length)| *length == 8192), "{files:?}");
+        disk = world.kill();
+        disk.cut_power(&mut klamm_sim::random::Random::new(life_number));
+    }
+    let (mut world, _) = World::start(life(9, special), disk);
+    let orders = world.partition("orders");
+    for offset in 0..24 {
+        assert!(world.read(orders, offset).is_ok(), "{offset} was flushed");
+    }
 }
