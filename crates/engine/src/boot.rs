@@ -162,6 +162,16 @@ pub enum Finding {
         /// What was wrong.
         fault: String,
     },
+    /// The list of leader epochs of a partition was lost, and was made anew from its batches.
+    /// Nothing is lost.
+    EpochsMade {
+        /// Whose list.
+        partition: TopicPartition,
+        /// The file.
+        path: String,
+        /// What was wrong.
+        fault: String,
+    },
     /// Bytes of write-ahead logs were lost of which nothing tells whose they were: any of these
     /// partitions, of which nothing stands behind them, may have held them at its end, and gives
     /// their offsets to other records.
@@ -228,6 +238,14 @@ impl fmt::Display for Finding {
             } => write!(
                 formatter,
                 "indexes of segment {path} of partition {partition} were made anew ({fault}); nothing was lost"
+            ),
+            Self::EpochsMade {
+                partition,
+                path,
+                fault,
+            } => write!(
+                formatter,
+                "{path} of partition {partition} was made anew from its batches ({fault}); nothing was lost"
             ),
             Self::EndsInDoubt { partitions } => {
                 formatter.write_str(

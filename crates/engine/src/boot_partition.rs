@@ -12,7 +12,7 @@ use klamm_records::segment::{
     self, IndexBuilder, OFFSET_ENTRY_BYTES, PartitionCheckpoint, SegmentEnd, SegmentFile,
     Succession, TIME_ENTRY_BYTES,
 };
-use klamm_replica::{EpochStart, LeaderEpochCache, LogGeneration, Producers, Recovered};
+use klamm_replica::{LogGeneration, Producers, Recovered};
 
 use crate::boot::{BootError, BootOptions, Finding, RecoveredPartition};
 use crate::boot_index::{self, Closed, Doubt, Largest};
@@ -83,7 +83,7 @@ pub(crate) struct Recovering {
     /// Segments that were closed by this boot.
     pub(crate) closed: Vec<Offset>,
     /// The folder's list of leader epochs as it was read, if a checkpoint vouches for it.
-    epochs_found: Option<Vec<u8>>,
+    pub(crate) epochs_found: Option<Vec<u8>>,
 }
 
 impl<S: Storage> Work<'_, S> {
@@ -214,13 +214,6 @@ impl<S: Storage> Work<'_, S> {
         let end = checkpoint.flushed_end;
         state.log.log_start = checkpoint.log_start;
         state.log.log_end = end;
-        let path = format!("{}/{}", state.folder, segment::LEADER_EPOCH_FILE);
-        let text = self.storage.read(&path)?.unwrap_or_default();
-        state.log.epochs = epochs_before(end, &text);
-        // A list that says more was written after the checkpoint, by a life that may have ended
-        // before it was flushed.
-        let vouched = epochs_file(state.log.epochs.entries());
-        state.epochs_found = (text == vouched.as_bytes()).then_some(text);
         let snapshot = producers::from_checkpoint(&checkpoint.producers, end);
         state.log.producers = Producers::restore(&snapshot, self.options.producers)
             .map_err(|error| partition_error(checkpoint.partition, &error))?;
@@ -236,6 +229,10 @@ impl<S: Storage> Work<'_, S> {
             let closed = self.closed_segment(checkpoint.partition, &state.folder, range, config)?;
             state.segments.push_back(closed);
         }
+        let closed = state.segments.iter().map(|found| (found.base, found.bytes));
+        let vouched = closed.chain([(checkpoint.segment_base, checkpoint.segment_bytes)]);
+        let vouched: Vec<(Offset, u64)> = vouched.collect();
+        self.restore_epochs(state, checkpoint, &vouched)?;
         if self.trust_files {
             return Ok(());
         }
@@ -625,20 +622,6 @@ impl<S: Storage> Work<'_, S> {
         self.unflushed.files.insert(path.to_owned());
         Ok(())
     }
-}
-
-/// The leader epochs of a log that ends at `end`, from its folder's list: empty if that is damaged.
-fn epochs_before(end: Offset, text: &[u8]) -> LeaderEpochCache {
-    let Ok(found) = segment::parse_leader_epochs(&String::from_utf8_lossy(text)) else {
-        return LeaderEpochCache::new();
-    };
-    let entries = found.iter().map(|entry| EpochStart {
-        leader_epoch: entry.epoch,
-        start: entry.start,
-    });
-    let mut epochs = LeaderEpochCache::from_entries(entries).unwrap_or_default();
-    epochs.truncate_from_end(end);
-    epochs
 }
 
 /// Bytes of an offset index up to the first entry that is out of order or speaks of what is not

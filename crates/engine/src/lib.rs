@@ -23,6 +23,7 @@ pub mod api;
 mod append;
 pub mod boot;
 mod boot_adopt;
+mod boot_epochs;
 mod boot_index;
 mod boot_partition;
 mod boot_wal;

@@ -1,8 +1,10 @@
 //! Makes the indexes of a closed segment anew from its batches, each checked against its checksum;
-//! window by window, so that a large segment needs little memory.
+//! window by window, so that a large segment needs little memory. Others may walk so, too.
 
 use klamm_model::{BatchHeader, Offset, Timestamp};
-use klamm_records::segment::{self, IndexBuilder, SegmentEnd, SegmentFile, Succession, TimeEntry};
+use klamm_records::segment::{
+    self, IndexBuilder, SegmentEnd, SegmentFault, SegmentFile, Succession, TimeEntry,
+};
 
 use crate::boot_partition::{index_path, log_path};
 use crate::storage::{Storage, StorageError};
@@ -71,64 +73,103 @@ impl Made {
     /// damage.
     fn read(
         &mut self,
-        mut read_at: impl FnMut(u64, usize) -> Result<Vec<u8>, StorageError>,
+        read_at: impl FnMut(u64, usize) -> Result<Vec<u8>, StorageError>,
         base: Offset,
         length: u64,
         least: u64,
     ) -> Result<Option<String>, StorageError> {
         let mut damage = None;
-        let mut succession = Succession::from_start(base);
-        let (mut at, mut window) = (0, least);
-        while at < length {
-            let wanted = window.min(length - at);
-            let bytes = read_at(at, wanted as usize)?;
-            let to_the_end = at + wanted >= length || (bytes.len() as u64) < wanted;
-            let end = if to_the_end {
-                length as usize
-            } else {
-                at as usize + bytes.len()
-            };
-            let mut heads = Vec::new();
-            let mut follows = succession;
-            let verdict =
-                segment::recover(&bytes, at as usize, base, &mut follows, end, |_, header| {
-                    heads.push(*header)
-                });
-            let taken: usize = heads.iter().map(|header| header.size).sum();
-            self.take(&heads);
-            match verdict {
-                SegmentEnd::Damage { to, .. } if to >= end && !to_the_end => {
-                    // Perhaps only the window ends here: what begins here is looked at once more.
-                    if let Some(last) = heads.last() {
-                        succession = Succession::from_start(last.end_offset());
-                        window = least;
-                    } else {
-                        window *= 2;
-                    }
-                    at += taken as u64;
-                }
-                SegmentEnd::Damage { from, to, fault } => {
-                    damage.get_or_insert_with(|| format!("at byte {from}: {fault}"));
-                    self.builder.skip(to - from);
-                    (at, succession, window) = (to as u64, follows, least);
-                }
-                SegmentEnd::Whole { .. } | SegmentEnd::Torn { .. } => {
-                    (at, succession, window) = (end as u64, follows, least);
-                }
+        walk_windows(read_at, base, length, least, |found| match found {
+            Walked::Batch(header) => self.take(header),
+            Walked::Damage { from, to, fault } => {
+                damage.get_or_insert_with(|| format!("at byte {from}: {fault}"));
+                self.builder.skip(to - from);
             }
-        }
+        })?;
         Ok(damage)
     }
 
-    fn take(&mut self, heads: &[BatchHeader]) {
-        for header in heads {
-            // Recovery refuses offsets that a segment cannot index.
-            if let Ok(entries) = self.builder.on_batch(header) {
-                self.offsets.extend(entries.offset.into_iter().flatten());
-                self.times.extend(entries.time.into_iter().flatten());
+    fn take(&mut self, header: &BatchHeader) {
+        // Recovery refuses offsets that a segment cannot index.
+        if let Ok(entries) = self.builder.on_batch(header) {
+            self.offsets.extend(entries.offset.into_iter().flatten());
+            self.times.extend(entries.time.into_iter().flatten());
+        }
+    }
+}
+
+/// What stands at a place of a segment.
+pub(crate) enum Walked<'a> {
+    /// A whole batch.
+    Batch(&'a BatchHeader),
+    /// None.
+    Damage {
+        from: usize,
+        to: usize,
+        fault: SegmentFault,
+    },
+}
+
+/// Goes through a segment of `length` bytes batch by batch, each checked against its checksum.
+pub(crate) fn walk<S: Storage>(
+    storage: &mut S,
+    folder: &str,
+    base: Offset,
+    length: u64,
+    visit: impl FnMut(Walked<'_>),
+) -> Result<(), StorageError> {
+    let path = log_path(folder, base);
+    let read = |at, bytes| storage.read_at(&path, at, bytes);
+    walk_windows(read, base, length, WINDOW_BYTES, visit)
+}
+
+fn walk_windows(
+    mut read_at: impl FnMut(u64, usize) -> Result<Vec<u8>, StorageError>,
+    base: Offset,
+    length: u64,
+    least: u64,
+    mut visit: impl FnMut(Walked<'_>),
+) -> Result<(), StorageError> {
+    let mut succession = Succession::from_start(base);
+    let (mut at, mut window) = (0, least);
+    while at < length {
+        let wanted = window.min(length - at);
+        let bytes = read_at(at, wanted as usize)?;
+        let to_the_end = at + wanted >= length || (bytes.len() as u64) < wanted;
+        let end = if to_the_end {
+            length as usize
+        } else {
+            at as usize + bytes.len()
+        };
+        let (mut taken, mut last) = (0, None);
+        let mut follows = succession;
+        let take = |_, header: &BatchHeader| {
+            taken += header.size as u64;
+            last = Some(header.end_offset());
+            visit(Walked::Batch(header));
+        };
+        let verdict = segment::recover(&bytes, at as usize, base, &mut follows, end, take);
+        match verdict {
+            SegmentEnd::Damage { to, .. } if to >= end && !to_the_end => {
+                // Perhaps only the window ends here: what begins here is looked at once more.
+                if let Some(last) = last {
+                    succession = Succession::from_start(last);
+                    window = least;
+                } else {
+                    window *= 2;
+                }
+                at += taken;
+            }
+            SegmentEnd::Damage { from, to, fault } => {
+                visit(Walked::Damage { from, to, fault });
+                (at, succession, window) = (to as u64, follows, least);
+            }
+            SegmentEnd::Whole { .. } | SegmentEnd::Torn { .. } => {
+                (at, succession, window) = (end as u64, follows, least);
             }
         }
     }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -171,3 +171,48 @@ fn a_batch_that_was_cut_off_does_not_come_back_where_a_later_life_stood() {
     let (_, started) = World::start(life(4, lazily), disk);
     assert_eq!(started.log_ends[&orders], Offset(2));
 }
+
+#[test]
+fn a_list_of_leader_epochs_that_is_lost_is_made_anew_from_the_batches() {
+    let small = |life: &mut LifeOptions| {
+        lazily(life);
+        life.scale.segment_bytes_max = 4096;
+    };
+    let mut disk = SimDisk::new(NamesMode::Journal, 0);
+    for number in 0..4 {
+        let (mut world, _) = World::start(life(number, small), disk);
+        if number == 0 {
+            world.create("orders", &[]);
+        }
+        let orders = world.partition("orders");
+        // Some segments in which no reign begins, some in whose middle one does.
+        for _ in 0..10 * number {
+            world.appended(orders, &batch(LARGE));
+        }
+        disk = world.stop();
+    }
+    let (world, started) = World::start(life(5, small), disk.clone());
+    let orders = world.partition("orders");
+    let known = started.leader_epochs[&orders].clone();
+    assert_eq!(known.iter().map(|&(_, start)| start).collect::<Vec<_>>(), [0, 10, 30]);
+    let path = format!("orders-{}/leader-epoch-checkpoint", orders.index);
+    let node = disk.file(&path).expect("the list");
+    let whole = disk.bytes(node).to_vec();
+    for (case, left) in [("gone", None), ("empty", Some(0)), ("cut", Some(whole.len() - 4))] {
+        let mut disk = disk.clone();
+        match left {
+            None => drop(disk.remove(&path)),
+            Some(length) => disk.truncate(node, length),
+        }
+        let (world, started) = World::start(life(5, small), disk);
+        let told: Vec<_> = started.findings.iter().collect();
+        assert!(
+            matches!(told[..], [Finding::EpochsMade { partition, .. }] if *partition == orders),
+            "{case}: {told:?}"
+        );
+        assert_eq!(started.leader_epochs[&orders], known, "{case}");
+        let (_, started) = World::start(life(6, small), world.stop());
+        assert!(started.findings.is_empty(), "{case}: {:?}", started.findings);
+        assert_eq!(started.leader_epochs[&orders], known, "{case}");
+    }
+}
