@@ -72,7 +72,10 @@ fn run_node(mut config: Config) -> Result<(), StartProblem> {
         .map_err(|error| disk_room::recovery_failed(&config.data_dir, &error))?;
     disk_room::check(&config.data_dir, &booted, options.wal_file_bytes)?;
     for finding in &report.findings {
-        tracing::error!("{finding}");
+        match finding.costs_records() {
+            true => tracing::error!("{finding}"),
+            false => tracing::warn!("{finding}"),
+        }
     }
     if report.batches_replayed > 0 {
         tracing::info!(

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use klamm_engine::effects::{ColdError, ColdRead, Effect, Repair, SmallFile, Spill, WalPrepare};
+use klamm_engine::effects::{ColdError, ColdFault, ColdRead, Effect, Repair, SmallFile, Spill, WalPrepare};
 use klamm_engine::engine::FlushWanted;
 use klamm_engine::repair::Repaired;
 use klamm_model::{Instant, Offset, TopicPartition};
@@ -315,9 +315,13 @@ impl Turns {
             Ok(Some(Repaired::Nothing) | None) => {}
             Ok(Some(done @ Repaired::Indexes { .. })) => tracing::warn!(%partition, "{done}"),
             Ok(Some(done)) => tracing::error!(%partition, "{done}"),
+            Err(error) if repair.fault == ColdFault::Index => tracing::warn!(
+                %partition, folder = %repair.folder, segment = %repair.segment, %error,
+                "could not make an index anew that led a read astray; reads go on without it"
+            ),
             Err(error) => tracing::error!(
                 %partition, folder = %repair.folder, segment = %repair.segment, %error,
-                "could not put right, or keep, what a read found wrong"
+                "could not keep a copy of the damaged bytes that a read found"
             ),
         }
         self.reader.forget(partition, repair.segment);

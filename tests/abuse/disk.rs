@@ -111,7 +111,7 @@ fn wrong_index_files_cost_no_answer() {
         broker.start_again();
         everything_is_found(&mut broker.client(), &topic, case);
         if case != "one bit" {
-            broker.expect_log(0, &["indexes of segment", "were made anew"]);
+            broker.expect_log(0, &["WARN", "indexes of segment", "were made anew"]);
         }
         let closed = &right[..right.len() - 2];
         wait_for("right indexes", || {

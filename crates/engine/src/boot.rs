@@ -188,6 +188,24 @@ pub enum Finding {
     },
 }
 
+impl Finding {
+    /// True if records are lost by it, or perhaps are: a human should look. Otherwise it is told so
+    /// that the disk is watched.
+    #[must_use]
+    pub const fn costs_records(&self) -> bool {
+        match self {
+            Self::WalDamage { .. }
+            | Self::SegmentDamage { .. }
+            | Self::EndsInDoubt { .. }
+            | Self::Refused { .. } => true,
+            Self::TornTail { .. }
+            | Self::BadCheckpoint { .. }
+            | Self::IndexesMade { .. }
+            | Self::EpochsMade { .. } => false,
+        }
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
