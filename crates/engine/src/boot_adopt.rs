@@ -12,6 +12,7 @@ use klamm_replica::Producers;
 use crate::boot::{BootError, Finding};
 use crate::boot_partition::{Recovering, Work, index_path, log_path, partition_error};
 use crate::boot_wal::Logged;
+use crate::quarantine;
 use crate::storage::Storage;
 
 /// What the write-ahead logs hold of one partition, by base offset.
@@ -40,6 +41,14 @@ impl Reading {
         let last = self.bytes.iter().rposition(|&byte| byte != 0);
         last.map_or(self.start, |last| self.start + last + 1)
             .max(self.good)
+    }
+}
+
+impl Reading {
+    /// What stands behind the last batch, without the room that was made ahead.
+    fn rest(&self) -> &[u8] {
+        let (low, high) = (self.good - self.start, self.content_end() - self.start);
+        self.bytes.get(low..high).unwrap_or_default()
     }
 }
 
@@ -162,10 +171,14 @@ impl<S: Storage> Work<'_, S> {
                 (None, None, None) => {
                     let (good, end) = (reading.good, reading.content_end());
                     if good < end && !logged.contains_key(&state.log.log_end) {
+                        let copy = quarantine::path_of_range(&state.folder, base, good as u64);
+                        quarantine::keep(self.storage, &copy, reading.rest())?;
                         self.findings.push(Finding::SegmentDamage {
                             partition,
                             path: reading.path,
-                            fault: format!("cut at byte {good} of {end}"),
+                            fault: format!(
+                                "cut at byte {good} of {end}, and what stood there is kept in {copy}"
+                            ),
                         });
                     }
                     return Ok(good as u64);

@@ -11,6 +11,7 @@ use klamm_records::wal::{
 };
 
 use crate::boot::{BootError, BootOptions, Finding, OWN_FOLDER, QUARANTINE_FOLDER};
+use crate::quarantine;
 use crate::storage::Storage;
 
 /// What one core's folder holds.
@@ -400,14 +401,13 @@ impl<S: Storage> Reading<'_, S> {
 
     /// Copies a damaged file; gives the copy's path.
     fn quarantine(&mut self, file: &File) -> Result<String, BootError> {
-        self.storage.create_folder(QUARANTINE_FOLDER)?;
         let copy = format!(
             "{QUARANTINE_FOLDER}/wal-{}-{:020}.wal",
             self.shard, file.head.number
         );
         let path = format!("{}/{}", self.folder, file.name);
         let bytes = self.storage.read(&path)?.unwrap_or_default();
-        self.storage.replace(&copy, &bytes)?;
+        quarantine::keep(self.storage, &copy, &bytes)?;
         Ok(copy)
     }
 }

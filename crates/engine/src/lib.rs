@@ -33,6 +33,7 @@ pub mod engine;
 pub mod memory;
 mod partition;
 mod producers;
+mod quarantine;
 mod quorum;
 mod quorum_log;
 mod read;

@@ -13,6 +13,7 @@ use crate::boot::QUARANTINE_FOLDER;
 use crate::boot_partition::log_path;
 use crate::effects::{ColdFault, Effect, Repair};
 use crate::engine::Engine;
+use crate::quarantine;
 use crate::reindex::reindex;
 use crate::storage::{Storage, StorageError};
 
@@ -218,7 +219,7 @@ fn keep<S: Storage>(
 ) -> Result<Prepared, StorageError> {
     let from = log_path(folder, segment);
     let into = format!("{QUARANTINE_FOLDER}/{folder}");
-    let to = format!("{into}/{:020}-{at}.damaged", segment.0);
+    let to = quarantine::path_of_range(folder, segment, at);
     let copied = |bytes, to| Repaired::Copied {
         from: from.clone(),
         at,

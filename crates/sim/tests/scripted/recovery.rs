@@ -216,3 +216,39 @@ fn a_list_of_leader_epochs_that_is_lost_is_made_anew_from_the_batches() {
         assert_eq!(started.leader_epochs[&orders], known, "{case}");
     }
 }
+
+#[test]
+fn what_is_cut_off_a_segment_without_a_checkpoint_is_copied_first() {
+    let disk = SimDisk::new(NamesMode::Journal, 0);
+    let (mut world, _) = World::start(life(1, lazily), disk);
+    world.create("orders", &[]);
+    let orders = world.partition("orders");
+    for _ in 0..5 {
+        world.appended(orders, &batch(LARGE));
+    }
+    let mut disk = world.stop();
+    // The end of the segment rots, and nothing else says what stood there.
+    let path = format!("orders-{}/{:020}.log", orders.index, 0);
+    let log = disk.file(&path).expect("the segment");
+    let length = disk.bytes(log).len();
+    disk.flip(log, length - 10, 0);
+    let at = length / 5 * 4;
+    let rotten = disk.bytes(log)[at..].to_vec();
+    for (_, node) in wal_files(&disk, 1) {
+        erase(&mut disk, node);
+    }
+    for name in disk.list("klamm").expect("a folder") {
+        if name.starts_with("checkpoint-") {
+            spoil(&mut disk, &format!("klamm/{name}"));
+        }
+    }
+    let (world, started) = World::start(life(2, lazily), disk);
+    assert_eq!(started.log_ends[&orders], Offset(4));
+    let copy = format!("klamm/quarantine/orders-{}/{:020}-{at}.damaged", orders.index, 0);
+    let kept = world.disk.file(&copy).expect("a copy");
+    assert!(world.disk.bytes(kept) == rotten, "the copy is what was cut");
+    let told = started.findings.iter().map(ToString::to_string);
+    let told: Vec<String> = told.filter(|line| line.contains(&copy)).collect();
+    assert_eq!(told.len(), 1, "{:?}", started.findings);
+    assert!(told[0].contains(&format!("cut at byte {at} of {length}")), "{told:?}");
+}
