@@ -135,6 +135,27 @@ pub enum Finding {
         /// The copy of the file.
         quarantined: String,
     },
+    /// The head of a write-ahead file is damaged; what the file holds was recognised by its entries.
+    /// Nothing is lost by that.
+    WalHeadDamage {
+        /// Whose log.
+        shard: ShardId,
+        /// The file's name.
+        name: String,
+        /// The copy of the file.
+        quarantined: String,
+    },
+    /// A write-ahead file has no head, and its entries do not tell enough: it was begun when the
+    /// power went, or all that told is damaged, or the checkpoint that would tell whether it was
+    /// void. Whether anything was lost, others say.
+    UnknownWalFile {
+        /// Whose log.
+        shard: ShardId,
+        /// The file's name.
+        name: String,
+        /// The copy of the file.
+        quarantined: String,
+    },
     /// A checkpoint cannot be read; what it vouched for was read from segments and write-ahead logs
     /// instead.
     BadCheckpoint {
@@ -199,6 +220,8 @@ impl Finding {
             | Self::EndsInDoubt { .. }
             | Self::Refused { .. } => true,
             Self::TornTail { .. }
+            | Self::WalHeadDamage { .. }
+            | Self::UnknownWalFile { .. }
             | Self::BadCheckpoint { .. }
             | Self::IndexesMade { .. }
             | Self::EpochsMade { .. } => false,
@@ -221,34 +244,42 @@ impl fmt::Display for Finding {
                 fault,
                 quarantined,
             } => {
+                let lost = partition
+                    .map(|partition| format!(", records of partition {partition} are lost there"));
+                let lost = lost.unwrap_or_default();
                 write!(
                     formatter,
-                    "write-ahead log of shard {shard} is damaged from {from} to {to} ({fault})"
-                )?;
-                if let Some(partition) = partition {
-                    write!(
-                        formatter,
-                        ", records of partition {partition} are lost there"
-                    )?;
-                }
-                write!(formatter, "; the file was copied to {quarantined}")
-            }
-            Self::BadCheckpoint { path, fault } => {
-                write!(
-                    formatter,
-                    "{path} cannot be used ({fault}); segments and write-ahead logs were read instead"
+                    "write-ahead log of shard {shard} is damaged from {from} to {to} ({fault}){lost}; the file was copied to {quarantined}"
                 )
             }
+            Self::WalHeadDamage {
+                shard,
+                name,
+                quarantined,
+            } => write!(
+                formatter,
+                "the head of {name} in the write-ahead log of shard {shard} is damaged; its entries told what it holds, so that nothing was lost by it; the file was copied to {quarantined}"
+            ),
+            Self::UnknownWalFile {
+                shard,
+                name,
+                quarantined,
+            } => write!(
+                formatter,
+                "{name} in the write-ahead log of shard {shard} cannot be placed without its head, like a file that was begun when the power went; it was copied to {quarantined}"
+            ),
+            Self::BadCheckpoint { path, fault } => write!(
+                formatter,
+                "{path} cannot be used ({fault}); segments and write-ahead logs were read instead"
+            ),
             Self::SegmentDamage {
                 partition,
                 path,
                 fault,
-            } => {
-                write!(
-                    formatter,
-                    "segment {path} of partition {partition} is damaged: {fault}"
-                )
-            }
+            } => write!(
+                formatter,
+                "segment {path} of partition {partition} is damaged: {fault}"
+            ),
             Self::IndexesMade {
                 partition,
                 path,
@@ -266,20 +297,16 @@ impl fmt::Display for Finding {
                 "{path} of partition {partition} was made anew from its batches ({fault}); nothing was lost"
             ),
             Self::EndsInDoubt { partitions } => {
-                formatter.write_str(
-                    "nothing tells which partitions the damaged bytes belonged to; perhaps the last records of:",
-                )?;
-                for partition in partitions {
-                    write!(formatter, " {partition}")?;
-                }
-                Ok(())
-            }
-            Self::Refused { partition, fault } => {
+                let partitions: String = partitions.iter().map(|one| format!(" {one}")).collect();
                 write!(
                     formatter,
-                    "a batch of partition {partition} was not replayed: {fault}"
+                    "nothing tells which partitions the damaged bytes belonged to; perhaps the last records of:{partitions}"
                 )
             }
+            Self::Refused { partition, fault } => write!(
+                formatter,
+                "a batch of partition {partition} was not replayed: {fault}"
+            ),
         }
     }
 }

@@ -42,9 +42,7 @@ impl Reading {
         last.map_or(self.start, |last| self.start + last + 1)
             .max(self.good)
     }
-}
 
-impl Reading {
     /// What stands behind the last batch, without the room that was made ahead.
     fn rest(&self) -> &[u8] {
         let (low, high) = (self.good - self.start, self.content_end() - self.start);

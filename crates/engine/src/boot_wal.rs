@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use klamm_model::{Offset, ShardId, TopicPartition};
 use klamm_records::wal::{
-    Damage, EntryKind, FILE_HEAD_BYTES, FileHead, Scan, ScanBounds, ScanEnd, ScanItem, WalPosition,
+    Damage, EntryKind, FILE_HEAD_BYTES, Scan, ScanBounds, ScanEnd, ScanItem, WalPosition,
     flushed_claim,
 };
 
 use crate::boot::{BootError, BootOptions, Finding, OWN_FOLDER, QUARANTINE_FOLDER};
+use crate::boot_heads::{File, Files};
 use crate::quarantine;
 use crate::storage::Storage;
 
@@ -101,25 +102,6 @@ impl FoundWals {
     }
 }
 
-struct File {
-    name: String,
-    head: FileHead,
-    length: u64,
-}
-
-/// A file that was made and never begun: it holds nothing.
-struct Blank {
-    name: String,
-    length: u64,
-}
-
-impl File {
-    /// A position behind everything that may stand in it.
-    const fn beyond(&self) -> WalPosition {
-        WalPosition(self.head.start.0.saturating_add(self.length))
-    }
-}
-
 /// Reads everything behind the checkpoints. If one of them could not be read, `is_incomplete`,
 /// files that it made void may have been used again.
 pub(crate) fn read_all<S: Storage>(
@@ -162,12 +144,13 @@ pub(crate) fn read_all<S: Storage>(
     Ok(all)
 }
 
-struct Reading<'a, S> {
-    storage: &'a mut S,
-    folder: String,
-    shard: ShardId,
-    is_incomplete: bool,
-    findings: &'a mut Vec<Finding>,
+/// Reads the folder of one core.
+pub(crate) struct Reading<'a, S> {
+    pub(crate) storage: &'a mut S,
+    pub(crate) folder: String,
+    pub(crate) shard: ShardId,
+    pub(crate) is_incomplete: bool,
+    pub(crate) findings: &'a mut Vec<Finding>,
 }
 
 impl<S: Storage> Reading<'_, S> {
@@ -177,7 +160,10 @@ impl<S: Storage> Reading<'_, S> {
         file_bytes: u64,
         all: &mut FoundWals,
     ) -> Result<FoundWal, BootError> {
-        let (mut files, blank) = self.files()?;
+        let Files {
+            begun: mut files,
+            void,
+        } = self.files()?;
         let mut next_file = files.last().map_or(0, |file| file.head.number + 1);
         let recyclable = files
             .iter()
@@ -192,8 +178,9 @@ impl<S: Storage> Reading<'_, S> {
             .filter(|file| file.length != file_bytes)
             .map(|file| format!("{}/{}", self.folder, file.name));
         let mut surplus: Vec<String> = surplus.collect();
-        let (usable, unfinished): (Vec<_>, Vec<_>) =
-            blank.into_iter().partition(|file| file.length == file_bytes);
+        let (usable, unusable): (Vec<_>, Vec<_>) = void
+            .into_iter()
+            .partition(|file| file.is_blank && file.length == file_bytes);
         if !usable.is_empty() {
             // The life that made them may have ended before their names were durable.
             self.storage.flush_folder(&self.folder)?;
@@ -202,8 +189,8 @@ impl<S: Storage> Reading<'_, S> {
             recyclable.push((next_file, file.name));
             next_file += 1;
         }
-        let unfinished = unfinished.iter();
-        surplus.extend(unfinished.map(|file| format!("{}/{}", self.folder, file.name)));
+        let unusable = unusable.iter();
+        surplus.extend(unusable.map(|file| format!("{}/{}", self.folder, file.name)));
         // What was cut off may stand behind the end, and become the newest life again if the head
         // of the next one is lost: no position is used twice.
         let beyond = files.iter().map(File::beyond).max();
@@ -260,6 +247,7 @@ impl<S: Storage> Reading<'_, S> {
                     break;
                 }
             }
+            self.tell_of_head(&files[place..], from)?;
             let scanned = self.read_file(file, next, from, &files[place + 1..])?;
             let ended = scanned.ended;
             self.take_in(file, scanned, is_vouched, all)?;
@@ -277,28 +265,6 @@ impl<S: Storage> Reading<'_, S> {
             }
         }
         Ok(end)
-    }
-
-    /// The files that were begun, in their order, and those that were not.
-    fn files(&mut self) -> Result<(Vec<File>, Vec<Blank>), BootError> {
-        let (mut files, mut blank) = (Vec::new(), Vec::new());
-        for name in self.storage.list(&self.folder)? {
-            let path = format!("{}/{name}", self.folder);
-            let head = self.storage.read_at(&path, 0, FILE_HEAD_BYTES)?;
-            let length = self.storage.length(&path)?.unwrap_or(0);
-            if let Ok(head) = FileHead::decode(&head) {
-                files.push(File { name, head, length });
-            } else if self.is_blank(&path)? {
-                blank.push(Blank { name, length });
-            }
-        }
-        files.sort_by_key(|file| file.head.number);
-        Ok((files, blank))
-    }
-
-    fn is_blank(&mut self, path: &str) -> Result<bool, BootError> {
-        let bytes = self.storage.read(path)?.unwrap_or_default();
-        Ok(bytes.iter().all(|&byte| byte == 0))
     }
 
     fn report_missing(&mut self, from: WalPosition, file: &File) {
@@ -381,7 +347,7 @@ impl<S: Storage> Reading<'_, S> {
     }
 
     /// The largest flushed position that a later file of this life claims.
-    fn claims(&mut self, later: &[File]) -> Result<WalPosition, BootError> {
+    pub(crate) fn claims(&mut self, later: &[File]) -> Result<WalPosition, BootError> {
         let mut largest = WalPosition::ZERO;
         for (place, file) in later.iter().enumerate() {
             let path = format!("{}/{}", self.folder, file.name);
@@ -399,12 +365,14 @@ impl<S: Storage> Reading<'_, S> {
         Ok(largest)
     }
 
+    /// Where a file of this core is kept that is damaged.
+    pub(crate) fn copy_of(&self, name: &str) -> String {
+        format!("{QUARANTINE_FOLDER}/wal-{}-{name}", self.shard)
+    }
+
     /// Copies a damaged file; gives the copy's path.
     fn quarantine(&mut self, file: &File) -> Result<String, BootError> {
-        let copy = format!(
-            "{QUARANTINE_FOLDER}/wal-{}-{:020}.wal",
-            self.shard, file.head.number
-        );
+        let copy = self.copy_of(&format!("{:020}.wal", file.head.number));
         let path = format!("{}/{}", self.folder, file.name);
         let bytes = self.storage.read(&path)?.unwrap_or_default();
         quarantine::keep(self.storage, &copy, &bytes)?;

@@ -24,6 +24,7 @@ mod append;
 pub mod boot;
 mod boot_adopt;
 mod boot_epochs;
+mod boot_heads;
 mod boot_index;
 mod boot_partition;
 mod boot_wal;

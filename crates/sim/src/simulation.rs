@@ -45,7 +45,7 @@ pub struct RunOptions {
     pub disk_full: bool,
 }
 
-/// What is damaged at the end of a run: one bit of it, but for indexes.
+/// What is damaged at the end of a run: one bit of it, but for indexes and heads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
     /// Batches in a segment.
@@ -54,6 +54,9 @@ pub enum Damage {
     BaseOffset,
     /// An entry of a write-ahead log that a later entry calls flushed.
     Wal,
+    /// The head of a write-ahead file of which some is known to have been flushed: a bit of it, or
+    /// all of it. Costs nothing: the entries tell what the file is.
+    WalHead,
     /// A checkpoint. Costs nothing that was promised: segments and write-ahead logs say the same.
     Checkpoint,
     /// Index files: gone, cut, overwritten, or off by a bit. Costs nothing: the batches say the same.
@@ -62,10 +65,11 @@ pub enum Damage {
 
 impl Damage {
     /// All kinds.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Segment,
         Self::BaseOffset,
         Self::Wal,
+        Self::WalHead,
         Self::Checkpoint,
         Self::Index,
     ];
@@ -77,6 +81,7 @@ impl Damage {
             Self::Segment => "segment",
             Self::BaseOffset => "base-offset",
             Self::Wal => "wal",
+            Self::WalHead => "wal-head",
             Self::Checkpoint => "checkpoint",
             Self::Index => "index",
         }

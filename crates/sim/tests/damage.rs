@@ -48,6 +48,14 @@ fn damage_in_a_write_ahead_log_is_told_and_costs_one_batch() {
 }
 
 #[test]
+fn a_write_ahead_file_whose_head_is_damaged_is_recognised_by_its_entries() {
+    let total = run_seeds(Damage::WalHead);
+    assert!(total.damaged > 60, "{total:?}");
+    assert!(total.damage_told > 60, "{total:?}");
+    assert_eq!(total.damage_refused, 0, "{total:?}");
+}
+
+#[test]
 fn a_checkpoint_that_cannot_be_read_costs_no_record() {
     let total = run_seeds(Damage::Checkpoint);
     assert!(total.damaged > 120, "{total:?}");

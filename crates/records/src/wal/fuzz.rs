@@ -7,7 +7,7 @@ use super::entry::{
 };
 use super::{
     ENTRY_ALIGN_BYTES, ENTRY_HEAD_BYTES, EntryKind, FileHead, Incarnation, Scan, ScanBounds,
-    ScanEnd, ScanItem, WalPosition, entry_bytes, flushed_claim,
+    ScanEnd, ScanItem, WalPosition, entry_bytes, flushed_claim, recognise,
 };
 use crate::batch::mend_batch;
 use crate::checksum::crc32c;
@@ -54,6 +54,7 @@ fn check_scan(data: &[u8], scan: impl Fn(&[u8], ScanBounds) -> Scanned<'_>) {
 
 fn check(area: &[u8], bounds: ScanBounds, scan: &impl Fn(&[u8], ScanBounds) -> Scanned<'_>) {
     let _ = flushed_claim(area, &bounds);
+    let _ = recognise(area, |_, _, _| true);
     let (items, end) = scan(area, bounds);
     let mut position = bounds.start;
     for item in &items {

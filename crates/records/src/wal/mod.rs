@@ -16,6 +16,8 @@
 //! must be reported, never cut; if it is still torn there, the log ends there, and later files hold
 //! nothing that was ever acknowledged. Before new entries claim more than was recovered, the files
 //! recovered from must be flushed: after a mere process death they may live in the page cache only.
+//! A file whose head is damaged is recognised by its entries, each of which says where it stands
+//! and which life wrote it ([`recognise`]).
 //! New entries go into a new file with a new incarnation, starting behind the recovered end and
 //! behind every position that the files found may hold: what was cut off stands there still.
 
@@ -30,7 +32,7 @@ pub use entry::{
 };
 pub use file::{FILE_HEAD_BYTES, FileHead, FileHeadError};
 pub use fuzz::fuzz_scan;
-pub use scan::{Damage, Scan, ScanBounds, ScanEnd, ScanItem, flushed_claim};
+pub use scan::{Damage, Scan, ScanBounds, ScanEnd, ScanItem, flushed_claim, recognise};
 
 use std::fmt;
 

@@ -6,10 +6,11 @@
 //! on at the next entry whose head is valid at its own place.
 
 use super::entry::{
-    ENTRY_ALIGN_BYTES, ENTRY_HEAD_BYTES, Entry, EntryFault, EntryHead, EntryKind, POSITION,
-    read_entry_head, read_payload,
+    ENTRY_ALIGN_BYTES, ENTRY_HEAD_BYTES, Entry, EntryFault, EntryHead, EntryKind, INCARNATION,
+    POSITION, VERSION, VERSION_AT, VERSION_WITH_GAP, read_entry_head, read_payload,
 };
 use super::{Incarnation, WalPosition};
+use crate::fields::u64_at;
 
 /// What is known about a file's entries before they are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,6 +229,29 @@ pub fn flushed_claim(area: &[u8], bounds: &ScanBounds) -> Option<WalPosition> {
         claim = claim.max(Some(ahead.flushed));
     }
     claim
+}
+
+/// Which life wrote a file whose head is lost, and where its first entry stands: from the first
+/// entry whose head is whole and of which `believes` that it is one, by its place in `area`. An
+/// entry says both of itself, but so does one that a payload quotes.
+pub fn recognise(
+    area: &[u8],
+    mut believes: impl FnMut(usize, Incarnation, WalPosition) -> bool,
+) -> Option<(Incarnation, WalPosition)> {
+    let places = (0..area.len()).step_by(ENTRY_ALIGN_BYTES);
+    places.into_iter().find_map(|at| {
+        let head = area.get(at..at + ENTRY_HEAD_BYTES)?;
+        // Unused space is told by one byte.
+        if !matches!(head[VERSION_AT], VERSION | VERSION_WITH_GAP) {
+            return None;
+        }
+        let position = WalPosition(u64_at(head, POSITION));
+        let incarnation = Incarnation(u64_at(head, INCARNATION));
+        let start = WalPosition(position.0.checked_sub(at as u64)?);
+        let is_entry = start.0.is_multiple_of(ENTRY_ALIGN_BYTES as u64)
+            && read_entry_head(head, position, incarnation).is_ok();
+        (is_entry && believes(at, incarnation, start)).then_some((incarnation, start))
+    })
 }
 
 /// The part of the file that may hold entries.

@@ -632,3 +632,21 @@ fn a_gap_before_the_payload_is_neither_read_nor_lost() {
     assert_eq!(found, expected);
     assert_eq!(scan.end(), Some(ScanEnd::Full(position)));
 }
+
+#[test]
+fn a_file_is_recognised_by_the_first_entry_that_is_believed() {
+    let mut file = File::new(800);
+    for bytes in [1, 100, 500] {
+        file.batch(WalPosition(800), bytes);
+    }
+    file.grow(4096);
+    let found = Some((LIFE, WalPosition(800)));
+    assert_eq!(recognise(&file.area, |at, _, _| at == 0), found);
+    // Its first entry is lost as well.
+    file.area[..ENTRY_HEAD_BYTES].fill(0);
+    assert_eq!(recognise(&file.area, |at, _, _| at == 0), None);
+    assert_eq!(recognise(&file.area, |_, life, _| life == LIFE), found);
+    assert_eq!(recognise(&file.area, |_, life, _| life != LIFE), None);
+    assert_eq!(recognise(&[0; 4096], |_, _, _| true), None);
+    assert_eq!(recognise(&[1; 4100], |_, _, _| true), None);
+}

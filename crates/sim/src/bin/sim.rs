@@ -1,4 +1,4 @@
-//! `klamm-sim --seed N [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|checkpoint|index | --disk-fails | --disk-full]`: runs worlds, and prints one
+//! `klamm-sim --seed N [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full]`: runs worlds, and prints one
 //! line for each that broke an invariant, with the command that runs it again.
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use klamm_sim::faults::Plant;
 use klamm_sim::simulation::{Damage, RunOptions, RunStats, run};
 
-const USAGE: &str = "usage: klamm-sim [--seed N] [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|checkpoint|index | --disk-fails | --disk-full]";
+const USAGE: &str = "usage: klamm-sim [--seed N] [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full]";
 
 struct Arguments {
     seed: u64,

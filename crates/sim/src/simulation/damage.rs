@@ -4,12 +4,13 @@
 use klamm_engine::api::{Call, ReadCall, ReadError, ReadPartition, Reply};
 use klamm_engine::boot::Finding;
 use klamm_model::{IsolationLevel, Offset, TopicPartition};
-use klamm_records::wal::{FILE_HEAD_BYTES, FileHead, WalPosition, read_entry_head};
+use klamm_records::wal::{EntryHead, FILE_HEAD_BYTES, FileHead, WalPosition, read_entry_head};
 
 use super::lives::End;
 use super::{Damage, Simulation};
 use crate::check::ledger::Stored;
 use crate::check::{Violation, dump, ensure, reads_return_exactly_what_was_appended};
+use crate::world::disk::Node;
 use crate::world::node::{LifeOptions, SimNode, Started};
 
 pub(super) const INVARIANT: &str = "damage_is_found_named_and_never_served";
@@ -21,6 +22,12 @@ struct Hit {
     /// Offsets that may be refused.
     from: i64,
     to: i64,
+}
+
+/// What the last of a file's entries says to have been durable.
+fn flushed_of(entries: &[(usize, EntryHead)]) -> WalPosition {
+    let flushed = entries.iter().map(|(_, entry)| entry.stamp.flushed);
+    flushed.max().unwrap_or(WalPosition::ZERO)
 }
 
 impl Simulation {
@@ -38,6 +45,7 @@ impl Simulation {
         self.end(end)?;
         let hit = match damage {
             Damage::Segment | Damage::BaseOffset => self.flip_in_segment(damage),
+            Damage::WalHead => self.spoil_wal_head(),
             _ => self.flip_in_wal(),
         };
         let Some(hit) = hit else { return Ok(()) };
@@ -101,9 +109,9 @@ impl Simulation {
         })
     }
 
-    /// Flips a bit of an entry of a write-ahead log that is known to have been flushed.
-    fn flip_in_wal(&mut self) -> Option<Hit> {
-        let mut candidates = Vec::new();
+    /// The entries of every write-ahead file, each with its place behind the file's head.
+    fn wal_entries(&self) -> Vec<(Node, FileHead, Vec<(usize, EntryHead)>)> {
+        let mut files = Vec::new();
         for folder in self.disk.list("klamm").unwrap_or_default() {
             let path = format!("klamm/{folder}");
             for name in self.disk.list(&path).unwrap_or_default() {
@@ -126,11 +134,46 @@ impl Simulation {
                     entries.push((at, entry));
                     at += entry.entry_bytes();
                 }
-                let flushed = entries.iter().map(|(_, entry)| entry.stamp.flushed).max();
-                let flushed = flushed.unwrap_or(WalPosition::ZERO);
-                let flushed = entries.iter().filter(|(_, entry)| entry.end() <= flushed);
-                candidates.extend(flushed.map(|&(at, entry)| (node, at, entry)));
+                files.push((node, head, entries));
             }
+        }
+        files
+    }
+
+    /// Spoils the head of a write-ahead file that is known to have been flushed.
+    fn spoil_wal_head(&mut self) -> Option<Hit> {
+        let mut files = self.wal_entries();
+        files.retain(|(_, head, entries)| flushed_of(entries) > head.start);
+        let &(node, ..) = self.random.pick(&files)?;
+        match self.random.below(3) {
+            0 => {
+                // The bytes that are used.
+                let at = self.random.below(40);
+                self.disk.flip(node, at, self.random.below(8) as u8);
+            }
+            1 => self.disk.write(node, 0, &[0; FILE_HEAD_BYTES]),
+            _ => {
+                let noise = self.random.next().to_be_bytes();
+                self.disk.write(node, 0, &noise.repeat(FILE_HEAD_BYTES / 8));
+            }
+        }
+        // Nothing may be refused.
+        let &partition = self.ledger.logs.keys().next()?;
+        let (from, to) = (0, 0);
+        Some(Hit {
+            partition,
+            from,
+            to,
+        })
+    }
+
+    /// Flips a bit of an entry of a write-ahead log that is known to have been flushed.
+    fn flip_in_wal(&mut self) -> Option<Hit> {
+        let mut candidates = Vec::new();
+        for (node, _, entries) in self.wal_entries() {
+            let flushed = flushed_of(&entries);
+            let flushed = entries.iter().filter(|(_, entry)| entry.end() <= flushed);
+            candidates.extend(flushed.map(|&(at, entry)| (node, at, entry)));
         }
         candidates.retain(|(_, _, entry)| self.ledger.logs.contains_key(&entry.partition));
         let (node, at, entry) = *self.random.pick(&candidates)?;

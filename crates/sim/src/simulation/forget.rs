@@ -65,7 +65,12 @@ impl Simulation {
             "nobody is told that {name} is damaged"
         );
         self.stats.damage_told += 1;
-        let is_torn = |finding: &Finding| matches!(finding, Finding::TornTail { .. });
+        let is_torn = |finding: &Finding| {
+            matches!(
+                finding,
+                Finding::TornTail { .. } | Finding::UnknownWalFile { .. }
+            )
+        };
         if end == End::PowerCut && !started.findings.iter().all(is_torn) {
             // Half-written batches that nobody vouches for look like damage, and are told as such.
             return self.read_what_survives(&started);

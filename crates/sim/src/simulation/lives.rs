@@ -1,6 +1,6 @@
 //! How lives of the node begin and end, and what is judged between them.
 
-use klamm_engine::boot::OWN_FOLDER;
+use klamm_engine::boot::{Finding, OWN_FOLDER};
 use klamm_model::TopicPartition;
 use klamm_records::segment::partition_folder;
 use klamm_records::wal::FileHead;
@@ -180,8 +180,12 @@ impl Simulation {
         self.stats.replayed += started.batches_replayed;
         self.trace.event(format_args!("up, {started:?}"));
         for finding in &started.findings {
-            let torn = matches!(finding, klamm_engine::boot::Finding::TornTail { .. });
-            ensure!(STARTS, torn, "boot reports damage that is none: {finding}");
+            let holds = match finding {
+                Finding::TornTail { .. } => true,
+                Finding::UnknownWalFile { .. } => power_was_cut,
+                _ => false,
+            };
+            ensure!(STARTS, holds, "boot reports damage that is none: {finding}");
         }
         ensure!(
             CLEAN,

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use klamm_engine::api::{Call, Now, Reply, SharedImage, Ticket};
 use klamm_engine::boot::{self, BootError, BootOptions, Booted, Finding, ShardBoot};
-use klamm_engine::effects::{Effect, WalBegin};
+use klamm_engine::effects::{Effect, WalBegin, WalPrepare};
 use klamm_engine::engine::FlushWanted;
 use klamm_engine::memory::{Heap, WalMemory, WalSpace, Wanting};
 use klamm_engine::metadata::{BrokerDefaults, ConfigMap};
@@ -492,16 +492,7 @@ impl SimNode {
                 claims: false,
                 steps: 0,
             },
-            Effect::WalPrepare(prepare) => {
-                let folder = self.cores[usize::from(shard)].wal_folder.clone();
-                Work::PrepareWal {
-                    file: prepare.file,
-                    path: format!("{folder}/{}", prepare.file_name()),
-                    folder,
-                    length: prepare.length,
-                    stage: 0,
-                }
-            }
+            Effect::WalPrepare(prepare) => self.cores[usize::from(shard)].prepare_wal(prepare),
             Effect::SaveFile { file, path, bytes } => Work::Save {
                 file,
                 path,
@@ -671,6 +662,16 @@ impl Core {
             disk.store(node, at, bytes);
         }
         self.wal_unflushed.insert(file, node);
+    }
+
+    fn prepare_wal(&self, prepare: WalPrepare) -> Work {
+        Work::PrepareWal {
+            file: prepare.file,
+            folder: self.wal_folder.clone(),
+            path: format!("{}/{}", self.wal_folder, prepare.file_name()),
+            length: prepare.length,
+            stage: 0,
+        }
     }
 
     fn begin_wal_file(&mut self, disk: &mut SimDisk, begin: &WalBegin) {

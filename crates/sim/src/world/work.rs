@@ -256,17 +256,7 @@ impl Work {
             Self::FlushWal { position, flushes } => hands
                 .flush_wal(flushes)
                 .then_some(Done::WalFlushed(*position)),
-            Self::ColdRead(read) => {
-                let (mut result, faults) = cold_read(hands.disk, read);
-                if hands.plant == Some(Plant::ColdReadSkipsBatch) {
-                    result = result.map(|run| skip_second_batch(&run));
-                }
-                Some(Done::ColdRead {
-                    read: read.clone(),
-                    result,
-                    faults,
-                })
-            }
+            Self::ColdRead(read) => Some(hands.cold_read(read)),
             Self::Repair { repair, prepared } => hands.repair(repair, prepared),
             Self::DropFolder {
                 partition,
@@ -285,6 +275,18 @@ impl Work {
 }
 
 impl Hands<'_> {
+    fn cold_read(&self, read: &ColdRead) -> Done {
+        let (mut result, faults) = cold_read(self.disk, read);
+        if self.plant == Some(Plant::ColdReadSkipsBatch) {
+            result = result.map(|run| skip_second_batch(&run));
+        }
+        Done::ColdRead {
+            read: read.clone(),
+            result,
+            faults,
+        }
+    }
+
     /// The file after the last stage; none of it if there is no descriptor or room for it.
     #[allow(clippy::option_option)]
     fn prepare_wal(

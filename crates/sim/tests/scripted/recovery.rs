@@ -252,3 +252,53 @@ fn what_is_cut_off_a_segment_without_a_checkpoint_is_copied_first() {
     assert_eq!(told.len(), 1, "{:?}", started.findings);
     assert!(told[0].contains(&format!("cut at byte {at} of {length}")), "{told:?}");
 }
+
+#[test]
+fn the_only_file_of_a_life_is_recognised_although_its_head_and_its_first_entry_are_damaged() {
+    let disk = SimDisk::new(NamesMode::Journal, 0);
+    let (mut world, _) = World::start(life(1, lazily), disk);
+    world.create("orders", &[]);
+    let orders = world.partition("orders");
+    world.appended(orders, &batch(LARGE));
+    let (mut world, _) = World::start(life(2, lazily), world.stop());
+    for offset in 1..5 {
+        assert_eq!(world.appended(orders, &batch(LARGE)), Offset(offset));
+    }
+    let mut disk = world.kill();
+    let &(head, newest) = wal_files(&disk, 1).last().expect("a file");
+    let area = &disk.bytes(newest)[FILE_HEAD_BYTES..];
+    let first = read_entry_head(area, head.start, head.incarnation).expect("an entry");
+    let length = disk.bytes(newest).len();
+    for (case, bytes) in [
+        ("the head", FILE_HEAD_BYTES),
+        ("the first entry too", FILE_HEAD_BYTES + first.entry_bytes()),
+        ("all of it", length),
+    ] {
+        disk.write(newest, 0, &vec![0xa5; bytes]);
+        let (mut world, started) = World::start(life(3, lazily), disk.clone());
+        let told: Vec<_> = started.findings.iter().collect();
+        let end = started.log_ends[&orders];
+        match case {
+            "the head" => {
+                assert!(matches!(told[..], [Finding::WalHeadDamage { .. }]), "{told:?}");
+                assert_eq!(end, Offset(5), "{case}");
+                assert!(world.read(orders, 1).is_ok(), "{case}");
+            }
+            "the first entry too" => {
+                let told_of = |wanted: fn(&Finding) -> bool| told.iter().any(|one| wanted(one));
+                assert!(told_of(|one| matches!(one, Finding::WalHeadDamage { .. })), "{told:?}");
+                assert!(told_of(|one| matches!(one, Finding::WalDamage { .. })), "{told:?}");
+                assert_eq!(end, Offset(5), "{case}");
+                assert!(world.read(orders, 1).is_err(), "{case}");
+                assert!(world.read(orders, 2).is_ok(), "{case}");
+            }
+            _ => {
+                assert!(matches!(told[..], [Finding::UnknownWalFile { .. }]), "{told:?}");
+            }
+        }
+        let copies = world.disk.list("klamm/quarantine").expect("copies");
+        assert!(!copies.is_empty(), "{case}");
+        let (_, started) = World::start(life(4, lazily), world.stop());
+        assert!(started.findings.is_empty(), "{case}: {:?}", started.findings);
+    }
+}
