@@ -165,6 +165,23 @@ impl Prepared {
         }
     }
 
+    /// Files of the partition to replace, relative to the data folder, each with its new content;
+    /// none if all there is to do is to make a copy elsewhere. A host whose folders change owners
+    /// replaces them itself, so that nobody waits for the device meanwhile.
+    #[must_use]
+    pub fn replaces(&self) -> &[(String, Vec<u8>)] {
+        match self.folder {
+            None => &self.replaces,
+            Some(_) => &[],
+        }
+    }
+
+    /// What it comes to.
+    #[must_use]
+    pub fn done(self) -> Repaired {
+        self.done
+    }
+
     /// Writes it.
     ///
     /// # Errors

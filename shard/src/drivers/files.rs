@@ -29,7 +29,7 @@ pub(crate) async fn save(
 /// The partitions' folders of a node. Two topics may have had the same name, and the cores that hold
 /// their partitions do not hear of it at the same moment; a folder is therefore made, entered and
 /// dropped under one lock, and only by the topic that it names. Only side threads take the lock, and
-/// none waits for the device while it has it, but for a repair.
+/// none waits for the device while it has it.
 #[derive(Clone, Debug)]
 pub(crate) struct Folders {
     root: PathBuf,
@@ -88,13 +88,58 @@ impl Folders {
     }
 
     /// Puts right, or keeps, what a read found wrong, unless the folder belongs to a later topic by
-    /// the time that something is to be written. Blocks; the others wait only for the writing.
+    /// the time that something is to be written. Blocks; the others do not wait for the device.
     pub(crate) fn repair(&self, repair: &Repair) -> io::Result<Option<Repaired>> {
         let mut storage = DataFolder::open(self.root.clone()).map_err(io::Error::other)?;
         let prepared = repair::prepare(&mut storage, repair).map_err(io::Error::other)?;
-        self.enter(&repair.folder, repair.partition.topic, |_| {
-            prepared.finish(&mut storage).map_err(io::Error::other)
-        })
+        let (folder, topic) = (&*repair.folder, repair.partition.topic);
+        if !prepared.replaces().is_empty() {
+            let flush = |path: &Path| match path.is_dir() {
+                true => disk::sync_dir(path),
+                false => disk::sync_file(path),
+            };
+            let replaced = self.replace(folder, topic, prepared.replaces(), flush)?;
+            return Ok(replaced.map(|()| prepared.done()));
+        }
+        // If the folder is this topic's now, it was when it was read.
+        if self.enter(folder, topic, |_| Ok(()))?.is_none() {
+            return Ok(None);
+        }
+        let done = prepared.finish(&mut storage).map_err(io::Error::other)?;
+        Ok(Some(done))
+    }
+
+    /// Replaces files of a partition, durably, as long as the folder is this topic's; `flush` waits
+    /// for the device, and the others do not.
+    fn replace(
+        &self,
+        folder: &str,
+        topic: TopicId,
+        files: &[(String, Vec<u8>)],
+        flush: impl Fn(&Path) -> io::Result<()>,
+    ) -> io::Result<Option<()>> {
+        let beside = |path: &str| self.root.join(path).with_added_extension("tmp");
+        let written = self.enter(folder, topic, |_| {
+            let mut files = files.iter();
+            files.try_for_each(|(path, bytes)| disk::write_new(beside(path), bytes))
+        })?;
+        if written.is_none() {
+            return Ok(None);
+        }
+        for (path, _) in files {
+            // Gone if the folder was put aside meanwhile.
+            if unless_gone(flush(&beside(path)))?.is_none() {
+                return Ok(None);
+            }
+        }
+        let placed = self.enter(folder, topic, |_| {
+            let mut files = files.iter();
+            files.try_for_each(|(path, _)| disk::rename(beside(path), self.root.join(path)))
+        })?;
+        if placed.is_none() {
+            return Ok(None);
+        }
+        unless_gone(flush(&self.root.join(folder)))
     }
 
     /// Moves a dropped partition's folder out of the way, if it is still this topic's. Gives what
@@ -117,6 +162,15 @@ impl Folders {
 
     fn lock(&self) -> MutexGuard<'_, u64> {
         self.aside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// None where the file or folder is not there any more.
+pub(crate) fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -157,5 +211,38 @@ mod tests {
             .expect("no error")
             .expect("its own");
         assert!(gone.exists() && !root.path().join("a-0").exists());
+    }
+
+    #[test]
+    fn nobody_waits_while_files_that_were_made_anew_are_flushed() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folders = Folders::new(root.path().to_owned());
+        let (earlier, later) = (TopicId([1; 16]), TopicId([2; 16]));
+        let make = |topic| folders.make("a-0", topic, &files(topic), |_| Ok(()));
+        make(earlier).expect("made");
+        let index = root.path().join("a-0/0.index");
+        std::fs::write(&index, b"wrong").expect("written");
+        let new = [("a-0/0.index".to_owned(), b"right".to_vec())];
+        let flushed = std::cell::Cell::new(0);
+        let flush = |_: &Path| {
+            assert!(folders.aside.try_lock().is_ok(), "somebody would wait");
+            flushed.set(flushed.get() + 1);
+            Ok(())
+        };
+        let replaced = folders.replace("a-0", earlier, &new, flush);
+        assert_eq!((replaced.expect("no error"), flushed.get()), (Some(()), 2));
+        assert_eq!(std::fs::read(&index).expect("there"), b"right");
+
+        // The folder becomes another topic's while the new content is flushed.
+        let flush = |path: &Path| {
+            make(later).expect("made anew");
+            disk::sync_file(path)
+        };
+        let replaced = folders.replace("a-0", earlier, &new, flush);
+        assert_eq!(replaced.expect("no error"), None);
+        assert!(!index.exists(), "nothing was written for the later topic");
+        let replaced = folders.replace("a-0", earlier, &new, |_| Ok(()));
+        assert_eq!(replaced.expect("no error"), None);
+        assert_eq!(std::fs::read_dir(root.path().join("a-0")).expect("a folder").count(), 1);
     }
 }

@@ -12,7 +12,7 @@ use klamm_os::disk::{self, FileSystem};
 use klamm_os::exec;
 
 use super::Patience;
-use super::files::Folders;
+use super::files::{Folders, unless_gone};
 
 /// More segments than this are not flushed one by one.
 const SEGMENTS_MAX: usize = 64;
@@ -225,12 +225,4 @@ pub(crate) fn beside(folder: &Path, name: &str) -> PathBuf {
 /// [`segment::LEADER_EPOCH_FLUSHING_FILE`]: klamm_records::segment::LEADER_EPOCH_FLUSHING_FILE
 fn claimed(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.flushing"))
-}
-
-fn unless_gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
 }
