@@ -11,7 +11,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use klamm_engine::effects::{ColdError, ColdFault, ColdRead, Effect, Repair, SmallFile, Spill, WalPrepare};
+use klamm_engine::effects::{
+    ColdError, ColdFault, ColdRead, Effect, Repair, SmallFile, Spill, WalPrepare,
+};
 use klamm_engine::engine::FlushWanted;
 use klamm_engine::repair::Repaired;
 use klamm_model::{Instant, Offset, TopicPartition};
@@ -185,6 +187,9 @@ impl Turns {
             Effect::WalPrepare(prepare) => {
                 exec::spawn_local(Rc::clone(self).prepare(prepare)).detach();
             }
+            Effect::WalRemove { file } => {
+                exec::spawn_local(Rc::clone(self).remove_wal_file(file)).detach();
+            }
             Effect::WalWrite { file, .. } => {
                 must("write to the write-ahead log", self.wal.placed(file));
                 return true;
@@ -219,15 +224,19 @@ impl Turns {
     }
 
     async fn prepare(self: Rc<Self>, prepare: WalPrepare) {
-        let is_made = must(
-            "make a write-ahead file",
-            self.wal.prepare(prepare).await,
-        );
+        let is_made = must("make a write-ahead file", self.wal.prepare(prepare).await);
         if is_made {
             Probe::count(&self.core.probe.wal_files_made_ahead, 1);
         }
         let mut engine = self.core.engine.borrow_mut();
         engine.on_wal_prepared(prepare.file, is_made);
+    }
+
+    /// Nothing depends on it: a file that stays is removed by the next start.
+    async fn remove_wal_file(self: Rc<Self>, file: u64) {
+        if let Err(error) = self.wal.remove(file).await {
+            tracing::warn!(file, %error, "could not remove a file of the log that nothing needs any more; the next start does");
+        }
     }
 
     async fn flush_segments(

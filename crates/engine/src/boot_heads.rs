@@ -101,7 +101,8 @@ impl<S: Storage> Reading<'_, S> {
         recognised.sort_by_key(|&((_, start), _)| start);
         // From the first on towards older numbers, then behind the others towards newer ones.
         let first = begun.first().map(|file| file.head.start);
-        let older = recognised.partition_point(|&((_, start), _)| first.is_some_and(|it| start < it));
+        let older =
+            recognised.partition_point(|&((_, start), _)| first.is_some_and(|it| start < it));
         let newer = recognised.split_off(older);
         for (found, file) in recognised.into_iter().rev().chain(newer) {
             void.extend(place(begun, found, file));

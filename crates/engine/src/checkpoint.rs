@@ -245,7 +245,9 @@ impl Engine {
 
     pub(crate) fn on_checkpoint_saved(&mut self) {
         if let Stage::Saving { covers } = self.checkpointer.stage {
-            self.wal.on_checkpointed(covers);
+            let surplus = self.wal.on_checkpointed(covers).into_iter();
+            let removals = surplus.map(|file| Effect::WalRemove { file });
+            self.effects.extend(removals);
             self.checkpointer.stage = Stage::Idle;
             self.stats.checkpoints += 1;
             self.drive_checkpoint();

@@ -24,6 +24,12 @@ pub enum Effect {
     /// Make a write-ahead file before it is needed; answered by `on_wal_prepared`. Nothing waits
     /// for it.
     WalPrepare(WalPrepare),
+    /// Remove a write-ahead file that nothing needs any more, for a checkpoint covers it. Slices of
+    /// its memory may still be held.
+    WalRemove {
+        /// Number of the file.
+        file: u64,
+    },
     /// These entries belong into a write-ahead file. Done in order; complete before the turn goes on.
     /// Nothing is left to do where they were placed in the file's own memory.
     WalWrite {

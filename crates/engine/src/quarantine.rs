@@ -8,7 +8,10 @@ use crate::storage::{Storage, StorageError};
 
 /// Where a damaged range of a segment is kept.
 pub(crate) fn path_of_range(folder: &str, segment: Offset, at: u64) -> String {
-    format!("{QUARANTINE_FOLDER}/{folder}/{:020}-{at}.damaged", segment.0)
+    format!(
+        "{QUARANTINE_FOLDER}/{folder}/{:020}-{at}.damaged",
+        segment.0
+    )
 }
 
 /// Keeps a copy under this path, in place of an earlier one.

@@ -194,10 +194,7 @@ impl Wal {
             return None;
         }
         self.prepared_for = Some(self.next_file);
-        Some(WalPrepare::before(
-            self.next_file,
-            self.options.file_bytes,
-        ))
+        Some(WalPrepare::before(self.next_file, self.options.file_bytes))
     }
 
     /// A file that was made ahead lies there, durably.
@@ -270,19 +267,25 @@ impl Wal {
         self.flushed = self.flushed.max(position);
     }
 
-    /// Segments and checkpoint hold everything before `position`: older files are free.
-    pub(crate) fn on_checkpointed(&mut self, position: WalPosition) {
+    /// Segments and checkpoint hold everything before `position`: older files are free. Gives
+    /// those that nobody can use again, for they were made for one large entry.
+    pub(crate) fn on_checkpointed(&mut self, position: WalPosition) -> Vec<u64> {
+        let mut surplus = Vec::new();
         assert!(position <= self.end, "checkpointed entries exist");
         self.checkpointed = self.checkpointed.max(position);
         while let Some(next) = self.files.get(1) {
             if next.start > self.checkpointed {
                 break;
             }
-            if let Some(file) = self.files.pop_front()
-                && file.length == self.options.file_bytes
-            {
+            let Some(file) = self.files.pop_front() else {
+                break;
+            };
+            if file.length == self.options.file_bytes {
                 self.spare.push(file.number);
+            } else {
+                surplus.push(file.number);
             }
         }
+        surplus
     }
 }

@@ -481,6 +481,27 @@ fn memory_of_a_file_is_its_content_and_is_used_again_when_nobody_reads_it() {
 }
 
 #[test]
+fn memory_of_a_file_that_was_removed_stays_for_those_who_hold_it() {
+    run_one(|| async {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let path = folder.path().join("wal");
+        let length = 1 << 20;
+        let file = AppendFile::open(&path, length as u64).unwrap();
+        let mut memory = file.map(length).unwrap();
+        let mut writer = memory.writer(0);
+        let bytes = Numbers(7).bytes(length);
+        writer.add(length).unwrap();
+        writer.unsealed_mut().copy_from_slice(&bytes);
+        let held = writer.seal();
+        drop((writer, memory, file));
+        disk::remove_file(&path).unwrap();
+        // Another file gets what was free.
+        AppendFile::open(folder.path().join("next"), length as u64).unwrap();
+        assert!(held[..] == bytes[..]);
+    });
+}
+
+#[test]
 fn memory_of_a_file_outlives_the_process_that_is_killed() {
     let name = "memory_of_a_file_outlives_the_process_that_is_killed";
     if let Some(path) = std::env::var_os("KLAMM_TEST_MAPPED") {

@@ -243,6 +243,11 @@ mod tests {
         assert!(!index.exists(), "nothing was written for the later topic");
         let replaced = folders.replace("a-0", earlier, &new, |_| Ok(()));
         assert_eq!(replaced.expect("no error"), None);
-        assert_eq!(std::fs::read_dir(root.path().join("a-0")).expect("a folder").count(), 1);
+        assert_eq!(
+            std::fs::read_dir(root.path().join("a-0"))
+                .expect("a folder")
+                .count(),
+            1
+        );
     }
 }

@@ -70,6 +70,17 @@ impl SharedWalFiles {
         Ok(true)
     }
 
+    /// Removes a file that nothing needs any more, beside the core. Its memory stays until nobody
+    /// holds a slice of it, and its bytes on the device with it.
+    pub(crate) async fn remove(&self, file: u64) -> io::Result<()> {
+        let Some(removed) = self.0.borrow_mut().open.remove(&file) else {
+            return Ok(());
+        };
+        let path = removed.file.path();
+        drop(removed);
+        exec::spawn_flush(move || disk::remove_file(path)).await
+    }
+
     /// Files that were made on the core's own thread.
     pub(crate) fn made_waiting(&self) -> u64 {
         self.0.borrow().made_waiting

@@ -459,6 +459,10 @@ impl SimNode {
                 self.cores[usize::from(shard)].begin_wal_file(disk, &begin);
                 return false;
             }
+            Effect::WalRemove { file } => {
+                self.cores[usize::from(shard)].remove_wal_file(disk, file);
+                return false;
+            }
             Effect::WalWrite { file, at, bytes } => {
                 self.cores[usize::from(shard)].store(disk, file, at as usize, &bytes);
                 return true;
@@ -671,6 +675,22 @@ impl Core {
             path: format!("{}/{}", self.wal_folder, prepare.file_name()),
             length: prepare.length,
             stage: 0,
+        }
+    }
+
+    fn remove_wal_file(&mut self, disk: &mut SimDisk, file: u64) {
+        let Some(node) = self.wal_open.remove(&file) else {
+            return;
+        };
+        let names = disk.list(&self.wal_folder).unwrap_or_default();
+        let paths = names
+            .iter()
+            .map(|name| format!("{}/{name}", self.wal_folder));
+        for path in paths {
+            if disk.file(&path) == Some(node) {
+                disk.remove(&path);
+                return;
+            }
         }
     }
 

@@ -141,3 +141,37 @@ fn files_that_were_made_and_never_begun_are_used_or_removed_by_the_next_life() {
         assert!(world.read(orders, offset).is_ok(), "{offset} was flushed");
     }
 }
+
+#[test]
+fn a_file_that_was_made_for_one_large_batch_is_removed_once_a_checkpoint_covers_it() {
+    let mut world = world();
+    let orders = world.partition("orders");
+    world.appended(orders, &batch(LARGE));
+    assert_eq!(world.appended(orders, &batch(4 * LARGE)), Offset(1));
+    assert_eq!(world.appended(orders, &batch(LARGE)), Offset(2));
+    let is_larger = |&(_, length): &(bool, usize)| length > 8192;
+    let larger = |world: &World| {
+        wal_files(&world.disk, 1)
+            .into_iter()
+            .filter(is_larger)
+            .count()
+    };
+    assert_eq!(
+        larger(&world),
+        1,
+        "it is there until a checkpoint covers it"
+    );
+    while !world.node.settle() {
+        world.settle(true);
+    }
+    assert_eq!(larger(&world), 0);
+    for offset in 0..3 {
+        assert!(world.read(orders, offset).is_ok(), "{offset}");
+    }
+    let mut disk = world.kill();
+    disk.cut_power(&mut klamm_sim::random::Random::new(1));
+    let special = |life: &mut klamm_sim::world::node::LifeOptions| life.wal_file_bytes = 8192;
+    let (mut world, started) = World::start(life(2, special), disk);
+    assert!(started.findings.is_empty(), "{:?}", started.findings);
+    assert_eq!(world.appended(orders, &batch(LARGE)), Offset(3));
+}

@@ -194,11 +194,18 @@ fn a_list_of_leader_epochs_that_is_lost_is_made_anew_from_the_batches() {
     let (world, started) = World::start(life(5, small), disk.clone());
     let orders = world.partition("orders");
     let known = started.leader_epochs[&orders].clone();
-    assert_eq!(known.iter().map(|&(_, start)| start).collect::<Vec<_>>(), [0, 10, 30]);
+    assert_eq!(
+        known.iter().map(|&(_, start)| start).collect::<Vec<_>>(),
+        [0, 10, 30]
+    );
     let path = format!("orders-{}/leader-epoch-checkpoint", orders.index);
     let node = disk.file(&path).expect("the list");
     let whole = disk.bytes(node).to_vec();
-    for (case, left) in [("gone", None), ("empty", Some(0)), ("cut", Some(whole.len() - 4))] {
+    for (case, left) in [
+        ("gone", None),
+        ("empty", Some(0)),
+        ("cut", Some(whole.len() - 4)),
+    ] {
         let mut disk = disk.clone();
         match left {
             None => drop(disk.remove(&path)),
@@ -212,7 +219,11 @@ fn a_list_of_leader_epochs_that_is_lost_is_made_anew_from_the_batches() {
         );
         assert_eq!(started.leader_epochs[&orders], known, "{case}");
         let (_, started) = World::start(life(6, small), world.stop());
-        assert!(started.findings.is_empty(), "{case}: {:?}", started.findings);
+        assert!(
+            started.findings.is_empty(),
+            "{case}: {:?}",
+            started.findings
+        );
         assert_eq!(started.leader_epochs[&orders], known, "{case}");
     }
 }
@@ -244,13 +255,19 @@ fn what_is_cut_off_a_segment_without_a_checkpoint_is_copied_first() {
     }
     let (world, started) = World::start(life(2, lazily), disk);
     assert_eq!(started.log_ends[&orders], Offset(4));
-    let copy = format!("klamm/quarantine/orders-{}/{:020}-{at}.damaged", orders.index, 0);
+    let copy = format!(
+        "klamm/quarantine/orders-{}/{:020}-{at}.damaged",
+        orders.index, 0
+    );
     let kept = world.disk.file(&copy).expect("a copy");
     assert!(world.disk.bytes(kept) == rotten, "the copy is what was cut");
     let told = started.findings.iter().map(ToString::to_string);
     let told: Vec<String> = told.filter(|line| line.contains(&copy)).collect();
     assert_eq!(told.len(), 1, "{:?}", started.findings);
-    assert!(told[0].contains(&format!("cut at byte {at} of {length}")), "{told:?}");
+    assert!(
+        told[0].contains(&format!("cut at byte {at} of {length}")),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -280,25 +297,41 @@ fn the_only_file_of_a_life_is_recognised_although_its_head_and_its_first_entry_a
         let end = started.log_ends[&orders];
         match case {
             "the head" => {
-                assert!(matches!(told[..], [Finding::WalHeadDamage { .. }]), "{told:?}");
+                assert!(
+                    matches!(told[..], [Finding::WalHeadDamage { .. }]),
+                    "{told:?}"
+                );
                 assert_eq!(end, Offset(5), "{case}");
                 assert!(world.read(orders, 1).is_ok(), "{case}");
             }
             "the first entry too" => {
                 let told_of = |wanted: fn(&Finding) -> bool| told.iter().any(|one| wanted(one));
-                assert!(told_of(|one| matches!(one, Finding::WalHeadDamage { .. })), "{told:?}");
-                assert!(told_of(|one| matches!(one, Finding::WalDamage { .. })), "{told:?}");
+                assert!(
+                    told_of(|one| matches!(one, Finding::WalHeadDamage { .. })),
+                    "{told:?}"
+                );
+                assert!(
+                    told_of(|one| matches!(one, Finding::WalDamage { .. })),
+                    "{told:?}"
+                );
                 assert_eq!(end, Offset(5), "{case}");
                 assert!(world.read(orders, 1).is_err(), "{case}");
                 assert!(world.read(orders, 2).is_ok(), "{case}");
             }
             _ => {
-                assert!(matches!(told[..], [Finding::UnknownWalFile { .. }]), "{told:?}");
+                assert!(
+                    matches!(told[..], [Finding::UnknownWalFile { .. }]),
+                    "{told:?}"
+                );
             }
         }
         let copies = world.disk.list("klamm/quarantine").expect("copies");
         assert!(!copies.is_empty(), "{case}");
         let (_, started) = World::start(life(4, lazily), world.stop());
-        assert!(started.findings.is_empty(), "{case}: {:?}", started.findings);
+        assert!(
+            started.findings.is_empty(),
+            "{case}: {:?}",
+            started.findings
+        );
     }
 }
