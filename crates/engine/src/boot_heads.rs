@@ -122,6 +122,16 @@ impl<S: Storage> Reading<'_, S> {
         Ok(())
     }
 
+    /// Writes heads again that were lost: whatever told them may be removed.
+    pub(crate) fn put_back(&mut self, heads: &[(String, FileHead)]) -> Result<(), BootError> {
+        for (name, head) in heads {
+            let path = format!("{}/{name}", self.folder);
+            self.storage.write_at(&path, 0, head.encode().as_slice())?;
+            self.storage.flush(&path)?;
+        }
+        Ok(())
+    }
+
     /// Tells of the first file's head, if that rotted: somebody says that bytes behind it were durable,
     /// so it was, too. What is before `from` is not needed any more.
     pub(crate) fn tell_of_head(

@@ -12,6 +12,7 @@ use klamm_records::wal::{
 
 use crate::boot::{BootError, BootOptions, Finding, OWN_FOLDER, QUARANTINE_FOLDER};
 use crate::boot_heads::{File, Files};
+use crate::effects::WalPrepare;
 use crate::quarantine;
 use crate::storage::Storage;
 
@@ -164,7 +165,12 @@ impl<S: Storage> Reading<'_, S> {
             begun: mut files,
             void,
         } = self.files()?;
-        let mut next_file = files.last().map_or(0, |file| file.head.number + 1);
+        // Larger than what names say, too: a name is not given twice while its file is there.
+        let named = files.iter().map(|file| &file.name);
+        let named = named.chain(void.iter().map(|file| &file.name));
+        let named = named.filter_map(|name| WalPrepare::number_in(name)).max();
+        let newest = files.last().map(|file| file.head.number);
+        let mut next_file = named.max(newest).map_or(0, |number| number + 1);
         let recyclable = files
             .iter()
             .filter(|file| file.length == file_bytes)
@@ -194,6 +200,10 @@ impl<S: Storage> Reading<'_, S> {
         // What was cut off may stand behind the end, and become the newest life again if the head
         // of the next one is lost: no position is used twice.
         let beyond = files.iter().map(File::beyond).max();
+        let headless = files.iter().filter(|file| file.is_head_lost);
+        let headless: Vec<_> = headless
+            .map(|file| (file.name.clone(), file.head))
+            .collect();
         // Only the newest life counts: what older ones wrote is in segments, or was cut.
         let life = files.last().map(|file| file.head.incarnation);
         files.retain(|file| Some(file.head.incarnation) == life);
@@ -206,6 +216,7 @@ impl<S: Storage> Reading<'_, S> {
         } else {
             end = self.read_run(&files, from, end, all)?;
         }
+        self.put_back(&headless)?;
         let end = end.max(beyond.unwrap_or(end));
         // Entries stand at multiples of eight; what follows must, too.
         let end = WalPosition(end.0.next_multiple_of(8));

@@ -117,11 +117,17 @@ impl WalPrepare {
         file >= Self::FIRST
     }
 
-    /// A name that no other file has: of those that hold a name of this kind, each was begun with
-    /// this number or a later one, or is numbered anew at a start.
+    /// A name that no other file has: numbers are larger than those in the names that a start finds,
+    /// and one file is made ahead of each.
     #[must_use]
     pub fn file_name(&self) -> String {
         format!("{:020}-ahead.wal", self.file - Self::FIRST)
+    }
+
+    /// The number in the name of a write-ahead file, whatever number the file has now.
+    pub(crate) fn number_in(name: &str) -> Option<u64> {
+        let number = name.get(..20)?.parse().ok();
+        number.filter(|&number| number < Self::FIRST)
     }
 }
 

@@ -24,6 +24,9 @@ struct Hit {
     to: i64,
 }
 
+/// A write-ahead file: its head, and its entries with their places behind that.
+type WalFile = (Node, FileHead, Vec<(usize, EntryHead)>);
+
 /// What the last of a file's entries says to have been durable.
 fn flushed_of(entries: &[(usize, EntryHead)]) -> WalPosition {
     let flushed = entries.iter().map(|(_, entry)| entry.stamp.flushed);
@@ -110,7 +113,7 @@ impl Simulation {
     }
 
     /// The entries of every write-ahead file, each with its place behind the file's head.
-    fn wal_entries(&self) -> Vec<(Node, FileHead, Vec<(usize, EntryHead)>)> {
+    fn wal_entries(&self) -> Vec<WalFile> {
         let mut files = Vec::new();
         for folder in self.disk.list("klamm").unwrap_or_default() {
             let path = format!("klamm/{folder}");

@@ -108,7 +108,9 @@ impl Simulation {
         for finding in &started.findings {
             let is_expected = matches!(
                 finding,
-                Finding::IndexesMade { .. } | Finding::TornTail { .. }
+                Finding::IndexesMade { .. }
+                    | Finding::TornTail { .. }
+                    | Finding::UnknownWalFile { .. }
             );
             ensure!(
                 INVARIANT,

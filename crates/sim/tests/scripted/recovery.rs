@@ -208,7 +208,7 @@ fn a_list_of_leader_epochs_that_is_lost_is_made_anew_from_the_batches() {
     ] {
         let mut disk = disk.clone();
         match left {
-            None => drop(disk.remove(&path)),
+            None => assert!(disk.remove(&path)),
             Some(length) => disk.truncate(node, length),
         }
         let (world, started) = World::start(life(5, small), disk);
@@ -244,7 +244,11 @@ fn what_is_cut_off_a_segment_without_a_checkpoint_is_copied_first() {
     let length = disk.bytes(log).len();
     disk.flip(log, length - 10, 0);
     let at = length / 5 * 4;
-    let rotten = disk.bytes(log)[at..].to_vec();
+    // Zeros at the end are like the room that is made ahead.
+    let zeros = |bytes: &&u8| **bytes == 0;
+    let rotten = &disk.bytes(log)[at..];
+    let rotten = &rotten[..rotten.len() - rotten.iter().rev().take_while(zeros).count()];
+    let rotten = rotten.to_vec();
     for (_, node) in wal_files(&disk, 1) {
         erase(&mut disk, node);
     }
@@ -265,13 +269,17 @@ fn what_is_cut_off_a_segment_without_a_checkpoint_is_copied_first() {
     let told: Vec<String> = told.filter(|line| line.contains(&copy)).collect();
     assert_eq!(told.len(), 1, "{:?}", started.findings);
     assert!(
-        told[0].contains(&format!("cut at byte {at} of {length}")),
+        told[0].contains(&format!("cut at byte {at} of {}", at + rotten.len())),
         "{told:?}"
     );
 }
 
 #[test]
 fn the_only_file_of_a_life_is_recognised_although_its_head_and_its_first_entry_are_damaged() {
+    let lazily = |life: &mut LifeOptions| {
+        lazily(life);
+        life.wal_file_bytes = 16 << 10;
+    };
     let disk = SimDisk::new(NamesMode::Journal, 0);
     let (mut world, _) = World::start(life(1, lazily), disk);
     world.create("orders", &[]);

@@ -44,13 +44,14 @@ pub(crate) fn life(seed: u64, change: impl FnOnce(&mut LifeOptions)) -> LifeOpti
 impl World {
     /// Starts a node on this disk, and registers it.
     pub(crate) fn start(life: LifeOptions, mut disk: SimDisk) -> (Self, Started) {
+        let incarnation = life.seed.to_be_bytes();
         let started = SimNode::start(life, NOW, &mut disk, None);
         let (node, started) = started.expect("a disk to start on");
         let calls = 0;
         let mut world = Self { node, disk, calls };
         world.settle(true);
         let mut registration = Registration::new(NODE, ClusterId([7; 16]));
-        registration.incarnation = [1; 16];
+        registration.incarnation = incarnation;
         world.call(ShardId(0), Call::Control(Command::Register(registration)));
         world.settle(true);
         (world, started)
