@@ -49,7 +49,8 @@ impl Folders {
         &self.root
     }
 
-    /// Makes a partition's folder; one of an earlier topic is put aside. Blocks.
+    /// Makes a partition's folder; one that is not this topic's, or does not say whose it is, is put
+    /// aside with whatever a power cut left in it. Blocks.
     ///
     /// Its small files may be written in place: nothing vouches for the folder before a flush covers
     /// them too, and a restart clears a folder for which nothing vouches.
@@ -62,8 +63,8 @@ impl Folders {
     ) -> io::Result<T> {
         let mut aside = self.lock();
         let path = self.root.join(name);
-        if owner(&path)?.is_some_and(|found| found != topic) {
-            self.put_aside(name, &mut aside)?;
+        if owner(&path)? != Some(topic) {
+            unless_gone(self.put_aside(name, &mut aside))?;
         }
         disk::create_dir_all(&path)?;
         for (file, content) in files {
@@ -211,6 +212,23 @@ mod tests {
             .expect("no error")
             .expect("its own");
         assert!(gone.exists() && !root.path().join("a-0").exists());
+    }
+
+    #[test]
+    fn a_folder_that_does_not_say_whose_it_is_is_put_aside_with_all_it_holds() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folders = Folders::new(root.path().to_owned());
+        let left = root.path().join("a-0");
+        std::fs::create_dir(&left).expect("made");
+        let metadata = left.join(segment::PARTITION_METADATA_FILE);
+        std::fs::write(metadata, b"").expect("its content was lost");
+        std::fs::write(left.join("0.timeindex"), [0; 24]).expect("written");
+        let topic = TopicId([1; 16]);
+        let made = folders.make("a-0", topic, &files(topic), |path| disk::list(path));
+        let names = made.expect("made");
+        assert_eq!(names, [segment::PARTITION_METADATA_FILE]);
+        let again = folders.make("a-0", topic, &[], |path| disk::list(path));
+        assert_eq!(again.expect("its own"), names);
     }
 
     #[test]

@@ -557,10 +557,7 @@ impl Hands<'_> {
 
     /// Makes a partition's folder, and puts away the one of an earlier topic of that name.
     fn claim_folder(&mut self, spill: &Spill) {
-        let other = self
-            .owner(&spill.folder)
-            .is_some_and(|topic| topic != spill.partition.topic);
-        if other {
+        if self.owner(&spill.folder) != Some(spill.partition.topic) {
             let aside = format!("{}.{:x}-delete", spill.folder, spill.segment.0);
             self.disk.rename(&spill.folder, &aside);
         }
