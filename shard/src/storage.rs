@@ -3,7 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use klamm_engine::storage::{Storage, StorageError, Unflushed};
+use bytes::Bytes;
+use klamm_engine::storage::{Storage, StorageError, Unflushed, Unwritten};
 use klamm_os::disk::{self, AppendFile, FileSystem};
 
 /// Largest file that boot reads as a whole.
@@ -52,6 +53,11 @@ impl DataFolder {
             self.root.join(path)
         }
     }
+}
+
+fn write_pieces(path: &Path, unwritten: &Unwritten) -> io::Result<()> {
+    let pieces: Vec<&[u8]> = unwritten.pieces.iter().map(AsRef::as_ref).collect();
+    AppendFile::open(path, 0)?.write_at(unwritten.at, &pieces)
 }
 
 /// Where the new content of a file lies until it is durable.
@@ -105,6 +111,11 @@ impl Storage for DataFolder {
         read().map_err(|error| failed("read", &path, &error))
     }
 
+    fn view(&mut self, path: &str, at: u64, length: usize) -> Result<Bytes, StorageError> {
+        let path = self.at(path);
+        disk::view(&path, at, length).map_err(|error| failed("read", &path, &error))
+    }
+
     fn length(&mut self, path: &str) -> Result<Option<u64>, StorageError> {
         let path = self.at(path);
         absent_is_none(disk::file_len(&path)).map_err(|error| failed("look at", &path, &error))
@@ -115,6 +126,11 @@ impl Storage for DataFolder {
         AppendFile::open(&path, 0)
             .and_then(|file| file.write_at(at, &[bytes]))
             .map_err(|error| failed("write", &path, &error))
+    }
+
+    fn write_pieces(&mut self, path: &str, unwritten: &Unwritten) -> Result<(), StorageError> {
+        let path = self.at(path);
+        write_pieces(&path, unwritten).map_err(|error| failed("write", &path, &error))
     }
 
     fn truncate(&mut self, path: &str, length: u64) -> Result<(), StorageError> {
@@ -128,13 +144,29 @@ impl Storage for DataFolder {
     }
 
     fn settle(&mut self, unflushed: &Unflushed) -> Result<(), StorageError> {
-        let files: Vec<_> = unflushed.files.iter().map(|path| self.at(path)).collect();
+        let unwritten = unflushed.unwritten.iter();
+        let unwritten: Vec<_> = unwritten
+            .map(|(path, unwritten)| (self.at(path), unwritten))
+            .collect();
+        let files = unflushed.files.iter();
+        let files = files.filter(|&path| !unflushed.unwritten.contains_key(path));
+        let files: Vec<_> = files.map(|path| self.at(path)).collect();
         let replaced = unflushed.replaced.iter();
         let replaced: Vec<_> = replaced.map(|(path, new)| (self.at(path), new)).collect();
         let folders: Vec<_> = unflushed.folders.iter().map(|path| self.at(path)).collect();
-        if files.len() + replaced.len() + folders.len() > FLUSHES_MAX {
+        if unwritten.len() + files.len() + replaced.len() + folders.len() > FLUSHES_MAX {
+            disk::together(&unwritten, |(path, unwritten)| {
+                write_pieces(path, unwritten)
+            })
+            .map_err(|((path, _), error)| failed("write", path, &error))?;
             return self.settle_at_once(&replaced);
         }
+        // Each as soon as it is written, so that the disk is busy while the next ones are copied.
+        disk::together(&unwritten, |(path, unwritten)| {
+            write_pieces(path, unwritten)?;
+            disk::sync_file(path)
+        })
+        .map_err(|((path, _), error)| failed("write", path, &error))?;
         disk::together(&files, |path| disk::sync_file(path))
             .map_err(|(path, error)| failed("flush", path, &error))?;
         disk::together(&replaced, |(path, new)| disk::write_atomically(path, new))

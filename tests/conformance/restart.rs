@@ -131,9 +131,10 @@ fn check_starts(test: &str, durability: &str, end: End, shards: [usize; 5]) {
     }
     filled.check(&mut broker.client());
     times.sort_unstable();
-    // Whatever else the machine does only adds to a time: the best one is what the broker needs.
+    // Whatever else the machine does only adds to a time: the one in the middle is what may be
+    // expected.
     let limit = if crate::harness::is_release() { 1 } else { 10 };
-    assert!(times[0] <= Duration::from_secs(limit), "{times:?}");
+    assert!(times[2] <= Duration::from_secs(limit), "{times:?}");
 }
 
 #[test]

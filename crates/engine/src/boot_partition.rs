@@ -21,7 +21,7 @@ use crate::partition::{RecoveryPoint, epochs_file};
 use crate::producers;
 use crate::reindex::reindex;
 use crate::segments::{IndexPending, Segment, Segments};
-use crate::storage::{Storage, StorageError, Unflushed};
+use crate::storage::{Storage, StorageError, Unflushed, Unwritten};
 
 /// Where a batch's head holds its largest timestamp.
 const MAX_TIMESTAMP_AT: u64 = 35;
@@ -78,8 +78,8 @@ pub(crate) struct Recovering {
     pub(crate) folder_made: bool,
     pub(crate) segments: VecDeque<Segment>,
     pub(crate) log: Recovered,
-    /// Bytes for each segment that wait to be written: where they go, and what.
-    pub(crate) unwritten: BTreeMap<Offset, (u64, Vec<u8>)>,
+    /// What waits to be written to each segment.
+    pub(crate) unwritten: BTreeMap<Offset, Unwritten>,
     /// Segments that were closed by this boot.
     pub(crate) closed: Vec<Offset>,
     /// The folder's list of leader epochs as it was read, if a checkpoint vouches for it.
@@ -539,15 +539,18 @@ impl<S: Storage> Work<'_, S> {
         let unwritten = state
             .unwritten
             .entry(active.base)
-            .or_insert((active.bytes, Vec::new()));
-        unwritten.1.extend_from_slice(bytes);
+            .or_insert_with(|| Unwritten {
+                at: active.bytes,
+                pieces: Vec::new(),
+            });
+        unwritten.pieces.push(bytes.clone());
         active.append(&header, header.last_offset());
         state.segments = segments.into_list();
         self.replayed.batches += 1;
         self.replayed.bytes += bytes.len() as u64;
     }
 
-    /// Writes everything that was replayed; it is flushed with that of all other partitions.
+    /// Has everything written that was replayed; it is flushed with that of all other partitions.
     fn write(
         &mut self,
         partition: TopicPartition,
@@ -561,10 +564,15 @@ impl<S: Storage> Work<'_, S> {
             let path = format!("{}/{}", state.folder, segment::PARTITION_METADATA_FILE);
             self.unflushed.replaced.insert(path, metadata.into());
         }
-        for (base, (at, bytes)) in std::mem::take(&mut state.unwritten) {
+        for (base, unwritten) in std::mem::take(&mut state.unwritten) {
             let path = log_path(&state.folder, base);
-            self.storage.write_at(&path, at, &bytes)?;
-            self.unflushed.files.insert(path);
+            self.unflushed.files.insert(path.clone());
+            if partition == TopicPartition::METADATA {
+                // It is read before all others can be settled: it names them.
+                self.storage.write_pieces(&path, &unwritten)?;
+            } else {
+                self.unflushed.unwritten.insert(path, unwritten);
+            }
         }
         for found in &mut state.segments {
             self.write_index(&state.folder, found)?;
@@ -701,7 +709,7 @@ fn lose_until(state: &mut Recovering, config: &TopicConfig, end: Offset) {
         state.closed.push(closing.base);
     }
     segments.roll(end, config);
-    state.unwritten.insert(end, (0, Vec::new()));
+    state.unwritten.insert(end, Unwritten::default());
     state.segments = segments.into_list();
 }
 

@@ -300,7 +300,7 @@ impl<S: Storage> Reading<'_, S> {
         let skip = FILE_HEAD_BYTES as u64 + start.since(file.head.start);
         let path = format!("{}/{}", self.folder, file.name);
         let length = file.length.saturating_sub(skip) as usize;
-        let area = Bytes::from(self.storage.read_at(&path, skip, length)?);
+        let area = self.storage.view(&path, skip, length)?;
         let mut bounds = ScanBounds {
             incarnation: file.head.incarnation,
             start,
@@ -364,7 +364,7 @@ impl<S: Storage> Reading<'_, S> {
             let path = format!("{}/{}", self.folder, file.name);
             let skip = FILE_HEAD_BYTES as u64;
             let length = file.length.saturating_sub(skip) as usize;
-            let area = self.storage.read_at(&path, skip, length)?;
+            let area = self.storage.view(&path, skip, length)?;
             let bounds = ScanBounds {
                 incarnation: file.head.incarnation,
                 start: file.head.start,

@@ -5,17 +5,30 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use bytes::Bytes;
+
 /// What boot changed and has not made durable yet. All of it is settled at once, before the
 /// checkpoint that relies on it: one flush after the other costs the disk's latency for every file
 /// of every partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unflushed {
+    /// What is still to be written, and where; each of these files is among `files`, too.
+    pub unwritten: BTreeMap<String, Unwritten>,
     /// Files that were written or cut.
     pub files: BTreeSet<String>,
     /// Small files that are to be replaced as a whole, with their new content.
     pub replaced: BTreeMap<String, Vec<u8>>,
     /// Folders in which names appeared.
     pub folders: BTreeSet<String>,
+}
+
+/// Pieces that belong behind each other into a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unwritten {
+    /// Where the first of them begins.
+    pub at: u64,
+    /// The pieces, as they lie in memory.
+    pub pieces: Vec<Bytes>,
 }
 
 /// Files and folders under one data folder. Paths are relative, with forward slashes.
@@ -42,6 +55,15 @@ pub trait Storage {
     /// The file cannot be read.
     fn read_at(&mut self, path: &str, at: u64, length: usize) -> Result<Vec<u8>, StorageError>;
 
+    /// [`read_at`](Storage::read_at) for much: the bytes may lie in memory that is the file's, and
+    /// must not be written to while they are held.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    fn view(&mut self, path: &str, at: u64, length: usize) -> Result<Bytes, StorageError> {
+        self.read_at(path, at, length).map(Bytes::from)
+    }
+
     /// Length of a file, or `None` if there is none.
     ///
     /// # Errors
@@ -53,6 +75,22 @@ pub trait Storage {
     /// # Errors
     /// The bytes were not all written.
     fn write_at(&mut self, path: &str, at: u64, bytes: &[u8]) -> Result<(), StorageError>;
+
+    /// Writes pieces behind each other, and creates the file if need be, also for none of them.
+    ///
+    /// # Errors
+    /// The bytes were not all written.
+    fn write_pieces(&mut self, path: &str, unwritten: &Unwritten) -> Result<(), StorageError> {
+        let mut at = unwritten.at;
+        if unwritten.pieces.is_empty() {
+            return self.write_at(path, at, &[]);
+        }
+        for piece in &unwritten.pieces {
+            self.write_at(path, at, piece)?;
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
 
     /// Cuts a file, durably.
     ///
@@ -85,12 +123,15 @@ pub trait Storage {
     /// Either content may be there.
     fn replace(&mut self, path: &str, bytes: &[u8]) -> Result<(), StorageError>;
 
-    /// Makes all of it durable: the files, the replacements, then the names in the folders. A
-    /// storage that can works on many at a time.
+    /// Writes what is still to be written, then makes all of it durable: the files, the
+    /// replacements, then the names in the folders. A storage that can works on many at a time.
     ///
     /// # Errors
     /// Some of it may not be durable.
     fn settle(&mut self, unflushed: &Unflushed) -> Result<(), StorageError> {
+        for (path, unwritten) in &unflushed.unwritten {
+            self.write_pieces(path, unwritten)?;
+        }
         for path in &unflushed.files {
             self.flush(path)?;
         }

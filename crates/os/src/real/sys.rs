@@ -216,7 +216,39 @@ pub(crate) fn map_shared(fd: RawFd, length: usize) -> io::Result<NonNull<u8>> {
     NonNull::new(start.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
-/// Ends a mapping of [`map_shared`]; nobody may have a reference into it.
+/// Positions at which a file may be mapped are multiples of this, whatever the machine's pages are.
+pub(crate) const PAGE_BYTES: u64 = 64 << 10;
+
+/// `length` bytes of a file from `position` on, a multiple of [`PAGE_BYTES`], as memory to read.
+pub(crate) fn map_to_read(fd: RawFd, position: u64, length: usize) -> io::Result<NonNull<u8>> {
+    let position = file_position(position)?;
+    // SAFETY: a mapping at an address of the kernel's choice touches no memory of ours.
+    let start = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            length,
+            libc::PROT_READ,
+            libc::MAP_SHARED,
+            fd,
+            position,
+        )
+    };
+    if start == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    NonNull::new(start.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+}
+
+/// Reads all pages of a mapping, and keeps them in memory until it ends; an error if the device
+/// could not read one, or so many may not be kept.
+pub(crate) fn lock_mapped(start: *mut u8, length: usize) -> io::Result<()> {
+    // SAFETY: advice and lock change no content; the caller owns the mapping.
+    unsafe { libc::madvise(start.cast(), length, libc::MADV_WILLNEED) };
+    // SAFETY: as above.
+    check(unsafe { libc::mlock(start.cast(), length) }).map(drop)
+}
+
+/// Ends a mapping of [`map_shared`] or [`map_to_read`]; nobody may have a reference into it.
 pub(crate) fn unmap(start: *mut u8, length: usize) {
     // SAFETY: the caller made this very mapping and gives it up.
     unsafe { libc::munmap(start.cast(), length) };

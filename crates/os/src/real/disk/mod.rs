@@ -9,6 +9,7 @@ mod gather;
 mod mapped;
 mod read;
 mod together;
+mod view;
 
 use std::{
     cell::Cell,
@@ -29,6 +30,7 @@ pub use folder::{
 pub use mapped::{MappedFile, MappedWriter};
 pub use read::ReadFile;
 pub use together::together;
+pub use view::view;
 
 /// Opens a file of ours to read and write, as it is; a new one is nobody else's (mode 0600).
 fn open_or_create(path: &Path) -> io::Result<File> {
