@@ -28,6 +28,8 @@ pub(crate) struct Checkpointer {
     stage: Stage,
     /// Somebody asked for one: shutdown, or the housekeeping.
     wanted: bool,
+    /// When the last append was that the one under way covers.
+    covers_until: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +102,7 @@ impl Engine {
     fn begin_checkpoint(&mut self) {
         self.seal();
         let covers = self.wal.end();
+        self.checkpointer.covers_until = self.last_append;
         let waiting = self.dirty.clone();
         for &slot in &waiting {
             if let Some(log) = self.partition_mut(slot) {
@@ -245,9 +248,7 @@ impl Engine {
 
     pub(crate) fn on_checkpoint_saved(&mut self) {
         if let Stage::Saving { covers } = self.checkpointer.stage {
-            let surplus = self.wal.on_checkpointed(covers).into_iter();
-            let removals = surplus.map(|file| Effect::WalRemove { file });
-            self.effects.extend(removals);
+            self.on_covered(covers, self.checkpointer.covers_until);
             self.checkpointer.stage = Stage::Idle;
             self.stats.checkpoints += 1;
             self.drive_checkpoint();

@@ -165,6 +165,13 @@ impl Commits {
             .pop_front_if(|commit| commit.wal_end <= position)
     }
 
+    /// The next batch before `position` whose flush nobody waits for, unless one stands before it
+    /// that is waited for.
+    fn pop_unawaited(&mut self, position: WalPosition) -> Option<Commit> {
+        self.unflushed
+            .pop_front_if(|commit| commit.wal_end <= position && !commit.awaited)
+    }
+
     fn pop_flushed(&mut self, position: WalPosition) -> Option<Commit> {
         let commit = self
             .unflushed
@@ -177,7 +184,7 @@ impl Commits {
 /// Appends that pause this long let the rest be flushed.
 const FLUSH_PAUSE: Duration = Duration::from_millis(500);
 
-/// Longest time for which bytes that nobody waits for stay unflushed.
+/// Longest time for which bytes that nobody waits for are durable nowhere.
 const FLUSH_INTERVAL_MAX: Duration = Duration::from_secs(5);
 
 /// All state of one core.
@@ -205,7 +212,8 @@ pub struct Engine {
     pub(crate) dirty: BTreeSet<Slot>,
     /// When something was last appended.
     pub(crate) last_append: Instant,
-    /// When the housekeeping first saw bytes that no flush has covered.
+    /// Since when there may be bytes that neither a flush nor a checkpoint has covered, as far as
+    /// the housekeeping saw.
     unflushed_since: Option<Instant>,
     /// A flush is due although nobody waits.
     pub(crate) flush_due: bool,
@@ -406,8 +414,8 @@ impl Engine {
     }
 
     /// Lets what nobody waits for be flushed when the appends pause, and after some seconds in any
-    /// case. Sooner, most of it would be written for nothing: its place in the write-ahead log is
-    /// used again as soon as the segments hold it, durably.
+    /// case, counted from what no checkpoint covers. Sooner, most of it would be written for nothing:
+    /// its place in the write-ahead log is used again as soon as the segments hold it, durably.
     pub(crate) fn look_after_flushes(&mut self, now: Instant) {
         if self.wal.flushed() >= self.wal.written() {
             self.unflushed_since = None;
@@ -424,12 +432,30 @@ impl Engine {
         self.flush_due = false;
         self.unflushed_since = None;
         while let Some(commit) = self.commits.pop_flushed(position) {
-            self.advance(commit.slot, |log| {
-                log.leader
-                    .on_flushed(log.leader.generation(), commit.end_offset)
-            });
+            self.settle(commit);
         }
         self.drive_quorum();
+    }
+
+    /// Segments and a checkpoint hold everything before `position`, durably; what was appended
+    /// later came no earlier than `since`. Whoever waits for a flush goes on waiting: the log must
+    /// do without the checkpoint, should that be damaged.
+    pub(crate) fn on_covered(&mut self, position: WalPosition, since: Instant) {
+        let surplus = self.wal.on_checkpointed(position).into_iter();
+        let removals = surplus.map(|file| Effect::WalRemove { file });
+        self.effects.extend(removals);
+        self.unflushed_since = self.unflushed_since.map(|seen| seen.max(since));
+        while let Some(commit) = self.commits.pop_unawaited(position) {
+            self.settle(commit);
+        }
+    }
+
+    /// The device holds the batch.
+    fn settle(&mut self, commit: Commit) {
+        self.advance(commit.slot, |log| {
+            log.leader
+                .on_flushed(log.leader.generation(), commit.end_offset)
+        });
     }
 
     /// Lets a leader's positions move and releases who waited for that.
@@ -493,7 +519,7 @@ impl Engine {
         let mut gauges = EngineGauges {
             tail_bytes: self.tail.bytes() as u64,
             wal_backlog: self.wal.backlog(),
-            bytes_not_durable: self.wal.end().0 - self.wal.flushed().0,
+            bytes_not_durable: self.wal.not_durable(),
             parked_appends: self.parked.len() as u64,
             parked_reads: (self.watches.len() + self.cold.len()) as u64,
             ..EngineGauges::default()

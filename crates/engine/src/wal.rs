@@ -126,6 +126,11 @@ impl Wal {
         }
     }
 
+    /// Bytes that neither a flush nor a checkpoint has covered.
+    pub(crate) fn not_durable(&self) -> u64 {
+        self.end.0 - self.flushed.max(self.checkpointed).0
+    }
+
     /// Bytes that a restart would read.
     pub(crate) const fn backlog(&self) -> u64 {
         self.end.0 - self.checkpointed.0
