@@ -231,11 +231,14 @@ async fn run_core<F, Fut>(
         core: Rc::clone(&core),
     };
     let turns = Turns::new(Rc::clone(&core), share.folders, file_system, files);
-    exec::spawn_local(turns.run()).detach();
+    exec::spawn_local(Rc::clone(&turns).run()).detach();
     exec::spawn_local(run_errands(shards.clone(), share.errands)).detach();
     core.work.notify();
     front(shards).await;
-    settle(&core).await;
+    if settle(&core).await {
+        // Twice: the first time only looks.
+        while !turns.trim_segments().await {}
+    }
 }
 
 /// The write-ahead files of a core. Without them there is no core: the process ends.
@@ -312,16 +315,18 @@ async fn run_errands(shards: Shards, errands: Mailbox<Errand>) {
 
 /// Brings the segments up to date, so that the next start has nothing to read. The log holds
 /// everything all the same: a disk that takes too long for it is left alone once that is flushed.
-async fn settle(core: &Core) {
+async fn settle(core: &Core) -> bool {
     let end = clock::monotonic() + SETTLE_MAX;
     while !core.engine.borrow().is_settled() {
         if clock::monotonic() >= end {
-            return leave_to_next_start(core).await;
+            leave_to_next_start(core).await;
+            return false;
         }
         core.engine.borrow_mut().request_checkpoint();
         core.work.notify();
         exec::sleep(SETTLE_PAUSE).await;
     }
+    true
 }
 
 async fn leave_to_next_start(core: &Core) {

@@ -32,6 +32,9 @@ use crate::shards::{Core, Shards};
 /// Letters that one turn takes in.
 const LETTERS_PER_TURN_MAX: usize = 1024;
 
+/// A segment that nobody wrote to for one or two of these gets its own length.
+const TRIM_INTERVAL: Duration = Duration::from_secs(1);
+
 /// How often a busy core looks after quiet partitions and unflushed bytes nobody waits for.
 const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -49,6 +52,7 @@ pub(crate) struct Turns {
     /// The deadline that a timer is set for.
     armed: Cell<Option<Instant>>,
     housekeeping: Cell<bool>,
+    trimming: Cell<bool>,
 }
 
 impl Turns {
@@ -70,6 +74,7 @@ impl Turns {
             flushing: Cell::new(false),
             armed: Cell::new(None),
             housekeeping: Cell::new(false),
+            trimming: Cell::new(false),
         })
     }
 
@@ -290,11 +295,29 @@ impl Turns {
     async fn spill(self: Rc<Self>, spill: Spill) {
         let (partition, end_offset) = (spill.partition, spill.end_offset);
         must("write to a segment", self.segments.spill(spill).await);
+        if !self.trimming.replace(true) {
+            exec::spawn_local(Rc::clone(&self).keep_trim()).detach();
+        }
         self.core
             .engine
             .borrow_mut()
             .on_spilled(partition, end_offset);
         self.core.work.notify();
+    }
+
+    /// Gives segments their own lengths once nobody writes to them any more.
+    async fn keep_trim(self: Rc<Self>) {
+        loop {
+            exec::sleep(TRIM_INTERVAL).await;
+            if self.trim_segments().await {
+                return self.trimming.set(false);
+            }
+        }
+    }
+
+    /// As [`SegmentFiles::trim_quiet`].
+    pub(crate) async fn trim_segments(&self) -> bool {
+        must("trim segments", self.segments.trim_quiet().await)
     }
 
     async fn read(self: Rc<Self>, read: ColdRead) {

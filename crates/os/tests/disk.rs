@@ -68,7 +68,7 @@ async fn check_appends(folder: &std::path::Path, wanted: Caching, seed: u64) -> 
         match numbers.below(6) {
             0 => file.flush().await.unwrap(),
             1 => {
-                file.flush().await.unwrap();
+                file.trim().await.unwrap();
                 assert_eq!(disk::file_len(&path).unwrap(), model.len() as u64);
                 assert!(fs::read(&path).unwrap() == model, "seed {seed} step {step}");
                 // Sometimes the length that recovery settles on is shorter.
@@ -93,7 +93,7 @@ async fn check_appends(folder: &std::path::Path, wanted: Caching, seed: u64) -> 
             assert!(reader.read_at(from as u64, length).await.unwrap() == model[from..until]);
         }
     }
-    file.flush().await.unwrap();
+    file.trim().await.unwrap();
     assert!(fs::read(&path).unwrap() == model, "seed {seed}");
     caching
 }
@@ -161,13 +161,13 @@ fn bytes_that_lie_as_they_will_lie_in_the_file_are_not_copied() {
                 assert!(copied >= 4_000_000, "{copied} bytes were copied");
             }
         }
-        file.flush().await.unwrap();
+        file.trim().await.unwrap();
         assert!(fs::read(folder.path().join("segment")).unwrap() == model);
     });
 }
 
 #[test]
-fn a_file_is_longer_than_its_content_until_it_is_flushed() {
+fn a_file_is_longer_than_its_content_until_it_is_trimmed() {
     run_one(|| async {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let path = folder.path().join("segment");
@@ -185,6 +185,9 @@ fn a_file_is_longer_than_its_content_until_it_is_flushed() {
             "no write moved the end"
         );
         file.flush().await.unwrap();
+        assert_eq!(disk::file_len(&path).unwrap(), ahead);
+        file.trim().await.unwrap();
+        assert!(file.is_trim());
         let content = fs::read(&path).unwrap();
         assert_eq!(content.len(), 500_001);
         assert!(content[..300_001].iter().all(|&byte| byte == 7));

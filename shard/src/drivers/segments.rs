@@ -77,6 +77,8 @@ struct OpenSegment {
     is_named: Cell<bool>,
     used: Cell<u64>,
     used_in_round: Cell<u64>,
+    /// `used` when [`SegmentFiles::trim_quiet`] last looked.
+    seen: Cell<u64>,
 }
 
 struct FlushRequest {
@@ -181,7 +183,9 @@ impl SegmentFiles {
             let closing = self.completions.enter().await;
             drop(inside);
             self.open.borrow_mut().remove(&key);
-            begin_flush(&files).await?;
+            let (trim, flush) = (files.log.trim(), begin_flush(&files));
+            trim.await?;
+            flush.await?;
             drop(closing);
         }
         Ok(())
@@ -293,11 +297,6 @@ impl SegmentFiles {
             }
         }
         let gone = if is_any_closed || Flushes::are_many(files.len(), &folders) {
-            // Begun together, so that they do not wait for each other.
-            let trims: Vec<_> = files.iter().map(|files| files.log.trim()).collect();
-            for trim in trims {
-                trim.await?;
-            }
             self.flushes.all(&self.patience, folders).await?
         } else {
             let flushes: Vec<_> = files.iter().map(|files| begin_flush(files)).collect();
@@ -315,6 +314,24 @@ impl SegmentFiles {
         }
         self.close_forgotten();
         Ok(())
+    }
+
+    /// Gives segments their own lengths that nobody wrote to since this was last called: as long as
+    /// one is written to, it keeps the room ahead of its end. True if all have them now.
+    pub(crate) async fn trim_quiet(&self) -> io::Result<bool> {
+        let is_quiet =
+            |files: &&Rc<OpenSegment>| files.seen.replace(files.used.get()) == files.used.get();
+        let quiet: Vec<_> = {
+            let open = self.open.borrow();
+            let longer = open.values().filter(|files| !files.log.is_trim());
+            longer.filter(is_quiet).cloned().collect()
+        };
+        // Begun together, so that they do not wait for each other.
+        let trims: Vec<_> = quiet.iter().map(|files| files.log.trim()).collect();
+        for trim in trims {
+            trim.await?;
+        }
+        Ok(self.open.borrow().values().all(|files| files.log.is_trim()))
     }
 
     /// Closes what nobody wrote to for some rounds: it is durable, and its place is wanted.
@@ -384,6 +401,7 @@ impl SegmentFiles {
             is_named: Cell::new(false),
             used: Cell::new(0),
             used_in_round: Cell::new(0),
+            seen: Cell::new(0),
         };
         self.open.borrow_mut().insert(key, Rc::new(files));
     }

@@ -6,7 +6,8 @@
 //!                                          aligned ^          ^ length
 //! ```
 //! The partial block is kept in memory, and written again, padded with zeros, with the next append.
-//! Large appends make the file longer ahead of themselves; a flush gives it its own length again.
+//! Large appends make the file longer ahead of themselves; [`BlockFile::trim`] gives it its own length
+//! again, which is dear, and so not a part of each flush.
 
 use std::{
     cell::{Cell, RefCell},
@@ -252,7 +253,7 @@ impl BlockFile {
         async move { started?.wait().await }
     }
 
-    /// Makes all earlier appends durable, and the length on disk exact.
+    /// Makes all earlier appends durable. The file on disk may be longer: see [`Self::trim`].
     pub fn flush(&self) -> impl Future<Output = io::Result<()>> + use<> {
         let started = self
             .inner
@@ -262,7 +263,7 @@ impl BlockFile {
         async move { started?.wait().await }
     }
 
-    /// Gives the file on disk its own length after all earlier appends, for a flush by other means.
+    /// Gives the file on disk its own length after all earlier appends.
     pub fn trim(&self) -> impl Future<Output = io::Result<()>> + use<> {
         let inner = &self.inner;
         let started = inner.poison.check();
@@ -321,7 +322,6 @@ impl Inner {
             Work::Write(position, slices) => self.append(position, slices).await,
             Work::Trim => self.trim().await,
             Work::Flush => {
-                self.trim().await?;
                 let sync = opcode::Fsync::new(types::Fd(self.file.as_raw_fd()))
                     .flags(types::FsyncFlags::DATASYNC)
                     .build();
