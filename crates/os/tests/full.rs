@@ -69,7 +69,7 @@ async fn check_append(folder: &Path, caching: Caching, ballast: PathBuf) {
     let behind = file.write_at(later, vec![first.clone()]);
     assert!(disk::is_out_of_space(&refused.await.unwrap_err()));
     assert!(disk::is_out_of_space(&behind.await.unwrap_err()));
-    file.flush().await.unwrap();
+    file.trim().await.unwrap();
     assert_eq!(file.length(), at);
     assert!(
         fs::read(&path).unwrap() == first,
@@ -78,7 +78,7 @@ async fn check_append(folder: &Path, caching: Caching, ballast: PathBuf) {
 
     fs::remove_file(ballast).unwrap();
     file.write_at(at, vec![second.clone()]).await.unwrap();
-    file.flush().await.unwrap();
+    file.trim().await.unwrap();
     assert!(fs::read(&path).unwrap() == [first, second].concat());
 }
 

@@ -138,6 +138,17 @@ impl<'a> Stored<'a> {
         Ok(out)
     }
 
+    /// As [`Stored::all`], of a file that may still have room behind its batches.
+    ///
+    /// # Errors
+    /// The position at which neither a whole batch stands nor nothing but zeros.
+    pub fn before_room(bytes: &'a [u8]) -> Result<Vec<Self>, usize> {
+        Self::all(bytes).or_else(|at| match bytes[at..].iter().all(|&byte| byte == 0) {
+            true => Self::all(&bytes[..at]),
+            false => Err(at),
+        })
+    }
+
     /// The number under which it was sent: the last eight bytes of its last value, which one byte
     /// follows.
     #[must_use]

@@ -79,7 +79,10 @@ impl Simulation {
         let mut candidates = Vec::new();
         for (folder, files) in &all {
             for (&base, segment) in &files.segments {
-                let first = Stored::all(&segment.log).ok()?.first().map(Stored::number);
+                let first = Stored::before_room(&segment.log)
+                    .ok()?
+                    .first()
+                    .map(Stored::number);
                 let sent = first.and_then(|number| self.ledger.sent.get(&number));
                 let known = sent.filter(|sent| partitions.contains(&sent.partition));
                 if let Some(sent) = known {
@@ -91,7 +94,7 @@ impl Simulation {
         let segments = &all[&folder].segments;
         let end = segments.range(base + 1..).next().map(|(&next, _)| next);
         let node = self.disk.file(&format!("{folder}/{base:020}.log"))?;
-        let stored = Stored::all(self.disk.bytes(node)).ok()?;
+        let stored = Stored::before_room(self.disk.bytes(node)).ok()?;
         let starts = stored.iter().scan(0, |at, batch| {
             let start = *at;
             *at += batch.bytes.len();

@@ -394,6 +394,17 @@ impl SimNode {
         settled
     }
 
+    /// Gives all segments their own lengths.
+    pub fn trim_segments(&self, disk: &mut SimDisk) {
+        for core in &self.cores {
+            for &(nodes, end) in core.segments.values() {
+                if disk.bytes(nodes[0]).len() > end {
+                    disk.truncate(nodes[0], end);
+                }
+            }
+        }
+    }
+
     /// True if segments and checkpoints of every core hold everything.
     #[must_use]
     pub fn is_settled(&self) -> bool {

@@ -416,10 +416,7 @@ impl Hands<'_> {
                 }
                 let mut at = spill.at as usize;
                 let bytes: usize = spill.batches.iter().map(Bytes::len).sum();
-                if bytes >= AHEAD_FROM {
-                    let ahead = (at + 2 * bytes).next_multiple_of(BLOCK);
-                    self.disk.extend(files[0], ahead);
-                }
+                self.make_room(files[0], at, bytes);
                 for batch in batches {
                     self.disk.write(files[0], at, batch);
                     at += batch.len();
@@ -540,6 +537,17 @@ impl Hands<'_> {
         }
     }
 
+    /// Makes a file longer ahead of a large portion. Who writes little was quiet for a while, and
+    /// what was made before is taken back.
+    fn make_room(&mut self, node: Node, at: usize, bytes: usize) {
+        if bytes >= AHEAD_FROM {
+            self.disk
+                .extend(node, (at + 2 * bytes).next_multiple_of(BLOCK));
+        } else {
+            self.cut(node, at);
+        }
+    }
+
     /// Takes back the room that was made ahead of the batches.
     fn cut(&mut self, node: Node, length: usize) {
         if self.disk.bytes(node).len() > length {
@@ -596,9 +604,6 @@ impl Hands<'_> {
         let mut flushes = Vec::new();
         for &(base, _) in segments {
             let nodes = self.open_segment(partition, folder, base);
-            if let Some(&(nodes, end)) = self.open.get(&(partition, base)) {
-                self.cut(nodes[0], end);
-            }
             for node in nodes.into_iter().flatten() {
                 flushes.push(self.disk.begin_flush(node));
             }
