@@ -207,7 +207,7 @@ fn uuid(bits: u128) -> [u8; 16] {
     (version & !(0x3 << 62) | 0x2 << 62).to_be_bytes()
 }
 
-fn node_options(config: &Config, seed: u128) -> NodeOptions {
+pub(crate) fn node_options(config: &Config, seed: u128) -> NodeOptions {
     NodeOptions {
         folder: config.data_dir.clone(),
         node: config.node_id,

@@ -15,6 +15,7 @@ pub mod logging;
 pub mod net;
 mod node_metrics;
 mod ports;
+pub mod rehearsal;
 pub mod served;
 pub mod startup_report;
 mod words;

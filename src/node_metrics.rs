@@ -139,7 +139,12 @@ fn metrics_of(shards: &Shards) -> ShardMetrics {
         letters: probe.letters.get(),
         wakes: stats::with(|stats| stats.ring_wakes.get()),
         system_calls: stats::with(stats::Stats::system_calls),
+        ring_entries: stats::with(|stats| stats.ring_entries.get()),
         allocations: stats::with(|stats| stats.allocations.get()),
+        // The engine places each batch once; readers get slices.
+        copied_bytes: engine.bytes_appended
+            + front.bytes_moved
+            + stats::with(|stats| stats.block_bytes_copied.get()),
         requests_parked: gauges.parked_appends + gauges.parked_reads,
         wal_written_bytes: stats::with(|stats| stats.gathered_write_bytes.get()),
         wal_live_bytes: gauges.wal_backlog,

@@ -1,5 +1,5 @@
-//! The counted budgets of `perf/budgets.toml`: what a path may cost in calls and allocations, with
-//! what it cost when last counted. Clocks are noisy, counts are not.
+//! The counted budgets of `perf/budgets.toml`: what a path may cost in calls, allocations,
+//! instructions and copies, with what it cost when last counted. Clocks are noisy, counts are not.
 
 use serde::Deserialize;
 
@@ -37,6 +37,14 @@ pub enum Counts {
     Syscalls,
     /// Calls of the allocator.
     Allocations,
+    /// Instructions of our own code, the kernel's apart.
+    Instructions,
+    /// Operations handed to the ring.
+    RingEntries,
+    /// Times that a sleeping shard is woken.
+    Wakes,
+    /// Bytes that the broker copies in its own memory.
+    CopiedBytes,
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod drivers;
 mod letters;
 pub mod node;
 mod probe;
+mod rehearsal;
 mod requests;
 mod shards;
 mod stock;
@@ -19,6 +20,7 @@ mod turn;
 mod watch;
 
 pub use probe::Probe;
+pub use rehearsal::Rehearsal;
 pub use requests::{Answered, Append, Pending, Read, Returning};
 pub use shards::Shards;
 pub use stock::{Reusable, Stock};

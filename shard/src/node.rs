@@ -1,7 +1,5 @@
 //! Starting and stopping the cores of a node: boot the folder, pin the shards, give each its share.
 
-use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::future::Future;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -10,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use klamm_engine::boot::{self, BootOptions, QuorumBoot, RecoveredPartition, ShardBoot};
+use klamm_engine::memory::WalMemory;
 use klamm_engine::metadata::{BrokerDefaults, ConfigMap};
 use klamm_engine::replica::ProducerLimits;
 use klamm_engine::space::DiskSpace;
@@ -22,13 +21,10 @@ use klamm_os::mailbox::{MailSender, Mailbox, mailbox};
 use klamm_os::mesh::Mesh;
 use klamm_records::wal::Incarnation;
 
-use crate::calls::Calls;
 use crate::drivers::files::Folders;
 use crate::drivers::space::{DiskWatch, SharedDisk};
 use crate::drivers::wal::{SharedWalFiles, WalFiles};
 use crate::letters::Letter;
-use crate::probe::Probe;
-use crate::requests::Returned;
 use crate::shards::{Core, Shards};
 use crate::storage::DataFolder;
 use crate::turn::Turns;
@@ -205,28 +201,13 @@ async fn run_core<F, Fut>(
     let disk = DiskWatch::new(share.disk, id);
     // Before anything is appended.
     let seen = disk.look().await;
-    let engine = make_engine(options, id, seen, share.boot, share.quorum, files.clone());
-    let core = Rc::new(Core {
-        id,
-        shards: options.shards,
-        image: RefCell::new(engine.image().clone()),
-        engine: RefCell::new(engine),
-        calls: Rc::new(Calls::default()),
-        returned: Returned::default(),
-        endpoint: mesh
-            .endpoint(context.index)
-            .expect("each core takes its endpoint once"),
-        overflow: RefCell::new(VecDeque::new()),
-        work: exec::Notify::new(),
-        probe: Probe::default(),
-        arrivals: RefCell::new(VecDeque::new()),
-        arrived: exec::Notify::new(),
-        pressed: share.pressed,
-        disk,
-        stop: Cell::new(false),
-        stopped: exec::Notify::new(),
-        handed: RefCell::new(vec![0; usize::from(options.shards)]),
-    });
+    let memory = Box::new(files.clone());
+    let engine = make_engine(options, id, seen, share.boot, share.quorum, memory);
+    let endpoint = mesh
+        .endpoint(context.index)
+        .expect("each core takes its endpoint once");
+    let core = Core::new(id, options.shards, engine, endpoint, share.pressed, disk);
+    let core = Rc::new(core);
     let shards = Shards {
         core: Rc::clone(&core),
     };
@@ -264,13 +245,13 @@ fn open_file_system(options: &NodeOptions) -> FileSystem {
 
 /// The engine of a core with its share of the partitions, and the quorum where that is hosted.
 /// The process ends if the metadata cannot be read.
-fn make_engine(
+pub(crate) fn make_engine(
     options: &NodeOptions,
     id: ShardId,
     seen: Option<DiskSpace>,
     boot: ShardBoot,
     quorum: Option<(QuorumBoot, RecoveredPartition)>,
-    files: SharedWalFiles,
+    memory: Box<dyn WalMemory>,
 ) -> Engine {
     let recyclable = boot.wal_recyclable.iter().map(|(number, _)| *number);
     let mut engine = Engine::new(
@@ -293,7 +274,7 @@ fn make_engine(
             scale: Scale::default(),
         },
         boot.partitions,
-        Box::new(files),
+        memory,
     );
     engine.on_free_space(seen);
     if let Some((quorum, log)) = quorum {

@@ -56,6 +56,36 @@ pub(crate) struct Core {
 }
 
 impl Core {
+    /// A core with its engine, before anything runs.
+    pub(crate) fn new(
+        id: ShardId,
+        shards: u16,
+        engine: Engine,
+        endpoint: Endpoint<Letter>,
+        pressed: Arc<[AtomicBool]>,
+        disk: DiskWatch,
+    ) -> Self {
+        Self {
+            id,
+            shards,
+            image: RefCell::new(engine.image().clone()),
+            engine: RefCell::new(engine),
+            calls: Rc::new(Calls::default()),
+            returned: Returned::default(),
+            endpoint,
+            overflow: RefCell::new(VecDeque::new()),
+            work: exec::Notify::new(),
+            probe: Probe::default(),
+            arrivals: RefCell::new(VecDeque::new()),
+            arrived: exec::Notify::new(),
+            pressed,
+            disk,
+            stop: Cell::new(false),
+            stopped: exec::Notify::new(),
+            handed: RefCell::new(vec![0; usize::from(shards)]),
+        }
+    }
+
     pub(crate) fn now() -> Now {
         Now {
             instant: Instant(clock::monotonic_ns()),

@@ -75,8 +75,12 @@ pub struct ShardMetrics {
     pub wakes: u64,
     /// System calls for sockets, write-ahead log, ring and wakes (grows).
     pub system_calls: u64,
+    /// Operations handed to the ring (grows).
+    pub ring_entries: u64,
     /// Calls of the memory allocator (grows).
     pub allocations: u64,
+    /// Bytes of records copied in memory (grows).
+    pub copied_bytes: u64,
     /// Requests parked until data, replicas or time allow an answer.
     pub requests_parked: u64,
     /// Bytes written to the write-ahead log (grows).

@@ -249,9 +249,19 @@ pub(super) const METRICS: &[Metric] = &[
         "System calls of a shard for sockets, write-ahead log, its ring and wakes of others.",
     ),
     row(
+        "klamm_shard_ring_entries",
+        Reading::ShardCounter(|shard| shard.ring_entries),
+        "Operations that a shard handed to its io_uring: polls, flushes, direct reads and writes.",
+    ),
+    row(
         "klamm_shard_allocations",
         Reading::ShardCounter(|shard| shard.allocations),
         "Calls of the memory allocator by a shard.",
+    ),
+    row(
+        "klamm_shard_copied_bytes",
+        Reading::ShardCounter(|shard| shard.copied_bytes),
+        "Bytes that a shard copied in memory: into the log, to make room for a request, and to align a segment's.",
     ),
     row(
         "klamm_shard_requests_parked",

@@ -1,7 +1,7 @@
 //! Receive buffers of one core, used again. A connection holds one only while a part of a frame
 //! lies in it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use bytes::BytesMut;
 use klamm_wire::frame::SIZE_PREFIX;
@@ -32,6 +32,8 @@ const KEPT_BYTES_MAX: usize = 2 * 1024 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
     free: RefCell<Vec<BytesMut>>,
+    /// Bytes of frames that had to move to have room.
+    moved_bytes: Cell<u64>,
 }
 
 impl BufferPool {
@@ -80,14 +82,28 @@ impl BufferPool {
             && let Some(mut larger) = self.take_with(buffer.len() + wanted)
         {
             larger.extend_from_slice(buffer);
+            self.count_moved(buffer.len());
             buffer.clear();
             self.give(std::mem::replace(buffer, larger));
             return;
         }
         if room < wanted.clamp(1, ROOM_MIN) {
             let growth = FRESH_BYTES.max(buffer.len().saturating_mul(GROWTH - 1));
+            let place = buffer.as_ptr();
             buffer.reserve(wanted.clamp(ROOM_MIN, growth));
+            if place != buffer.as_ptr() {
+                self.count_moved(buffer.len());
+            }
         }
+    }
+
+    fn count_moved(&self, bytes: usize) {
+        self.moved_bytes.set(self.moved_bytes.get() + bytes as u64);
+    }
+
+    /// Bytes of frames that were copied because their buffer had no room for the rest.
+    pub(crate) fn moved_bytes(&self) -> u64 {
+        self.moved_bytes.get()
     }
 }
 
@@ -160,6 +176,7 @@ mod tests {
             (&buffer[..], buffer.capacity()),
             (&b"begin"[..], 1024 * 1024)
         );
+        assert_eq!(pool.moved_bytes(), 5, "what was there is copied");
     }
 
     #[test]

@@ -62,6 +62,8 @@ pub struct FrontCounters {
     pub bytes_in: u64,
     /// Bytes handed to the kernel.
     pub bytes_out: u64,
+    /// Bytes of requests that were copied because their buffer had no room for the rest.
+    pub bytes_moved: u64,
     /// Fetch sessions that exist.
     pub fetch_sessions: u64,
     /// Partitions that they remember.
@@ -164,6 +166,7 @@ impl FrontContext {
     pub fn counters(&self) -> FrontCounters {
         let sessions = self.sessions.borrow();
         FrontCounters {
+            bytes_moved: self.buffers.moved_bytes(),
             fetch_sessions: sessions.len() as u64,
             fetch_session_partitions: sessions.partitions() as u64,
             fetch_sessions_evicted: sessions.evicted(),

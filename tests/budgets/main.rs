@@ -1,6 +1,6 @@
-//! What a request may cost the broker in allocations and system calls, counted by the broker
-//! itself and held against the rows of perf/budgets.toml. Counts do not depend on the machine's
-//! speed; where batching by chance plays a part, the rows leave room for it.
+//! What a request may cost the broker in system calls, operations of its ring, wakes, allocations
+//! and copied bytes, counted by itself and held against the rows of perf/budgets.toml. Counts do not
+//! depend on the machine's speed; where batching by chance plays a part, the rows leave room for it.
 #![forbid(unsafe_code)]
 
 #[path = "../harness/mod.rs"]
@@ -17,35 +17,34 @@ const COUNTED_REQUESTS: usize = 2048;
 const PRODUCE_VERSION: i16 = 12;
 const FETCH_VERSION: i16 = 12;
 
-/// What the only shard of a broker has done so far.
+/// What is counted: its word in the budgets, and the broker's counter.
+const COUNTED: [(&str, &str); 5] = [
+    ("syscalls", "klamm_shard_system_calls_total{"),
+    ("ring-entries", "klamm_shard_ring_entries_total{"),
+    ("wakes", "klamm_shard_wakes_total{"),
+    ("allocations", "klamm_shard_allocations_total{"),
+    ("copied-bytes", "klamm_shard_copied_bytes_total{"),
+];
+
+/// What the only shard of a broker has done so far, in the order of [`COUNTED`].
 #[derive(Clone, Copy, Debug)]
-struct Counts {
-    allocations: f64,
-    system_calls: f64,
-}
+struct Counts([f64; COUNTED.len()]);
 
 impl Counts {
     fn read(broker: &Broker) -> Self {
         let (status, text) = broker.http("/metrics");
         assert_eq!(status, 200);
-        let number = |name: &str| {
+        Self(COUNTED.map(|(_, name)| {
             let line = text.lines().find(|line| line.starts_with(name));
             let shown = line.and_then(|line| line.split(' ').nth(1));
             shown
                 .and_then(|shown| shown.parse().ok())
                 .expect("a number of the only shard")
-        };
-        Self {
-            allocations: number("klamm_shard_allocations_total{"),
-            system_calls: number("klamm_shard_system_calls_total{"),
-        }
+        }))
     }
 
     fn since(self, before: Self) -> Self {
-        Self {
-            allocations: self.allocations - before.allocations,
-            system_calls: self.system_calls - before.system_calls,
-        }
+        Self(std::array::from_fn(|place| self.0[place] - before.0[place]))
     }
 }
 
@@ -108,10 +107,9 @@ impl Load {
         let after = Counts::read(broker);
         let (busy, reading) = (after.since(before), before.since(idle));
         let each = |busy: f64, reading: f64| ((busy - reading) / sent as f64).max(0.0);
-        Counts {
-            allocations: each(busy.allocations, reading.allocations),
-            system_calls: each(busy.system_calls, reading.system_calls),
-        }
+        Counts(std::array::from_fn(|place| {
+            each(busy.0[place], reading.0[place])
+        }))
     }
 }
 
@@ -152,14 +150,11 @@ fn most(path: &str, counted: &str) -> f64 {
 }
 
 fn hold(path: &str, found: Counts) {
-    let pairs = [
-        ("allocations", found.allocations),
-        ("syscalls", found.system_calls),
-    ];
-    for (counted, found) in pairs {
+    let pairs = COUNTED.iter().zip(found.0);
+    for ((counted, _), found) in pairs.clone() {
         println!("{path}: {found:.2} {counted}");
     }
-    for (counted, found) in pairs {
+    for ((counted, _), found) in pairs {
         let most = most(path, counted);
         assert!(
             found <= most,
