@@ -61,9 +61,9 @@ pub struct Agree {
     /// Length of a paced run, in seconds.
     #[arg(long, default_value_t = 10)]
     pub seconds: u64,
-    /// Records of a run that goes as fast as it can.
-    #[arg(long, default_value_t = 2_000_000)]
-    pub records: u64,
+    /// GiB of a run that goes as fast as it can; some works take a share of it.
+    #[arg(long, default_value_t = 1.0)]
+    pub gib: f64,
     /// Core of the broker.
     #[arg(long, default_value_t = 0)]
     pub broker_core: usize,
