@@ -65,7 +65,7 @@ impl Rehearsal {
     }
 }
 
-/// What `net/conn.rs` does between a receive and a send.
+/// What `net/conn.rs` does between a receive and a send, but for limits and deadlines.
 pub struct Dialogue {
     context: Context,
     limits: FrameLimits,

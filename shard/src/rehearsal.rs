@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use bytes::{Bytes, BytesMut};
 use klamm_engine::boot::ShardBoot;
 use klamm_engine::effects::{ColdError, Effect};
-use klamm_engine::engine::{Engine, FlushWanted};
+use klamm_engine::engine::FlushWanted;
 use klamm_engine::memory::{WalMemory, WalSpace, Wanting};
 use klamm_engine::metadata::Image;
 use klamm_engine::space::DiskSpace;
@@ -74,33 +74,23 @@ impl Rehearsal {
 
     /// Takes a turn. Every write, flush and spill is over when it ends.
     pub fn turn(&mut self) {
-        self.core.work.take();
-        Probe::count(&self.core.probe.turns, 1);
-        let mut engine = self.core.engine.borrow_mut();
-        engine.end_turn(Core::now());
-        loop {
-            engine.swap_effects(&mut self.effects);
-            if self.effects.is_empty() {
-                if engine.wal_flush_wanted() != FlushWanted::Now {
-                    return;
-                }
-                let written = engine.wal_written();
-                engine.on_wal_flushed(written);
-                continue;
-            }
-            let mut wrote = false;
-            for effect in self.effects.drain(..) {
-                wrote |= carry_out(&self.core, &mut engine, effect);
-            }
-            if wrote {
-                engine.on_wal_written();
-            }
+        let core = &self.core;
+        core.work.take();
+        Probe::count(&core.probe.turns, 1);
+        core.settle(&mut self.effects, |effect| carry_out(core, effect));
+        while core.engine.borrow().wal_flush_wanted() == FlushWanted::Now {
+            let mut engine = core.engine.borrow_mut();
+            let written = engine.wal_written();
+            engine.on_wal_flushed(written);
+            drop(engine);
+            core.settle(&mut self.effects, |effect| carry_out(core, effect));
         }
     }
 }
 
 /// True if the effect wrote to the write-ahead log.
-fn carry_out(core: &Core, engine: &mut Engine, effect: Effect) -> bool {
+fn carry_out(core: &Core, effect: Effect) -> bool {
+    let mut engine = core.engine.borrow_mut();
     match effect {
         Effect::Reply { ticket, reply } => core.calls.complete(ticket, reply),
         Effect::WalWrite { .. } => return true,

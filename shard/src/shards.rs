@@ -13,6 +13,7 @@ use std::time::Duration;
 use klamm_engine::api::{
     AppendCall, Call, Now, OffsetOutcome, OffsetQuestion, OffsetsCall, ReadCall, Reply, SharedImage,
 };
+use klamm_engine::effects::Effect;
 use klamm_engine::engine::{Engine, EngineGauges, EngineStats};
 use klamm_engine::metadata::{Command, Reply as ControlReply};
 use klamm_engine::space::SpaceState;
@@ -83,6 +84,29 @@ impl Core {
             stop: Cell::new(false),
             stopped: exec::Notify::new(),
             handed: RefCell::new(vec![0; usize::from(shards)]),
+        }
+    }
+
+    /// Ends the engine's turn and lets everything be carried out that it wants done by then.
+    /// `carry_out` says whether it wrote to the write-ahead log; `effects` is empty before and after.
+    pub(crate) fn settle(
+        &self,
+        effects: &mut Vec<Effect>,
+        mut carry_out: impl FnMut(Effect) -> bool,
+    ) {
+        self.engine.borrow_mut().end_turn(Self::now());
+        loop {
+            self.engine.borrow_mut().swap_effects(effects);
+            if effects.is_empty() {
+                break;
+            }
+            let mut wrote = false;
+            for effect in effects.drain(..) {
+                wrote |= carry_out(effect);
+            }
+            if wrote {
+                self.engine.borrow_mut().on_wal_written();
+            }
         }
     }
 

@@ -128,20 +128,8 @@ impl Turns {
         Probe::count(&self.core.probe.turns, 1);
         self.resend();
         let mut effects = self.effects.take();
-        self.core.engine.borrow_mut().end_turn(Core::now());
-        loop {
-            self.core.engine.borrow_mut().swap_effects(&mut effects);
-            if effects.is_empty() {
-                break;
-            }
-            let mut wrote = false;
-            for effect in effects.drain(..) {
-                wrote |= self.carry_out(effect);
-            }
-            if wrote {
-                self.core.engine.borrow_mut().on_wal_written();
-            }
-        }
+        self.core
+            .settle(&mut effects, |effect| self.carry_out(effect));
         self.effects.replace(effects);
         self.flush_if_wanted();
         self.arm();
