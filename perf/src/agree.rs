@@ -1,8 +1,8 @@
 //! Whether our load generator tells the truth: the same work on klamm by it, by librdkafka's
 //! `rdkafka_performance` and by Apache Kafka's `ProducerPerformance`, by turns, and what each of
 //! them and the broker say of it.
-//! Only like is held against like: a rate where the broker or its disk makes both wait, a round
-//! trip over a flush, a cost with as many requests in flight. The rest is told and not judged.
+//! Only like is held against like: a rate and a round trip where both wait for a flush, a cost where
+//! both are as busy, wakes and calls with one request in flight. The rest is told and not judged.
 
 mod clients;
 
@@ -66,7 +66,13 @@ const WORKS: [Work; 4] = [
         depth: 1,
         rate: None,
         share: 0.5,
-        judged: &[Figure::Cost, Figure::RequestRecords, Figure::RecordBytes],
+        judged: &[
+            Figure::Cost,
+            Figure::RequestRecords,
+            Figure::RecordBytes,
+            Figure::Wakes,
+            Figure::Calls,
+        ],
     },
     Work {
         words: "records of 256 KiB, one a request, five in flight",
@@ -76,12 +82,7 @@ const WORKS: [Work; 4] = [
         depth: 5,
         rate: None,
         share: 2.0,
-        judged: &[
-            Figure::Rate,
-            Figure::Cost,
-            Figure::RequestRecords,
-            Figure::RecordBytes,
-        ],
+        judged: &[Figure::Cost, Figure::RequestRecords, Figure::RecordBytes],
     },
     Work {
         words: "one record of 1 KiB a request, 500 a second, one in flight",
@@ -91,7 +92,12 @@ const WORKS: [Work; 4] = [
         depth: 1,
         rate: Some(500),
         share: 1.0,
-        judged: &[Figure::Cost, Figure::RequestRecords, Figure::RecordBytes],
+        judged: &[
+            Figure::RequestRecords,
+            Figure::RecordBytes,
+            Figure::Wakes,
+            Figure::Calls,
+        ],
     },
     Work {
         words: "batches of 16 KiB, one in flight, acknowledged when flushed",
@@ -107,6 +113,8 @@ const WORKS: [Work; 4] = [
             Figure::RoundTrip,
             Figure::RequestRecords,
             Figure::RecordBytes,
+            Figure::Wakes,
+            Figure::Calls,
         ],
     },
 ];
@@ -183,7 +191,7 @@ struct Verdict {
     judged: usize,
 }
 
-/// Compares the clients and prints a table.
+/// Compares the clients and prints a table for each work as soon as it is done.
 ///
 /// # Errors
 /// See [`Problem`].
@@ -199,7 +207,7 @@ pub fn run(agree: &Agree) -> Result<(), Problem> {
         let text = "give --rdkafka, --kafka-libs, or both";
         return Err(Problem(text.to_owned()));
     }
-    let (mut text, mut verdict) = (String::new(), Verdict::default());
+    let mut verdict = Verdict::default();
     let before = load_average();
     for class in [Class::Written, Class::Flushed] {
         let compare = agree.compare(class)?;
@@ -213,15 +221,14 @@ pub fn run(agree: &Agree) -> Result<(), Problem> {
         for work in WORKS.iter().filter(|work| work.class == class) {
             for &other in &others {
                 let (ours, theirs) = stage.pairs(work, other)?;
-                text.push_str(&table(work, other, &ours, &theirs, &mut verdict));
+                print!("{}", table(work, other, &ours, &theirs, &mut verdict));
             }
         }
         drop(broker);
         // Left over data cost disk, not truth.
         let _ = std::fs::remove_dir_all(&compare.data);
     }
-    println!("{text}");
-    println!("load average before: {before}, after: {}", load_average());
+    println!("\nload average before: {before}, after: {}", load_average());
     let Verdict { agree, judged } = verdict;
     println!("{agree} of {judged} judged figures lie within 10 %");
     Ok(())
@@ -457,7 +464,7 @@ mod tests {
     fn table_says_what_agrees_and_what_is_not_judged() {
         let (ours, theirs) = ([100.0, 110.0, 100.0].map(run), [80.0; 3].map(run));
         let mut verdict = Verdict::default();
-        let text = table(&WORKS[1], Client::Java, &ours, &theirs, &mut verdict);
+        let text = table(&WORKS[3], Client::Java, &ours, &theirs, &mut verdict);
         assert!(
             text.contains("| MB/s | 100.000 | 80.000 | 0.800 (0.727 to 0.800) | **no** |"),
             "{text}"
@@ -466,7 +473,7 @@ mod tests {
             text.contains("| records/request | 15.000 | 15.000 | 1.000 (1.000 to 1.000) | yes |")
         );
         assert!(!text.contains("round trip"), "nobody told one");
-        let (agree, judged) = (3, 4);
+        let (agree, judged) = (5, 6);
         assert_eq!(verdict, Verdict { agree, judged });
         let text = table(&WORKS[0], Client::Java, &ours, &theirs, &mut verdict);
         assert!(
