@@ -53,9 +53,10 @@ mod snapshot;
 
 pub use controller::{
     BrokerDefaults, Command, ConfigChange, ConfigError, ConfigMode, ConfigOperation, Controller,
-    CreateTopicError, CreatedTopic, Decision, DeleteTopicError, DeletedTopic, ManualAssignment,
-    Moment, NewTopic, ProducerIdBlock, ProducerIdError, RegisterError, Registration, Reply,
-    SupportedFeature, TopicReference,
+    CreateTopicError, CreatedTopic, Decision, DeleteTopicError, DeletedTopic, Elected,
+    ElectionError, ElectionKind, FeatureError, FeatureUpdate, FeatureUpgrade, ManualAssignment,
+    Moment, NewTopic, ProducerIdBlock, ProducerIdError, Reassignment, ReassignmentError,
+    RegisterError, Registration, Reply, SupportedFeature, TopicReference,
 };
 pub use delta::{Delta, TopicDelta};
 pub use image::{Broker, ConfigMap, Image, Partition, ReplayError, Topic};

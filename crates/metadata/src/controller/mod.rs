@@ -4,8 +4,11 @@
 mod brokers;
 mod configs;
 mod deletion;
+mod elections;
+mod features;
 mod placement;
 mod producers;
+mod reassignments;
 #[cfg(test)]
 mod scripts;
 #[cfg(test)]
@@ -14,12 +17,15 @@ mod topics;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use klamm_model::{Instant, MetadataOffset, Random, TopicId, TopicName, WallTime};
+use klamm_model::{Instant, MetadataOffset, NodeId, Random, TopicId, TopicName, WallTime};
 
 pub use brokers::{RegisterError, Registration, SupportedFeature};
 pub use configs::{ConfigChange, ConfigError, ConfigMode, ConfigOperation};
 pub use deletion::{DeleteTopicError, DeletedTopic, TopicReference};
+pub use elections::{Elected, ElectionError, ElectionKind};
+pub use features::{FeatureError, FeatureUpdate, FeatureUpgrade};
 pub use producers::{ProducerIdBlock, ProducerIdError};
+pub use reassignments::{Reassignment, ReassignmentError};
 pub use topics::{CreateTopicError, CreatedTopic, ManualAssignment, NewTopic};
 
 use crate::image::{Image, ReplayError};
@@ -94,6 +100,31 @@ pub enum Command {
         /// How many.
         count: u32,
     },
+    /// Give partitions the leaders that they should have.
+    ElectLeaders {
+        /// Which leaders.
+        kind: ElectionKind,
+        /// Topic and number of each partition; `None` is all.
+        partitions: Option<Vec<(String, i32)>>,
+    },
+    /// Say anew where partitions lie.
+    AlterReassignments {
+        /// The partitions.
+        reassignments: Vec<Reassignment>,
+        /// The number of replicas may change.
+        replication_factor_may_change: bool,
+    },
+    /// Move the finalised levels of features.
+    UpdateFeatures {
+        /// Who asks, for texts.
+        node: NodeId,
+        /// The levels, each feature once.
+        updates: Vec<FeatureUpdate>,
+        /// What this program can work with.
+        supported: Vec<SupportedFeature>,
+        /// Only say what would happen.
+        validate_only: bool,
+    },
 }
 
 /// The answer to a command, one variant for each.
@@ -111,6 +142,12 @@ pub enum Reply {
     SetConfigs(Vec<Result<(), ConfigError>>),
     /// To `AllocateProducerIds`.
     ProducerIds(Result<ProducerIdBlock, ProducerIdError>),
+    /// To `ElectLeaders`, in order.
+    ElectLeaders(Vec<Elected>),
+    /// To `AlterReassignments`, in order.
+    AlterReassignments(Vec<Result<(), ReassignmentError>>),
+    /// To `UpdateFeatures`: all or none.
+    UpdateFeatures(Result<(), FeatureError>),
 }
 
 /// What the controller decided.
@@ -181,6 +218,17 @@ impl Controller {
                 validate_only,
             } => self.set_configs(changes, mode, validate_only),
             Command::AllocateProducerIds { count } => self.allocate_producer_ids(count),
+            Command::ElectLeaders { kind, partitions } => self.elect_leaders(kind, partitions),
+            Command::AlterReassignments {
+                reassignments,
+                replication_factor_may_change,
+            } => self.alter_reassignments(&reassignments, replication_factor_may_change),
+            Command::UpdateFeatures {
+                node,
+                updates,
+                supported,
+                validate_only,
+            } => self.update_features(node, updates, &supported, validate_only),
         }
     }
 

@@ -59,6 +59,34 @@ impl Script {
             "producer-ids" => self.decide(Command::AllocateProducerIds {
                 count: words[0].parse().expect("a number"),
             }),
+            "elect" => {
+                let kind = match words[0] {
+                    "preferred" => ElectionKind::Preferred,
+                    "unclean" => ElectionKind::Unclean,
+                    other => panic!("unknown election {other}"),
+                };
+                let partitions = (words[1] != "all")
+                    .then(|| words[1..].iter().map(|word| partition(word)).collect());
+                self.decide(Command::ElectLeaders { kind, partitions })
+            }
+            "reassign" => self.decide(Command::AlterReassignments {
+                reassignments: words[1..].iter().map(|word| reassignment(word)).collect(),
+                replication_factor_may_change: words[0] == "any",
+            }),
+            "features" | "validate-features" => self.decide(Command::UpdateFeatures {
+                node: NodeId(1),
+                updates: words.iter().map(|word| feature_update(word)).collect(),
+                supported: vec![SupportedFeature {
+                    name: "metadata.version".to_owned(),
+                    min: 7,
+                    max: 30,
+                }],
+                validate_only: verb == "validate-features",
+            }),
+            "now" => {
+                self.put(&words);
+                String::new()
+            }
             "defaults" => {
                 self.controller.defaults.partitions = words[0].parse().expect("a number");
                 self.controller.defaults.replication_factor = words[1].parse().expect("a number");
@@ -79,6 +107,37 @@ impl Script {
             ),
             None => TopicReference::Name(word.to_owned()),
         }
+    }
+
+    /// A partition is as another controller left it: `topic:index leader in-sync`.
+    fn put(&mut self, words: &[&str]) {
+        let (topic, index) = partition(words[0]);
+        let topic = self
+            .controller
+            .image()
+            .topic(&topic)
+            .expect("there")
+            .clone();
+        let index = klamm_model::PartitionIndex(index);
+        let before = topic.partition(index).expect("there");
+        let id = klamm_model::TopicPartition {
+            topic: topic.id(),
+            index,
+        };
+        let record = crate::PartitionRecord {
+            leader: words[1].parse().ok().map(NodeId),
+            isr: numbers(words.get(2).copied().unwrap_or_default())
+                .into_iter()
+                .map(NodeId)
+                .collect(),
+            ..before.to_record(id)
+        };
+        self.position += 1;
+        let records = [MetadataRecord::PartitionChanged(record)];
+        let replayed = self
+            .controller
+            .replay_all(MetadataOffset(self.position), &records);
+        replayed.expect("fits");
     }
 
     fn decide(&mut self, command: Command) -> String {
@@ -123,6 +182,48 @@ impl Script {
         let records = decision.records.len();
         writeln!(out, "records {records}").expect("a string");
         out
+    }
+}
+
+/// `topic:index`.
+fn partition(word: &str) -> (String, i32) {
+    let (topic, index) = word.split_once(':').expect("topic:index");
+    (topic.to_owned(), index.parse().expect("a number"))
+}
+
+fn numbers(list: &str) -> Vec<i32> {
+    let numbers = list.split(',').filter(|text| !text.is_empty());
+    numbers
+        .map(|text| text.parse().expect("a number"))
+        .collect()
+}
+
+/// `topic:index=1,2`, or `topic:index` to cancel.
+fn reassignment(word: &str) -> Reassignment {
+    let (place, replicas) = match word.split_once('=') {
+        Some((place, replicas)) => (place, Some(numbers(replicas))),
+        None => (word, None),
+    };
+    let (topic, partition) = partition(place);
+    Reassignment {
+        topic,
+        partition,
+        replicas,
+    }
+}
+
+/// `name:up:level`, with `down`, `unsafe` or anything else in place of `up`.
+fn feature_update(word: &str) -> FeatureUpdate {
+    let words: Vec<&str> = word.split(':').collect();
+    FeatureUpdate {
+        name: words[0].to_owned(),
+        upgrade: match words[1] {
+            "up" => FeatureUpgrade::Upgrade,
+            "down" => FeatureUpgrade::SafeDowngrade,
+            "unsafe" => FeatureUpgrade::UnsafeDowngrade,
+            _ => FeatureUpgrade::Unknown,
+        },
+        level: words[2].parse().expect("a number"),
     }
 }
 
@@ -254,6 +355,29 @@ fn answer(reply: &Reply) -> String {
                 .expect("string");
             }
         }
+        Reply::ElectLeaders(elected) => {
+            for one in elected {
+                let place = format!("{}:{}", one.topic, one.partition);
+                match &one.outcome {
+                    Ok(()) => writeln!(out, "{place} elected"),
+                    Err(error) => writeln!(out, "{place} {} {error}", error.code()),
+                }
+                .expect("string");
+            }
+        }
+        Reply::AlterReassignments(answers) => {
+            for outcome in answers {
+                match outcome {
+                    Ok(()) => writeln!(out, "ok"),
+                    Err(error) => writeln!(out, "{} {error}", error.code()),
+                }
+                .expect("string");
+            }
+        }
+        Reply::UpdateFeatures(Ok(())) => out.push_str("ok\n"),
+        Reply::UpdateFeatures(Err(error)) => {
+            writeln!(out, "{} {error}", error.code()).expect("string");
+        }
         Reply::ProducerIds(Ok(block)) => {
             writeln!(out, "{} from {}", block.count, block.first).expect("string");
         }
@@ -351,4 +475,19 @@ fn configuration_answers_as_kafka_does() {
 #[test]
 fn brokers_register_and_producer_ids_never_repeat() {
     check("brokers.txt");
+}
+
+#[test]
+fn elections_answer_as_kafka_does() {
+    check("elections.txt");
+}
+
+#[test]
+fn reassignments_answer_as_kafka_does() {
+    check("reassignments.txt");
+}
+
+#[test]
+fn feature_levels_move_as_kafka_moves_them() {
+    check("features.txt");
 }
