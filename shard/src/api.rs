@@ -2,9 +2,10 @@
 //! read-only image. The front learns no other type of the rooms below.
 
 pub use klamm_engine::api::{
-    AppendCall, AppendError, AppendOutcome, AppendPartition, Appended, EpochEnd, OffsetFound,
-    OffsetOutcome, OffsetPosition, OffsetQuestion, ReadCall, ReadError, ReadOutcome, ReadPartition,
-    ReadPositions, SharedImage,
+    ActiveProducer, AppendCall, AppendError, AppendOutcome, AppendPartition, Appended, EpochEnd,
+    EpochOutcome, EpochQuestion, OffsetFound, OffsetOutcome, OffsetPosition, OffsetQuestion,
+    QuorumFacts, ReadCall, ReadError, ReadOutcome, ReadPartition, ReadPositions, SharedImage,
+    TrimError, TrimOutcome, TrimPartition, TrimTo,
 };
 pub use klamm_engine::boot::{BootError, Finding};
 pub use klamm_engine::engine::{EngineGauges, EngineStats};

@@ -103,7 +103,10 @@ fn carry_out(core: &Core, effect: Effect) -> bool {
         Effect::LookAtSpace => engine.on_free_space(Some(ROOM)),
         Effect::Image(image) => drop(core.image.replace(image)),
         Effect::WalPrepare(prepare) => engine.on_wal_prepared(prepare.file, true),
-        Effect::WalBegin(_) | Effect::WalRemove { .. } | Effect::DropFolder { .. } => {}
+        Effect::WalBegin(_)
+        | Effect::WalRemove { .. }
+        | Effect::RemoveSegments { .. }
+        | Effect::DropFolder { .. } => {}
     }
     false
 }

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use klamm_engine::api::{
-    AppendCall, Call, Now, OffsetOutcome, OffsetQuestion, OffsetsCall, ReadCall, Reply, SharedImage,
+    ActiveProducer, AppendCall, Call, EpochOutcome, EpochQuestion, Now, OffsetOutcome,
+    OffsetQuestion, OffsetsCall, QuorumFacts, ReadCall, Reply, SharedImage, TrimOutcome,
+    TrimPartition,
 };
 use klamm_engine::effects::Effect;
 use klamm_engine::engine::{Engine, EngineGauges, EngineStats};
@@ -283,6 +285,68 @@ impl Shards {
             _ => Vec::new(),
         })
         .await
+    }
+
+    /// Finds where reigns ended, in the order of the questions.
+    pub async fn epoch_ends(&self, questions: Vec<EpochQuestion>) -> Vec<EpochOutcome> {
+        let plan = Plan::of(self.core.shards, &questions, |question| question.partition);
+        let calls = plan.split(questions, |home, part| {
+            self.begin(home, Call::EpochEnds(part))
+        });
+        plan.join(calls, |reply| match reply {
+            Reply::EpochEnds(outcomes) => outcomes,
+            _ => Vec::new(),
+        })
+        .await
+    }
+
+    /// Bytes of the logs of partitions, in their order; `None` for those that are not here.
+    pub async fn log_sizes(&self, partitions: Vec<TopicPartition>) -> Vec<Option<u64>> {
+        let plan = Plan::of(self.core.shards, &partitions, |&partition| partition);
+        let calls = plan.split(partitions, |home, part| {
+            self.begin(home, Call::LogSizes(part))
+        });
+        plan.join(calls, |reply| match reply {
+            Reply::LogSizes(sizes) => sizes,
+            _ => Vec::new(),
+        })
+        .await
+    }
+
+    /// The producers that partitions remember, in the order of the partitions; `None` for those
+    /// that are not here.
+    pub async fn producers(
+        &self,
+        partitions: Vec<TopicPartition>,
+    ) -> Vec<Option<Vec<ActiveProducer>>> {
+        let plan = Plan::of(self.core.shards, &partitions, |&partition| partition);
+        let calls = plan.split(partitions, |home, part| {
+            self.begin(home, Call::Producers(part))
+        });
+        plan.join(calls, |reply| match reply {
+            Reply::Producers(lists) => lists,
+            _ => Vec::new(),
+        })
+        .await
+    }
+
+    /// Moves the starts of logs, in the order of the wishes; answered once that is durable.
+    pub async fn trim(&self, wishes: Vec<TrimPartition>) -> Vec<TrimOutcome> {
+        let plan = Plan::of(self.core.shards, &wishes, |wish| wish.partition);
+        let calls = plan.split(wishes, |home, part| self.begin(home, Call::Trim(part)));
+        plan.join(calls, |reply| match reply {
+            Reply::Trim(outcomes) => outcomes,
+            _ => Vec::new(),
+        })
+        .await
+    }
+
+    /// Where the metadata quorum stands.
+    pub async fn quorum(&self) -> QuorumFacts {
+        match self.begin(ShardId(0), Call::Quorum).await {
+            Reply::Quorum(facts) => facts,
+            other => unreachable!("a call about the quorum is answered by {other:?}"),
+        }
     }
 
     /// Asks the controller to decide something; answered when the decision is durable.

@@ -201,6 +201,11 @@ impl Turns {
             }
             Effect::ColdRead(read) => exec::spawn_local(Rc::clone(self).read(read)).detach(),
             Effect::Repair(repair) => exec::spawn_local(Rc::clone(self).repair(repair)).detach(),
+            Effect::RemoveSegments {
+                partition,
+                folder,
+                segments,
+            } => self.remove_segments(partition, folder, segments),
             Effect::DropFolder { partition, folder } => self.drop_folder(partition, &folder),
             Effect::LookAtSpace => exec::spawn_local(Rc::clone(self).look_at_space()).detach(),
             Effect::Image(image) => {
@@ -278,6 +283,30 @@ impl Turns {
         let seen = self.core.disk.look().await;
         self.core.engine.borrow_mut().on_free_space(seen);
         self.core.work.notify();
+    }
+
+    /// Puts segments aside and deletes them. What is left of them a start removes.
+    fn remove_segments(&self, partition: TopicPartition, folder: Arc<str>, segments: Vec<Offset>) {
+        for &segment in &segments {
+            self.reader.forget(partition, segment);
+        }
+        let folders = self.folders.clone();
+        exec::spawn_local(async move {
+            let name = Arc::clone(&folder);
+            let put_aside =
+                exec::spawn_blocking(move || folders.remove(&name, partition.topic, &segments));
+            let removed = match put_aside.await {
+                Ok(aside) => {
+                    let remove = move || aside.into_iter().try_for_each(disk::remove_file);
+                    exec::spawn_flush(remove).await
+                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = removed {
+                tracing::warn!(%folder, %error, "could not delete trimmed segments; it is tried again at the next start");
+            }
+        })
+        .detach();
     }
 
     async fn spill(self: Rc<Self>, spill: Spill) {

@@ -6,8 +6,8 @@ use std::ops::Range;
 use bytes::Bytes;
 use klamm_metadata::Image;
 use klamm_model::{
-    Acks, Instant, IsolationLevel, LeaderEpoch, Offset, ShardId, Timestamp, TopicPartition,
-    WallTime,
+    Acks, Instant, IsolationLevel, LeaderEpoch, NodeId, Offset, ProducerEpoch, ProducerId,
+    Sequence, ShardId, Timestamp, TopicPartition, WallTime,
 };
 
 /// The two clocks at the moment of an event. Always an argument.
@@ -321,6 +321,82 @@ pub struct OffsetFound {
     pub leader_epoch: Option<LeaderEpoch>,
 }
 
+/// Where a reign ended, as OffsetForLeaderEpoch asks (KIP-101, KIP-279).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EpochQuestion {
+    /// Which partition.
+    pub partition: TopicPartition,
+    /// The leader epoch that the asker believes in (KIP-320).
+    pub leader_epoch: Option<LeaderEpoch>,
+    /// The reign asked about; `None` is one that does not exist, of which nothing is known.
+    pub requested: Option<LeaderEpoch>,
+}
+
+/// The answer to one [`EpochQuestion`]: where the reign ended, or the largest one before it that
+/// has records; `Ok(None)` if it is newer than all that this partition knows.
+pub type EpochOutcome = Result<Option<EpochEnd>, ReadError>;
+
+/// Ask for the start of a log to move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrimPartition {
+    /// Which log.
+    pub partition: TopicPartition,
+    /// Where it is to begin.
+    pub to: TrimTo,
+}
+
+/// Where a log is to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrimTo {
+    /// At the end of what is committed.
+    HighWatermark,
+    /// At this offset.
+    Offset(Offset),
+}
+
+/// Where a log begins now, durably; or why it was left as it is.
+pub type TrimOutcome = Result<Offset, TrimError>;
+
+/// Why the start of a log does not move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrimError {
+    /// This core holds no such partition.
+    UnknownPartition,
+    /// The offset is negative, or lies beyond what is committed.
+    OutOfRange,
+    /// The topic's `cleanup.policy` deletes nothing.
+    Policy,
+    /// Neither a descriptor nor space is left for the next file of the log: nothing has changed, and
+    /// the same may be asked again.
+    OutOfRoom,
+}
+
+/// What a partition knows of one idempotent producer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// The producer.
+    pub id: ProducerId,
+    /// Its newest epoch.
+    pub epoch: ProducerEpoch,
+    /// Sequence of its last record; none if its batches are not remembered.
+    pub last_sequence: Option<Sequence>,
+    /// Largest timestamp of its last batch.
+    pub last_timestamp: Option<Timestamp>,
+}
+
+/// Where the quorum of the metadata stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuorumFacts {
+    /// Who leads, as far as this node knows.
+    pub leader: Option<NodeId>,
+    /// The reign of the quorum's leader; Kafka's leader epoch of `__cluster_metadata-0`.
+    pub leader_epoch: LeaderEpoch,
+    /// End of what is committed.
+    pub high_watermark: Offset,
+    /// The voters, and how far each is known to hold the log. Empty unless this node leads.
+    pub voters: Vec<(NodeId, Offset)>,
+}
+
 /// Everything that a core can be asked.
 #[derive(Clone, Debug)]
 pub enum Call {
@@ -332,6 +408,16 @@ pub enum Call {
     Watch(WatchCall),
     /// Find offsets.
     Offsets(OffsetsCall),
+    /// Find where reigns ended.
+    EpochEnds(Vec<EpochQuestion>),
+    /// Measure the logs of partitions.
+    LogSizes(Vec<TopicPartition>),
+    /// List the producers that partitions remember.
+    Producers(Vec<TopicPartition>),
+    /// Move the starts of logs.
+    Trim(Vec<TrimPartition>),
+    /// Say where the metadata quorum stands; only shard 0 answers it.
+    Quorum,
     /// Decide something about the metadata; only shard 0 answers it.
     Control(klamm_metadata::Command),
 }
@@ -347,6 +433,18 @@ pub enum Reply {
     Watch(Watched),
     /// To [`Call::Offsets`], in the order of the call.
     Offsets(Vec<OffsetOutcome>),
+    /// To [`Call::EpochEnds`], in the order of the call.
+    EpochEnds(Vec<EpochOutcome>),
+    /// To [`Call::LogSizes`], in the order of the call: bytes of all segments, or `None` where this
+    /// core holds no such partition.
+    LogSizes(Vec<Option<u64>>),
+    /// To [`Call::Producers`], in the order of the call; each in the order of the producers' ids,
+    /// `None` where this core holds no such partition.
+    Producers(Vec<Option<Vec<ActiveProducer>>>),
+    /// To [`Call::Trim`], in the order of the call, once it is durable.
+    Trim(Vec<TrimOutcome>),
+    /// To [`Call::Quorum`].
+    Quorum(QuorumFacts),
     /// To [`Call::Control`].
     Control(klamm_metadata::Reply),
 }

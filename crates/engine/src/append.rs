@@ -429,7 +429,7 @@ impl Engine {
     /// Turns everything placed since the last seal into shared bytes: one piece of the
     /// write-ahead file, and a slice of it for each partition's tail.
     pub(crate) fn seal(&mut self) {
-        if self.pending.is_empty() {
+        if self.tail.unsealed() == 0 {
             return;
         }
         let region = self.tail.seal();

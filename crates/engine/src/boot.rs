@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use klamm_metadata::{ConfigMap, Image};
-use klamm_model::{PartitionIndex, ShardId, TopicName, TopicPartition};
+use klamm_model::{Offset, PartitionIndex, ShardId, TopicName, TopicPartition};
 use klamm_raftlog::{Entry, HardState};
 use klamm_records::batch;
 use klamm_records::compress::Scratch;
@@ -522,10 +522,15 @@ impl Known {
         for shard in checkpoint.shards {
             let covered = self.covered.entry(shard.shard).or_insert(shard.flushed);
             *covered = (*covered).max(shard.flushed);
-            for partition in shard.partitions {
-                match self.partitions.get(&partition.partition) {
-                    Some(known) if known.flushed_end >= partition.flushed_end => {}
-                    _ => {
+            for mut partition in shard.partitions {
+                match self.partitions.get_mut(&partition.partition) {
+                    Some(known) if known.flushed_end >= partition.flushed_end => {
+                        // The start may have moved although nothing was appended.
+                        known.log_start = known.log_start.max(partition.log_start);
+                    }
+                    known => {
+                        let before = known.map_or(Offset::ZERO, |known| known.log_start);
+                        partition.log_start = partition.log_start.max(before);
                         self.partitions.insert(partition.partition, partition);
                     }
                 }

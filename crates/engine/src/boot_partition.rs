@@ -136,7 +136,12 @@ impl<S: Storage> Work<'_, S> {
         }
         // The quorum's log has no holes: its offsets are Raft's indexes.
         if partition != TopicPartition::METADATA {
-            lose_until(&mut state, config, logged.lost_end);
+            // Who moved the start there knew of records up to it: they are not missed, and their
+            // offsets are not given out again.
+            lose_until(&mut state, config, logged.lost_end.max(logged.log_start));
+            let unvouched = logged.log_start_unvouched.min(state.log.log_end);
+            let moved = logged.log_start.max(unvouched);
+            state.log.log_start = state.log.log_start.max(moved);
         }
         self.write(partition, &mut state)?;
         check_consistent(partition, &state.log)?;
@@ -194,7 +199,13 @@ impl<S: Storage> Work<'_, S> {
 
     /// Removes a list of leader epochs that its life did not live to put in place. A power cut
     /// could bring it back otherwise when a later life puts its own in place by the same name.
+    /// And what is left of segments that were put aside.
     fn remove_unplaced(&mut self, folder: &str) -> Result<(), BootError> {
+        for name in self.storage.list(folder)? {
+            if name.ends_with(segment::REMOVED_SUFFIX) {
+                self.storage.remove(&format!("{folder}/{name}"))?;
+            }
+        }
         let path = format!("{folder}/{}", segment::LEADER_EPOCH_FLUSHING_FILE);
         if self.storage.length(&path)?.is_some() {
             self.storage.remove(&path)?;
@@ -225,6 +236,11 @@ impl<S: Storage> Work<'_, S> {
             let next = next.map_or(checkpoint.segment_base, |next| {
                 next.min(checkpoint.segment_base)
             });
+            if next <= checkpoint.log_start {
+                // Trimmed, and not removed in time.
+                self.remove_segment(&state.folder, base)?;
+                continue;
+            }
             let range = base..next;
             let closed = self.closed_segment(checkpoint.partition, &state.folder, range, config)?;
             state.segments.push_back(closed);

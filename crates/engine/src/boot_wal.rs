@@ -42,6 +42,10 @@ pub(crate) struct FoundWals {
 #[derive(Debug, Default)]
 pub(crate) struct Logged {
     pub(crate) batches: Vec<LoggedBatch>,
+    /// The furthest start of the log that an entry names; and one behind a hole, which counts only
+    /// as far as there are records.
+    pub(crate) log_start: Offset,
+    pub(crate) log_start_unvouched: Offset,
     /// Offset after the last record that is known to be lost.
     pub(crate) lost_end: Offset,
     /// What is damaged, each with the offset after the last record that was there.
@@ -62,6 +66,7 @@ pub(crate) struct LoggedBatch {
 /// What stands at a place of a write-ahead file.
 enum FoundEntry {
     Batch(TopicPartition, Bytes),
+    LogStart(TopicPartition, Offset),
     Damage(Damage),
 }
 
@@ -84,6 +89,15 @@ impl FoundWals {
         let logged = self.logged.entry(partition).or_default();
         logged.batches.push(LoggedBatch { bytes, is_vouched });
         logged.is_end_known = true;
+    }
+
+    fn trim(&mut self, partition: TopicPartition, log_start: Offset, is_vouched: bool) {
+        let logged = self.logged.entry(partition).or_default();
+        let known = match is_vouched {
+            true => &mut logged.log_start,
+            false => &mut logged.log_start_unvouched,
+        };
+        *known = log_start.max(*known);
     }
 
     /// A damaged entry, whose whole head tells the offset after it.
@@ -337,6 +351,10 @@ impl<S: Storage> Reading<'_, S> {
                     all.take_in(partition, bytes, is_vouched);
                     continue;
                 }
+                FoundEntry::LogStart(partition, log_start) => {
+                    all.trim(partition, log_start, is_vouched);
+                    continue;
+                }
                 FoundEntry::Damage(damage) => damage,
             };
             let finding = Finding::WalDamage {
@@ -420,6 +438,10 @@ fn scan(area: &Bytes, bounds: ScanBounds) -> Scanned {
                 let payload = at + entry.head.payload_at();
                 let bytes = area.slice(payload..payload + entry.payload.len());
                 found.push(FoundEntry::Batch(entry.head.partition, bytes));
+            }
+            ScanItem::Entry(entry) if entry.head.kind == EntryKind::LogStart => {
+                let log_start = entry.head.base_offset;
+                found.push(FoundEntry::LogStart(entry.head.partition, log_start));
             }
             ScanItem::Entry(_) => {}
             ScanItem::Damage(damage) => found.push(FoundEntry::Damage(damage)),

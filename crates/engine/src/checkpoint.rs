@@ -210,6 +210,7 @@ impl Engine {
             log.flushing = false;
             if let Some(point) = log.recovery_next.take() {
                 log.recovery = point;
+                log.settle_log_start();
             }
             if !log.is_unsynced() {
                 log.is_listed = false;
@@ -228,6 +229,9 @@ impl Engine {
     }
 
     fn save_checkpoint(&mut self, covers: WalPosition) {
+        for log in self.partitions.iter_mut().flatten() {
+            log.saving = log.recovery.saved();
+        }
         let logs = self.partitions.iter().flatten();
         let partitions = logs.filter_map(|log| checkpoint_of(log, covers)).collect();
         let shard = self.options.shard;
@@ -250,6 +254,7 @@ impl Engine {
         if let Stage::Saving { covers } = self.checkpointer.stage {
             self.on_covered(covers, self.checkpointer.covers_until);
             self.checkpointer.stage = Stage::Idle;
+            self.remove_trimmed();
             self.stats.checkpoints += 1;
             self.drive_checkpoint();
             if self.quorum_waits_for_room() {

@@ -64,6 +64,16 @@ pub enum Effect {
     ColdRead(ColdRead),
     /// Put right, or keep, what a cold read found wrong; answered by `on_repaired`.
     Repair(Repair),
+    /// Remove segments that nothing needs any more, in the background. They may also stay: a start
+    /// removes what is left of them.
+    RemoveSegments {
+        /// Whose segments.
+        partition: TopicPartition,
+        /// Its folder.
+        folder: Arc<str>,
+        /// Their base offsets.
+        segments: Vec<Offset>,
+    },
     /// Move a dropped partition's folder aside and delete it in the background.
     DropFolder {
         /// Whose folder.
@@ -198,8 +208,13 @@ pub struct ColdRead {
 pub enum ColdTarget {
     /// The batch that holds this offset, or the first after it.
     Offset(Offset),
-    /// The first batch with a timestamp of at least this.
-    Timestamp(Timestamp),
+    /// The first batch with a timestamp of at least this that does not end before an offset.
+    Timestamp {
+        /// The time.
+        at: Timestamp,
+        /// The offset: the log's start, or where the search goes on.
+        from: Offset,
+    },
 }
 
 /// Why a cold read gave nothing.

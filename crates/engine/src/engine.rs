@@ -25,6 +25,7 @@ use crate::repair::Repairs;
 use crate::scale::Scale;
 use crate::space::{DiskSpace, SpaceState, SpaceWatch};
 use crate::tail::Tail;
+use crate::trim::Trims;
 use crate::waiters::{ParkedAppends, Slot, Watches};
 use crate::wal::{Wal, WalOptions};
 
@@ -74,6 +75,8 @@ pub struct EngineStats {
     pub spills: u64,
     /// Checkpoints saved.
     pub checkpoints: u64,
+    /// Segments removed because they lay before the start of their log.
+    pub segments_removed: u64,
     /// Times that replayed entries of the metadata log gave way to the image that they make.
     pub metadata_compactions: u64,
 }
@@ -208,6 +211,7 @@ pub struct Engine {
     pub(crate) watches: Watches,
     pub(crate) cold: ColdReads,
     pub(crate) repairs: Repairs,
+    pub(crate) trims: Trims,
     /// Partitions whose segments are behind the log's end, durably.
     pub(crate) dirty: BTreeSet<Slot>,
     /// When something was last appended.
@@ -256,6 +260,7 @@ impl Engine {
             watches: Watches::default(),
             cold: ColdReads::default(),
             repairs: Repairs::default(),
+            trims: Trims::default(),
             dirty: BTreeSet::new(),
             last_append: Instant(0),
             unflushed_since: None,
@@ -277,6 +282,11 @@ impl Engine {
             Call::Read(call) => self.read(ticket, call),
             Call::Watch(call) => self.watch(ticket, &call),
             Call::Offsets(call) => self.offsets(ticket, &call),
+            Call::EpochEnds(questions) => self.epoch_ends(ticket, &questions),
+            Call::LogSizes(partitions) => self.log_sizes(ticket, &partitions),
+            Call::Producers(partitions) => self.list_producers(now, ticket, &partitions),
+            Call::Trim(partitions) => self.trim(now, ticket, &partitions),
+            Call::Quorum => self.describe_quorum(ticket),
             Call::Control(command) => self.control(now, ticket, command),
         }
     }
@@ -359,7 +369,7 @@ impl Engine {
     /// True if a turn would do something now.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.pending.is_empty() || !self.effects.is_empty() || self.watches.any_due()
+        self.tail.unsealed() > 0 || !self.effects.is_empty() || self.watches.any_due()
     }
 
     /// True if [`housekeep`](Self::housekeep) has something to look at.
@@ -406,7 +416,7 @@ impl Engine {
         if self.wal.flushed() >= self.wal.written() {
             return FlushWanted::No;
         }
-        if self.commits.awaited > 0 || self.flush_due {
+        if self.commits.awaited > 0 || self.trims.are_waiting() || self.flush_due {
             FlushWanted::Now
         } else {
             FlushWanted::Sometime
@@ -434,6 +444,7 @@ impl Engine {
         while let Some(commit) = self.commits.pop_flushed(position) {
             self.settle(commit);
         }
+        self.settle_trims(position);
         self.drive_quorum();
     }
 

@@ -29,6 +29,7 @@ mod boot_index;
 mod boot_partition;
 mod boot_wal;
 mod checkpoint;
+mod describe;
 pub mod effects;
 pub mod engine;
 pub mod memory;
@@ -46,6 +47,7 @@ mod segments;
 pub mod space;
 pub mod storage;
 mod tail;
+mod trim;
 mod waiters;
 mod wal;
 

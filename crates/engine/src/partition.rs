@@ -53,6 +53,24 @@ pub(crate) struct RecoveryPoint {
     pub(crate) producers: ProducersSnapshot,
 }
 
+/// What a checkpoint says of where a log begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SavedPoint {
+    /// Base offset of the segment with which a restart goes on: it needs that one, and those before
+    /// it only for what they hold.
+    pub(crate) segment: Option<Offset>,
+    pub(crate) log_start: Offset,
+}
+
+impl RecoveryPoint {
+    pub(crate) const fn saved(&self) -> SavedPoint {
+        SavedPoint {
+            segment: self.segment,
+            log_start: self.log_start,
+        }
+    }
+}
+
 /// One partition led by this core.
 #[derive(Debug)]
 pub(crate) struct PartitionLog {
@@ -77,6 +95,11 @@ pub(crate) struct PartitionLog {
     pub(crate) unflushed: Vec<Offset>,
     /// Durable state.
     pub(crate) recovery: RecoveryPoint,
+    /// What the saved checkpoint says, and the one being saved.
+    pub(crate) saved: SavedPoint,
+    pub(crate) saving: SavedPoint,
+    /// The furthest start of the log that an entry of the write-ahead log names, durable or not.
+    pub(crate) trim_requested: Offset,
     /// What becomes durable with the checkpoint under way.
     pub(crate) recovery_next: Option<RecoveryPoint>,
     /// A flush of segments is under way: a second one's completion would be taken for that of a
@@ -339,7 +362,7 @@ impl PartitionLog {
             segment: active.map(|segment| segment.base),
             bytes: active.map_or(0, |segment| segment.bytes),
             end_offset: cursors.log_end,
-            log_start: cursors.log_start,
+            log_start: cursors.log_start.max(self.trim_requested),
             producers: self.leader.producers().snapshot(),
         }
     }

@@ -17,7 +17,7 @@ use klamm_raftlog::{
 use klamm_records::batch::{self, BatchBuilder, BatchOptions};
 use klamm_replica::{Admission, AppendOrigin};
 
-use crate::api::{self, Now, Ticket};
+use crate::api::{self, Now, QuorumFacts, Ticket};
 use crate::append::{Admitted, Writer};
 use crate::boot::{QuorumBoot, RecoveredPartition};
 use crate::effects::{Effect, SmallFile};
@@ -311,6 +311,24 @@ impl Engine {
 }
 
 impl QuorumHost {
+    /// Where the quorum stands, as DescribeQuorum shows it.
+    pub(crate) fn facts(&self) -> QuorumFacts {
+        let leads = self.raft.role() == Role::Leader;
+        let node = |node: NodeId| klamm_model::NodeId(node.0);
+        let own = (self.raft.node(), self.raft.last().index);
+        let peers = self.raft.matched().filter(|(peer, _)| *peer != own.0);
+        let known = std::iter::once(own).chain(peers);
+        let voters = known.filter(|(peer, _)| leads && self.raft.voters().contains(*peer));
+        QuorumFacts {
+            leader: self.raft.leader().map(node),
+            leader_epoch: quorum_log::epoch_of(self.raft.term()),
+            high_watermark: quorum_log::end_of(self.raft.commit_index()),
+            voters: voters
+                .map(|(peer, index)| (node(peer), quorum_log::end_of(index)))
+                .collect(),
+        }
+    }
+
     fn decide_waiting(&mut self) {
         while let Some(controller) = &mut self.controller {
             let Some((ticket, command)) = self.waiting.pop_front() else {

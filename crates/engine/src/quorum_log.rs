@@ -22,6 +22,11 @@ pub(crate) fn offset_of(index: Index) -> Offset {
     Offset(offset.expect("indexes of entries count from 1 and fit"))
 }
 
+/// Offset after an entry; 0 for the position before the first.
+pub(crate) fn end_of(index: Index) -> Offset {
+    Offset(i64::try_from(index.0).expect("indexes fit"))
+}
+
 /// The leader epoch under which a term's entries are stored.
 pub(crate) fn epoch_of(term: Term) -> LeaderEpoch {
     LeaderEpoch(i32::try_from(term.0).expect("terms fit the wire's int32"))

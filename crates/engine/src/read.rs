@@ -34,7 +34,10 @@ struct ColdPart {
     place: usize,
     slot: Slot,
     partition: TopicPartition,
+    /// Base offset of the segment that is read.
+    segment: Offset,
     kind: ColdKind,
+    target: ColdTarget,
     /// Offset before which the read ends.
     read_end: Offset,
 }
@@ -68,6 +71,12 @@ impl ColdAnswer {
 }
 
 impl ColdReads {
+    /// True if a read of this segment is under way.
+    pub(crate) fn reads_segment(&self, partition: TopicPartition, segment: Offset) -> bool {
+        let mut reads = self.reads.values();
+        reads.any(|read| read.partition == partition && read.segment == segment)
+    }
+
     /// Calls that wait.
     pub(crate) fn len(&self) -> usize {
         self.calls.len()
@@ -174,7 +183,9 @@ impl Engine {
                     place,
                     slot,
                     partition: read.partition,
+                    segment: read.segment,
                     kind,
+                    target: read.target,
                     read_end: read.end_offset,
                 },
             );
@@ -193,6 +204,7 @@ impl Engine {
             .get(part.slot as usize)
             .and_then(Option::as_ref)
             .filter(|log| log.partition == part.partition);
+        let log_is_here = log.is_some();
         let epoch_at = |offset: Offset| log.and_then(|log| log.leader_epoch_at(offset));
         let Some(call) = self.cold.calls.get_mut(&part.call) else {
             return;
@@ -216,19 +228,36 @@ impl Engine {
                     outcome.records = first..read.records.len();
                 }
             }
-            // A read is only sent where the log has something: finding nothing is damage, too.
+            // A read is only sent where the log has something: finding nothing is damage, too,
+            // unless the start of the log has moved meanwhile.
             (ColdAnswer::Read(read), ..) => {
                 if let Some(outcome) = read.outcomes.get_mut(part.place) {
-                    outcome.error = Some(ReadError::Storage);
+                    let starts = log.map(|log| log.leader.cursors().log_start);
+                    let is_trimmed = match part.target {
+                        ColdTarget::Offset(wanted) => starts.is_some_and(|start| wanted < start),
+                        ColdTarget::Timestamp { .. } => false,
+                    };
+                    outcome.error = Some(match is_trimmed {
+                        true => ReadError::OutOfRange,
+                        false => ReadError::Storage,
+                    });
                 }
             }
             (ColdAnswer::Offsets(outcomes), ColdKind::Timestamp { at, end }, Ok(batches)) => {
+                let from = match part.target {
+                    ColdTarget::Timestamp { from, .. } => from,
+                    ColdTarget::Offset(_) => Offset::ZERO,
+                };
+                let found = find_timestamp(&batches, at, from, end, epoch_at);
+                let goes_on = matches!(found, Ok(None));
                 if let Some(outcome) = outcomes.get_mut(part.place) {
-                    *outcome = find_timestamp(&batches, at, end, epoch_at);
+                    *outcome = found;
                 }
-                // The segment's late record may be among those that were still in memory.
-                if let (true, Some(log)) = (batches.is_empty(), log) {
-                    match find_after(log, at, end, part.read_end) {
+                // The segment's late record may be among those that were still in memory; or the
+                // batch's one lies before the start of the log.
+                if let (true, Some(log)) = (goes_on, log) {
+                    let covered = end_of(&batches).unwrap_or(part.read_end);
+                    match find_after(log, at, end, covered) {
                         Found::Now(found) => {
                             if let Some(outcome) = outcomes.get_mut(part.place) {
                                 *outcome = found;
@@ -257,16 +286,23 @@ impl Engine {
                 reply,
             });
         }
+        // It may have been what kept a trimmed segment.
+        if log_is_here {
+            self.remove_segments(part.slot);
+        }
     }
 
     /// Goes on with a part of a call whose first cold read did not reach far enough.
     fn read_again(&mut self, part: ColdPart, mut read: ColdRead) {
         read.id = self.cold.next_read;
         self.cold.next_read += 1;
-        let read_end = read.end_offset;
-        self.cold
-            .reads
-            .insert(read.id, ColdPart { read_end, ..part });
+        let again = ColdPart {
+            segment: read.segment,
+            target: read.target,
+            read_end: read.end_offset,
+            ..part
+        };
+        self.cold.reads.insert(read.id, again);
         self.stats.cold_reads += 1;
         self.effects.push(Effect::ColdRead(read));
     }
@@ -444,13 +480,14 @@ fn find_offset(log: &PartitionLog, question: &OffsetQuestion, isolation: Isolati
             match times.map(|(time, _)| time).max() {
                 Some(latest) => {
                     let end = log.leader.readable_end(isolation);
-                    find_time(log, latest, end, Offset::ZERO)
+                    find_time(log, latest, end, positions.log_start)
                 }
                 None => Found::Now(Ok(None)),
             }
         }
         OffsetPosition::At(at) => {
-            find_time(log, at, log.leader.readable_end(isolation), Offset::ZERO)
+            let end = log.leader.readable_end(isolation);
+            find_time(log, at, end, positions.log_start)
         }
     }
 }
@@ -477,7 +514,7 @@ fn find_time(log: &PartitionLog, at: Timestamp, end: Offset, from: Offset) -> Fo
         .map_or_else(|| log.leader.cursors().log_end, |batch| batch.base_offset);
     let length = log.spilled_bytes(segment);
     if tail_start <= segment.base || length == 0 {
-        return Found::Now(find_in_tail(log, segment.base, at, end));
+        return Found::Now(find_in_tail(log, segment.base.max(from), at, end));
     }
     let next = log
         .segments
@@ -486,7 +523,7 @@ fn find_time(log: &PartitionLog, at: Timestamp, end: Offset, from: Offset) -> Fo
         .map(|other| other.base);
     let end_offset = next.unwrap_or(log.spilled).min(log.spilled);
     if end_offset <= from {
-        return Found::Now(find_in_tail(log, Offset::ZERO, at, end));
+        return Found::Now(find_in_tail(log, from, at, end));
     }
     Found::InSegment {
         read: ColdRead {
@@ -495,7 +532,7 @@ fn find_time(log: &PartitionLog, at: Timestamp, end: Offset, from: Offset) -> Fo
             folder: Arc::clone(&log.folder),
             segment: segment.base,
             length,
-            target: ColdTarget::Timestamp(at),
+            target: ColdTarget::Timestamp { at, from },
             end_offset,
             bytes_max: 1,
         },
@@ -510,23 +547,42 @@ fn find_time(log: &PartitionLog, at: Timestamp, end: Offset, from: Offset) -> Fo
 fn find_after(log: &PartitionLog, at: Timestamp, end: Offset, covered: Offset) -> Found {
     let in_memory = log.tail.front().map(|first| first.base_offset);
     if in_memory.is_some_and(|first| first <= covered) || log.spilled <= covered {
-        return Found::Now(find_in_tail(log, Offset::ZERO, at, end));
+        return Found::Now(find_in_tail(log, covered, at, end));
     }
     find_time(log, at, end, covered)
 }
 
 fn find_in_tail(log: &PartitionLog, from: Offset, at: Timestamp, end: Offset) -> OffsetOutcome {
-    let late = log
-        .tail
-        .iter()
-        .find(|batch| batch.segment >= from && batch.max_timestamp >= at);
-    let bytes: Vec<Bytes> = late.map(|batch| batch.bytes.clone()).into_iter().collect();
-    find_timestamp(&bytes, at, end, |offset| log.leader_epoch_at(offset))
+    let first = log.tail.partition_point(|batch| batch.end_offset <= from);
+    let late = log.tail.range(first..);
+    for batch in late.filter(|batch| batch.max_timestamp >= at) {
+        let bytes = std::slice::from_ref(&batch.bytes);
+        let epoch_at = |offset| log.leader_epoch_at(offset);
+        let found = find_timestamp(bytes, at, from, end, epoch_at)?;
+        if found.is_some() || batch.end_offset >= end {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// Offset after the last of these batches.
+fn end_of(batches: &[Bytes]) -> Option<Offset> {
+    let mut end = None;
+    for run in batches {
+        let mut rest = &run[..];
+        while let Ok(header) = batch::read(rest) {
+            end = Some(header.end_offset());
+            rest = rest.get(header.size..).unwrap_or_default();
+        }
+    }
+    end
 }
 
 fn find_timestamp(
     batches: &[Bytes],
     at: Timestamp,
+    from: Offset,
     end: Offset,
     epoch_at: impl Fn(Offset) -> Option<LeaderEpoch>,
 ) -> OffsetOutcome {
@@ -536,7 +592,7 @@ fn find_timestamp(
             batch::records(bytes, usize::MAX, &mut scratch).map_err(|_| ReadError::Storage)?;
         for record in records {
             let record = record.map_err(|_| ReadError::Storage)?;
-            if record.timestamp >= at {
+            if record.timestamp >= at && record.offset >= from {
                 let offset = record.offset;
                 return Ok((offset < end).then(|| OffsetFound {
                     offset,

@@ -178,6 +178,7 @@ impl Engine {
         let log_end = recovered.log_end;
         let active = found.segments.active();
         let spilled_in = active.map_or((Offset::ZERO, 0), |active| (active.base, active.bytes));
+        let saved = found.recovery.saved();
         let leader = Leader::new(recovered).expect("boot has checked what it recovered");
         let log = PartitionLog {
             partition,
@@ -195,6 +196,9 @@ impl Engine {
             flushing: false,
             unflushed: Vec::new(),
             recovery: found.recovery,
+            saved,
+            saving: saved,
+            trim_requested: Offset::ZERO,
             recovery_next: None,
             folder_made: found.folder_made,
             epochs_saved: latest,
@@ -273,6 +277,12 @@ impl RecoveredPartition {
             recovery: RecoveryPoint::default(),
             folder_made: false,
         }
+    }
+
+    /// First offset that can be read.
+    #[must_use]
+    pub fn log_start(&self) -> Offset {
+        self.log.log_start
     }
 
     /// Offset that the next record gets.

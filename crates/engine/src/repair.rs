@@ -38,6 +38,18 @@ pub(crate) struct Repairs {
     is_under_way: bool,
 }
 
+impl Repairs {
+    /// True if a repair of this segment is under way, or will be.
+    pub(crate) fn concern(&self, partition: TopicPartition, segment: Offset) -> bool {
+        // What is under way is not in the list any more.
+        self.is_under_way
+            && self
+                .known
+                .iter()
+                .any(|&(other, base, _)| (other, base) == (partition, segment))
+    }
+}
+
 /// What a repair did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repaired {

@@ -177,6 +177,25 @@ impl Segments {
         self.list.is_empty()
     }
 
+    /// How many segments, oldest first, hold nothing at or behind `offset`. The one that is written
+    /// to is never among them.
+    #[must_use]
+    pub fn before(&self, offset: Offset) -> usize {
+        let after = self.list.partition_point(|segment| segment.base <= offset);
+        after.saturating_sub(1)
+    }
+
+    /// Base offset of the oldest segment.
+    #[must_use]
+    pub fn first_base(&self) -> Option<Offset> {
+        self.list.front().map(|segment| segment.base)
+    }
+
+    /// Forgets the oldest segment.
+    pub fn remove_first(&mut self) -> Option<Segment> {
+        self.list.pop_front()
+    }
+
     /// Bytes of all segments.
     #[must_use]
     pub fn bytes(&self) -> u64 {

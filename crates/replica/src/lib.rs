@@ -77,7 +77,8 @@ pub use leader::{
     LogGeneration, Placed, TransactionVersion, TrimRefused,
 };
 pub use producers::{
-    PRODUCER_BYTES, ProducerLimits, ProducerRefused, ProducerSnapshot, ProducerStats, Producers,
-    ProducersSnapshot, RebuildNeeded, RememberedBatch, ReplayedProducer, SnapshotRefused,
+    ActiveProducer, PRODUCER_BYTES, ProducerLimits, ProducerRefused, ProducerSnapshot,
+    ProducerStats, Producers, ProducersSnapshot, RebuildNeeded, RememberedBatch, ReplayedProducer,
+    SnapshotRefused,
 };
 pub use recovered::{InconsistentLog, Recovered, ReplayRefused};

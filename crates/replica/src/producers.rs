@@ -277,6 +277,17 @@ pub struct ProducerSnapshot {
     pub batches: Vec<RememberedBatch>,
 }
 
+/// One producer as DescribeProducers shows it (KIP-664).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// The producer.
+    pub id: ProducerId,
+    /// Its newest epoch.
+    pub epoch: ProducerEpoch,
+    /// Its last batch, if any is remembered.
+    pub last: Option<RememberedBatch>,
+}
+
 /// All producers of a partition as plain data, in the order of their ids.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct ProducersSnapshot {
@@ -371,6 +382,19 @@ impl Producers {
             last_used: producer.last_used,
             batches: producer.batches().to_vec(),
         })
+    }
+
+    /// The producers that have not expired at `now`, in the order of their ids.
+    pub fn active(&self, now: WallTime) -> impl Iterator<Item = ActiveProducer> + '_ {
+        let expiration_ms = self.limits.expiration_ms;
+        let entries = self.entries.iter();
+        entries
+            .filter(move |(_, producer)| !producer.is_expired(now, expiration_ms))
+            .map(|(&id, producer)| ActiveProducer {
+                id,
+                epoch: producer.epoch,
+                last: producer.last(),
+            })
     }
 
     /// The table as plain data, all five batches of each producer included, so that a restart

@@ -10,13 +10,16 @@ mod misindex;
 
 use std::collections::BTreeMap;
 
-use klamm_engine::api::{Now, Ticket};
+use klamm_engine::api::{Now, Ticket, TrimPartition, TrimTo};
 use klamm_engine::metadata::{Command, Image, Registration};
-use klamm_model::{ClusterId, Durability, Instant, ShardId, TopicId, TopicPartition, WallTime};
+use klamm_model::{
+    ClusterId, Durability, Instant, Offset, ShardId, TopicId, TopicPartition, WallTime,
+};
 
 use crate::check::ledger::Ledger;
 use crate::check::{
     Violation, high_watermark_never_goes_back, leader_epochs_only_grow_and_stand_in_the_log,
+    log_start_never_goes_back,
 };
 use crate::faults::Plant;
 use crate::random::Random;
@@ -39,6 +42,8 @@ pub struct RunOptions {
     pub plant: Option<Plant>,
     /// Something to damage at the end.
     pub damage: Option<Damage>,
+    /// Clients also delete records: the starts of logs move.
+    pub trims: bool,
     /// In most lives the disk refuses one write or flush (without `damage` only).
     pub disk_fails: bool,
     /// The disk has a size, and others use it, too (without the other two).
@@ -142,6 +147,10 @@ pub struct RunStats {
     pub checkpoints: u64,
     /// Times that entries of the metadata log gave way to their image in memory.
     pub metadata_compactions: u64,
+    /// Starts of logs that were moved.
+    pub trims: u64,
+    /// Segments that were removed because they lay before the start of their log.
+    pub segments_removed: u64,
     /// Topics deleted.
     pub topics_deleted: u64,
     /// Runs at whose end something was damaged.
@@ -204,6 +213,10 @@ enum Purpose {
     Admin {
         errand: Errand,
     },
+    Trim {
+        partition: TopicPartition,
+        to: i64,
+    },
     Register,
 }
 
@@ -230,6 +243,8 @@ struct Simulation {
     random: Random,
     /// Chance for what the disk refuses, and for what others do with it; its own, so that the rest of the world stays the same.
     failing: Random,
+    /// Chance for what is trimmed; its own, for the same reason.
+    trimming: Random,
     options: RunOptions,
     full: Option<FullDisk>,
     disk: SimDisk,
@@ -304,6 +319,7 @@ impl Simulation {
             trace: Trace::new(options.keep_lines),
             stats: RunStats::default(),
             failing,
+            trimming: Random::new(seed.rotate_left(32) ^ 0x7412),
             random,
         }
     }
@@ -322,6 +338,9 @@ impl Simulation {
         self.pass_time();
         if !calm {
             self.others_use_disk();
+        }
+        if self.options.trims && !calm && self.trimming.chance(3) {
+            self.trim();
         }
         let happenings = self.node().happenings();
         let of = |kind: fn(&Happening) -> bool| -> Vec<Happening> {
@@ -398,6 +417,11 @@ impl Simulation {
             let home = partition.home(shards);
             if let Some(cursors) = node.engine(home.0).cursors(partition) {
                 high_watermark_never_goes_back::check(&mut self.ledger, partition, cursors)?;
+                // Of a topic that is gone nothing is remembered.
+                if !self.deleted.contains_key(&partition.topic) {
+                    let log = self.ledger.log(partition);
+                    log_start_never_goes_back::check(log, partition, cursors.log_start)?;
+                }
             }
             if let Some(epoch) = node.engine(home.0).leader_epoch(partition) {
                 let log = self.ledger.log(partition);
@@ -460,7 +484,8 @@ impl Simulation {
         let Some((partition, question, call)) = wish else {
             return;
         };
-        let known_end = self.ledger.log(partition).high_watermark;
+        let log = self.ledger.log(partition);
+        let (known_start, known_end) = (log.log_start, log.high_watermark);
         let home = partition.home(self.node().shards());
         let id = self.send(Purpose::Reader { reader: place }, shard, home, call);
         self.trace.event(format_args!(
@@ -470,9 +495,41 @@ impl Simulation {
             call: id,
             partition,
             question,
+            known_start,
             known_end,
         });
         debug_assert!(matches!(question, Question::Read(_)) || !calm);
+    }
+
+    /// Somebody deletes records: mostly some of those that are there, sometimes more.
+    fn trim(&mut self) {
+        let known: Vec<TopicPartition> = self.ledger.logs.keys().copied().collect();
+        let Some(&partition) = self.trimming.pick(&known) else {
+            return;
+        };
+        let log = self.ledger.log(partition);
+        let most = log.high_watermark + 2;
+        let to = match self.trimming.below(10) {
+            0 => TrimTo::HighWatermark,
+            1..4 => TrimTo::Offset(Offset(self.trimming.below(most as usize + 1) as i64)),
+            _ => TrimTo::Offset(Offset(log.log_start + self.trimming.below(6) as i64)),
+        };
+        let asked = match to {
+            TrimTo::HighWatermark => i64::MAX,
+            TrimTo::Offset(offset) => offset.0,
+        };
+        log.trim_asked = log.trim_asked.max(asked);
+        self.trace
+            .event(format_args!("{partition} is trimmed: {to:?}"));
+        let shards = self.node().shards();
+        let shard = self.trimming.below(shards.into()) as u16;
+        let purpose = Purpose::Trim {
+            partition,
+            to: if asked == i64::MAX { 0 } else { asked },
+        };
+        let wish = TrimPartition { partition, to };
+        let call = klamm_engine::api::Call::Trim(vec![wish]);
+        self.send(purpose, shard, partition.home(shards), call);
     }
 
     fn admin(&mut self, calm: bool) {

@@ -59,6 +59,39 @@ fn worlds_that_once_broke_an_invariant_hold_it_now() {
 }
 
 #[test]
+fn starts_of_logs_that_clients_move_stay_moved_in_hundreds_of_worlds() {
+    let mut total = RunStats::default();
+    let mut broken = Vec::new();
+    for disk_fails in [false, true] {
+        for seed in 0..300 {
+            let options = RunOptions {
+                trims: true,
+                disk_fails,
+                ..RunOptions::default()
+            };
+            let outcome = run(seed, options);
+            total.add(&outcome.stats);
+            if let Some(violation) = outcome.violation {
+                let fails = if disk_fails { " --disk-fails" } else { "" };
+                broken.push(format!(
+                    "cargo run -p klamm-sim -- --seed {seed}{fails} --trims --trace  # {violation}"
+                ));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+    for (what, count, least) in [
+        ("trims", total.trims, 2000),
+        ("segments removed", total.segments_removed, 200),
+        ("power cuts", total.disk.power_cuts, 1000),
+        ("acknowledgements", total.acknowledged, 10_000),
+        ("reads from segments", total.cold_reads, 1000),
+    ] {
+        assert!(count >= least, "only {count} {what}, {least} expected");
+    }
+}
+
+#[test]
 fn the_same_seed_makes_the_same_world() {
     for seed in 0..40 {
         let options = RunOptions {

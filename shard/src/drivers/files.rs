@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use klamm_engine::effects::Repair;
 use klamm_engine::repair::{self, Repaired};
-use klamm_model::TopicId;
+use klamm_model::{Offset, TopicId};
 use klamm_os::{clock, disk};
-use klamm_records::segment;
+use klamm_records::segment::{self, SegmentFile};
 
 use super::Patience;
 use crate::storage::DataFolder;
@@ -151,6 +151,33 @@ impl Folders {
             return Ok(None);
         }
         self.put_aside(name, &mut aside).map(Some)
+    }
+
+    /// Gives the files of segments names that nobody looks for, if the folder is still this
+    /// topic's. Gives what is then to be deleted. Blocks.
+    pub(crate) fn remove(
+        &self,
+        name: &str,
+        topic: TopicId,
+        segments: &[Offset],
+    ) -> io::Result<Vec<PathBuf>> {
+        let removed = self.enter(name, topic, |folder| {
+            let mut aside = Vec::new();
+            for &base in segments {
+                for file in SegmentFile::ALL {
+                    let path = folder.join(segment::segment_file(base, file));
+                    let mut to = path.clone().into_os_string();
+                    to.push(segment::REMOVED_SUFFIX);
+                    match disk::rename(&path, &to) {
+                        Ok(()) => aside.push(PathBuf::from(to)),
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            Ok(aside)
+        });
+        Ok(removed?.unwrap_or_default())
     }
 
     fn put_aside(&self, name: &str, aside: &mut u64) -> io::Result<PathBuf> {

@@ -119,7 +119,7 @@ impl Reader {
         let mut landings = Landings::new(match read.target {
             ColdTarget::Offset(offset) => Some(offset),
             // The first late batch may be anywhere: its own maximum decides, not the index.
-            ColdTarget::Timestamp(_) => None,
+            ColdTarget::Timestamp { .. } => None,
         });
         let mut missed = None;
         loop {
@@ -284,7 +284,9 @@ impl Walk {
             }
             let wanted = match read.target {
                 ColdTarget::Offset(offset) => header.end_offset() > offset,
-                ColdTarget::Timestamp(time) => header.max_timestamp >= time,
+                ColdTarget::Timestamp { at, from } => {
+                    header.max_timestamp >= at && header.end_offset() > from
+                }
             };
             if !wanted {
                 self.skipped += bytes.len() as u64;

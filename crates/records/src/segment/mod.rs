@@ -22,8 +22,8 @@ pub use index::{
 };
 pub use names::{
     CHECKPOINT_FILE, LEADER_EPOCH_FILE, LEADER_EPOCH_FLUSHING_FILE, META_PROPERTIES_FILE,
-    PARTITION_METADATA_FILE, SegmentFile, parse_partition_folder, parse_segment_file,
-    partition_folder, segment_file,
+    PARTITION_METADATA_FILE, REMOVED_SUFFIX, SegmentFile, parse_partition_folder,
+    parse_segment_file, partition_folder, segment_file,
 };
 pub use recover::{RebuiltIndexes, SegmentEnd, SegmentFault, rebuild_indexes, recover};
 pub use succession::Succession;

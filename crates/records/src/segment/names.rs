@@ -8,6 +8,9 @@ pub const LEADER_EPOCH_FILE: &str = "leader-epoch-checkpoint";
 /// A newer list of leader epochs while it is being flushed, before it takes the other's place.
 pub const LEADER_EPOCH_FLUSHING_FILE: &str = "leader-epoch-checkpoint.flushing";
 
+/// Ends the name of a segment's file that is about to be deleted, as in Kafka.
+pub const REMOVED_SUFFIX: &str = ".deleted";
+
 /// Topic id of the partition's folder.
 pub const PARTITION_METADATA_FILE: &str = "partition.metadata";
 
@@ -32,7 +35,8 @@ pub enum SegmentFile {
 }
 
 impl SegmentFile {
-    const ALL: [Self; 3] = [Self::Log, Self::OffsetIndex, Self::TimeIndex];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Log, Self::OffsetIndex, Self::TimeIndex];
 
     const fn suffix(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! `klamm-sim --seed N [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full]`: runs worlds, and prints one
+//! `klamm-sim --seed N [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full] [--trims]`: runs worlds, and prints one
 //! line for each that broke an invariant, with the command that runs it again.
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use klamm_sim::faults::Plant;
 use klamm_sim::simulation::{Damage, RunOptions, RunStats, run};
 
-const USAGE: &str = "usage: klamm-sim [--seed N] [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full]";
+const USAGE: &str = "usage: klamm-sim [--seed N] [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full] [--trims]";
 
 struct Arguments {
     seed: u64,
@@ -17,6 +17,7 @@ struct Arguments {
     damage: Option<Damage>,
     disk_fails: bool,
     disk_full: bool,
+    trims: bool,
 }
 
 fn parse() -> Result<Arguments, String> {
@@ -28,6 +29,7 @@ fn parse() -> Result<Arguments, String> {
         damage: None,
         disk_fails: false,
         disk_full: false,
+        trims: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -46,6 +48,7 @@ fn parse() -> Result<Arguments, String> {
                 let known = Damage::named(&name);
                 arguments.damage = Some(known.ok_or_else(|| format!("no damage {name}"))?);
             }
+            "--trims" => arguments.trims = true,
             "--disk-fails" => arguments.disk_fails = true,
             "--disk-full" => arguments.disk_full = true,
             _ => return Err(format!("unknown argument {word}")),
@@ -58,6 +61,9 @@ fn parse() -> Result<Arguments, String> {
     ];
     if worlds.iter().filter(|&&is_asked_for| is_asked_for).count() > 1 {
         return Err("--damage, --disk-fails and --disk-full are worlds of their own".to_owned());
+    }
+    if arguments.trims && arguments.damage.is_some() {
+        return Err("--trims goes with worlds without damage".to_owned());
     }
     Ok(arguments)
 }
@@ -81,6 +87,7 @@ fn main() -> ExitCode {
         damage: arguments.damage,
         disk_fails: arguments.disk_fails,
         disk_full: arguments.disk_full,
+        trims: arguments.trims,
     };
     let mut total = RunStats::default();
     let mut broken = 0_u64;
@@ -103,7 +110,8 @@ fn main() -> ExitCode {
                 (_, true) => " --disk-full",
                 _ => "",
             };
-            println!("klamm-sim --seed {seed}{plant}{damage}{disk} --trace  # {violation}");
+            let trims = if arguments.trims { " --trims" } else { "" };
+            println!("klamm-sim --seed {seed}{plant}{damage}{disk}{trims} --trace  # {violation}");
         }
     }
     println!("{} seeds, {broken} broken: {total:?}", arguments.seeds);

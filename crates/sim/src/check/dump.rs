@@ -53,6 +53,9 @@ pub fn dump(disk: &SimDisk) -> Dump {
             let Ok(base) = base.parse::<i64>() else {
                 continue;
             };
+            if !["log", "index", "timeindex"].contains(&kind) {
+                continue;
+            }
             let segment = partition.segments.entry(base).or_default();
             match kind {
                 "log" => segment.log = bytes.to_vec(),

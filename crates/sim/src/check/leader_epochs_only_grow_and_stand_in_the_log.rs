@@ -52,6 +52,7 @@ pub fn after_registration(
 pub fn after_restart(
     partition: TopicPartition,
     stored: &[Stored<'_>],
+    log_start: i64,
     found: &[(i32, i64)],
     registered: Option<LeaderEpoch>,
 ) -> Result<(), Violation> {
@@ -69,6 +70,9 @@ pub fn after_restart(
             expected.push((epoch, batch.base));
         }
     }
+    // A reign that ended before the log's start may be known or not.
+    let expected = from_start(&expected, log_start);
+    let found = from_start(found, log_start);
     ensure!(
         INVARIANT,
         expected == found,
@@ -81,4 +85,14 @@ pub fn after_restart(
         "{partition}: the log knows epoch {latest:?}, the metadata only {registered:?}"
     );
     Ok(())
+}
+
+/// The reigns that have records at or behind the log's start, the first of them beginning there.
+fn from_start(reigns: &[(i32, i64)], log_start: i64) -> Vec<(i32, i64)> {
+    let first = reigns.iter().rposition(|&(_, start)| start <= log_start);
+    let kept = reigns.get(first.unwrap_or(0)..).unwrap_or_default();
+    let clipped = kept
+        .iter()
+        .map(|&(epoch, start)| (epoch, start.max(log_start)));
+    clipped.collect()
 }

@@ -43,6 +43,10 @@ pub struct LogLedger {
     pub known: BTreeMap<i64, Known>,
     /// Largest high watermark seen in this life.
     pub high_watermark: i64,
+    /// Largest start of the log seen, in all lives.
+    pub log_start: i64,
+    /// Largest start that anybody asked for.
+    pub trim_asked: i64,
     /// End of the log when this life began.
     pub recovered_end: i64,
     /// Largest leader epoch seen, in all lives.

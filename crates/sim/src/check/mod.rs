@@ -7,6 +7,7 @@ pub mod high_watermark_never_goes_back;
 pub mod indexes_equal_their_rebuild;
 pub mod leader_epochs_only_grow_and_stand_in_the_log;
 pub mod ledger;
+pub mod log_start_never_goes_back;
 pub mod metadata_replay_equals_state;
 pub mod no_duplicate_with_idempotence;
 pub mod offsets_are_never_reused;

@@ -1,5 +1,6 @@
 //! After a restart a log holds, from its start and without a hole, what it held before, as far as
-//! that was durable, and behind it only whole batches that were sent to it (L2).
+//! that was durable, and behind it only whole batches that were sent to it (L2). It starts with
+//! the segment in which its first offset lies, or with one before.
 
 use klamm_model::TopicPartition;
 
@@ -9,8 +10,8 @@ use super::{Violation, ensure, reads_return_exactly_what_was_appended};
 
 const INVARIANT: &str = "recovered_log_is_the_flushed_prefix_plus_a_valid_tail";
 
-/// Judges the files of one partition; `end` is where the node says that its log ends. The batches
-/// are in `bytes`.
+/// Judges the files of one partition; `end` and `start` are where the node says that its log ends
+/// and begins. The batches are in `bytes`.
 ///
 /// # Errors
 /// What is wrong with them.
@@ -19,9 +20,11 @@ pub fn check<'a>(
     partition: TopicPartition,
     dump: &PartitionDump,
     bytes: &'a [u8],
-    end: i64,
+    (start, end): (i64, i64),
 ) -> Result<Vec<Stored<'a>>, Violation> {
-    let mut next = 0;
+    // Segments before the start may be gone.
+    let first = dump.segments.keys().next().copied();
+    let mut next = first.filter(|&base| base <= start).unwrap_or(0);
     for (&base, segment) in &dump.segments {
         ensure!(
             INVARIANT,

@@ -27,7 +27,7 @@ pub fn check(
         (base..).zip(times.copied())
     });
     let first = records
-        .filter(|&(offset, time)| offset < known_end && time >= at)
+        .filter(|&(offset, time)| log.log_start <= offset && offset < known_end && time >= at)
         .map(|(offset, _)| offset)
         .next();
     match (first, found) {

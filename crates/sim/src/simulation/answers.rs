@@ -1,8 +1,10 @@
 //! What the clients make of the node's answers.
 
-use klamm_engine::api::{AppendOutcome, OffsetOutcome, ReadError, ReadOutcome, Reply};
+use klamm_engine::api::{
+    AppendOutcome, OffsetOutcome, ReadError, ReadOutcome, Reply, TrimError, TrimOutcome,
+};
 use klamm_engine::metadata::{CreateTopicError, Reply as ControlReply};
-use klamm_model::{Durability, Offset, TopicPartition};
+use klamm_model::{Durability, TopicPartition};
 
 use super::{ClassSeen, Purpose, Simulation};
 use crate::check::ledger::Survives;
@@ -48,6 +50,9 @@ impl Simulation {
                 }
                 (Purpose::Admin { errand }, Reply::Control(reply)) => {
                     self.administered(&errand, &reply)?;
+                }
+                (Purpose::Trim { partition, to }, Reply::Trim(outcomes)) => {
+                    self.trimmed(partition, to, &outcomes)?;
                 }
                 (Purpose::Register, Reply::Control(ControlReply::Registered(Ok(())))) => {
                     self.registered = true;
@@ -104,6 +109,41 @@ impl Simulation {
         }
         let explained = self.producers[producer].on_outcome(number, outcome);
         explained.map_err(|what| Violation::new(EXPLAINED, format!("{partition}: {what}")))
+    }
+
+    fn trimmed(
+        &mut self,
+        partition: TopicPartition,
+        to: i64,
+        outcomes: &[TrimOutcome],
+    ) -> Result<(), Violation> {
+        self.trace
+            .event(format_args!("{partition} trimmed: {outcomes:?}"));
+        match outcomes {
+            [Ok(start)] => {
+                self.stats.trims += 1;
+                ensure!(
+                    EXPLAINED,
+                    start.0 >= to,
+                    "{partition}: begins at {start}, {to} was asked for"
+                );
+                // It holds already: nobody is told of a start before.
+                ensure!(
+                    "log_start_never_goes_back",
+                    self.is_gone(partition) || start.0 <= self.log_start(partition),
+                    "{partition}: told of {start}, begins at {}",
+                    self.log_start(partition)
+                );
+                Ok(())
+            }
+            [Err(TrimError::OutOfRange | TrimError::UnknownPartition | TrimError::OutOfRoom)] => {
+                Ok(())
+            }
+            other => {
+                let what = format!("{partition}: a trim was answered by {other:?}");
+                Err(Violation::new(EXPLAINED, what))
+            }
+        }
     }
 
     fn producer_id(&mut self, producer: usize, reply: &ControlReply) -> Result<(), Violation> {
@@ -197,6 +237,11 @@ impl Simulation {
         self.deleted.contains_key(&partition.topic) || !self.created.contains_key(&partition.topic)
     }
 
+    fn log_start(&self, partition: TopicPartition) -> i64 {
+        let log = self.ledger.logs.get(&partition);
+        log.map_or(0, |log| log.log_start)
+    }
+
     fn read_records(
         &mut self,
         reader: usize,
@@ -215,6 +260,14 @@ impl Simulation {
         match outcome.error {
             None => {}
             Some(ReadError::UnknownPartition) => return Ok(()),
+            Some(ReadError::OutOfRange) if offset < self.log_start(partition) => {
+                let start = self.log_start(partition);
+                let reader = &mut self.readers[reader];
+                if reader.target == Some(partition) {
+                    reader.offset = start;
+                }
+                return Ok(());
+            }
             Some(error) => {
                 ensure!(
                     "reads_return_exactly_what_was_appended",
@@ -294,10 +347,11 @@ impl Simulation {
                 Ok(())
             }
             _ => {
+                let starts = asked.known_start..=self.log_start(partition).max(asked.known_start);
                 ensure!(
                     EXPLAINED,
-                    found.is_some_and(|found| found.offset == Offset::ZERO),
-                    "{partition}: the earliest offset is {found:?}"
+                    found.is_some_and(|found| starts.contains(&found.offset.0)),
+                    "{partition}: the earliest offset is {found:?}, expected {starts:?}"
                 );
                 Ok(())
             }

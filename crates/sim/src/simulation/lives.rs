@@ -1,7 +1,7 @@
 //! How lives of the node begin and end, and what is judged between them.
 
 use klamm_engine::boot::{Finding, OWN_FOLDER};
-use klamm_model::TopicPartition;
+use klamm_model::{Offset, TopicPartition};
 use klamm_records::segment::partition_folder;
 use klamm_records::wal::FileHead;
 
@@ -10,8 +10,9 @@ use crate::check::dump::{self, Dump};
 use crate::check::ledger::{Known, Survives};
 use crate::check::{
     Violation, acked_is_never_lost, ensure, indexes_equal_their_rebuild,
-    leader_epochs_only_grow_and_stand_in_the_log, metadata_replay_equals_state,
-    no_duplicate_with_idempotence, recovered_log_is_the_flushed_prefix_plus_a_valid_tail,
+    leader_epochs_only_grow_and_stand_in_the_log, log_start_never_goes_back,
+    metadata_replay_equals_state, no_duplicate_with_idempotence,
+    recovered_log_is_the_flushed_prefix_plus_a_valid_tail,
 };
 use crate::workload::TOPICS;
 use crate::world::failing::{Failing, Failure};
@@ -282,6 +283,14 @@ impl Simulation {
         let image = metadata_replay_equals_state::replay(&metadata)?;
         let none = dump::PartitionDump::default();
         for (&partition, &end) in &started.log_ends {
+            let log_start = started
+                .log_starts
+                .get(&partition)
+                .map_or(0, |start| start.0);
+            if partition != TopicPartition::METADATA {
+                let log = self.ledger.log(partition);
+                log_start_never_goes_back::check(log, partition, Offset(log_start))?;
+            }
             let found = if partition == TopicPartition::METADATA {
                 Some("__cluster_metadata-0".to_owned())
             } else {
@@ -295,7 +304,7 @@ impl Simulation {
                 partition,
                 files,
                 &bytes,
-                end.0,
+                (log_start, end.0),
             )?;
             let interval = image.topic_by_id(partition.topic).map_or(4096, |topic| {
                 let file = klamm_engine::metadata::ConfigMap::new();
@@ -306,6 +315,7 @@ impl Simulation {
             leader_epochs_only_grow_and_stand_in_the_log::after_restart(
                 partition,
                 &stored,
+                log_start,
                 epochs.map_or(&[], Vec::as_slice),
                 image.partition(partition).map(|found| found.leader_epoch),
             )?;
@@ -314,10 +324,13 @@ impl Simulation {
             }
             no_duplicate_with_idempotence::check(partition, &stored)?;
             let log = self.ledger.log(partition);
+            // Also what was read or acknowledged after the start had moved past it.
+            log.known.retain(|_, known| known.end > log_start);
             let lost = acked_is_never_lost::after_restart(log, partition, &stored, power_was_cut)?;
             self.stats.lawfully_lost += lost as u64;
             log.known = stored
                 .iter()
+                .filter(|batch| batch.end > log_start)
                 .map(|batch| {
                     let known = Known {
                         number: batch.number(),
@@ -367,6 +380,7 @@ impl Simulation {
                 self.stats.cold_reads += stats.cold_reads;
                 self.stats.refused_for_space += stats.batches_refused_for_space;
                 self.stats.checkpoints += stats.checkpoints;
+                self.stats.segments_removed += stats.segments_removed;
                 self.stats.metadata_compactions += stats.metadata_compactions;
             }
         }
@@ -531,6 +545,8 @@ impl RunStats {
         self.checkpoints += other.checkpoints;
         self.metadata_compactions += other.metadata_compactions;
         self.topics_deleted += other.topics_deleted;
+        self.trims += other.trims;
+        self.segments_removed += other.segments_removed;
         self.damaged += other.damaged;
         self.damage_told += other.damage_told;
         self.ends_in_doubt += other.ends_in_doubt;

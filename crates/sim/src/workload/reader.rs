@@ -34,6 +34,8 @@ pub struct Asked {
     pub partition: TopicPartition,
     /// What.
     pub question: Question,
+    /// Where the log was known to begin.
+    pub known_start: i64,
     /// End of what was known to be committed.
     pub known_end: i64,
 }

@@ -135,6 +135,8 @@ pub struct Started {
     pub batches_replayed: u64,
     /// End of every partition's log.
     pub log_ends: BTreeMap<TopicPartition, Offset>,
+    /// Start of every partition's log.
+    pub log_starts: BTreeMap<TopicPartition, Offset>,
     /// The leader epochs that boot found in every partition: number and first offset.
     pub leader_epochs: BTreeMap<TopicPartition, Vec<(i32, i64)>>,
 }
@@ -201,6 +203,9 @@ impl SimNode {
         let mut log_ends: BTreeMap<_, _> = logs
             .map(|(&partition, log)| (partition, log.log_end()))
             .collect();
+        let logs = booted.shards.iter().flat_map(|shard| &shard.partitions);
+        let log_starts = logs.map(|(&partition, log)| (partition, log.log_start()));
+        let log_starts = log_starts.collect();
         log_ends.insert(TopicPartition::METADATA, booted.quorum_log.log_end());
         let logs = booted.shards.iter().flat_map(|shard| &shard.partitions);
         let logs = logs.chain([(&TopicPartition::METADATA, &booted.quorum_log)]);
@@ -235,6 +240,7 @@ impl SimNode {
             findings: booted.findings,
             batches_replayed: booted.batches_replayed,
             log_ends,
+            log_starts,
             leader_epochs,
         };
         Ok((node, started))
@@ -518,6 +524,17 @@ impl SimNode {
             Effect::Repair(repair) => Work::Repair {
                 repair,
                 prepared: None,
+            },
+            Effect::RemoveSegments {
+                partition,
+                folder,
+                segments,
+            } => Work::RemoveSegments {
+                partition,
+                folder,
+                segments,
+                aside: Vec::new(),
+                steps: 0,
             },
             Effect::DropFolder { partition, folder } => {
                 // What is under way for it comes to nothing.

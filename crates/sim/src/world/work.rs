@@ -98,6 +98,14 @@ pub(crate) enum Work {
         repair: Repair,
         prepared: Option<Prepared>,
     },
+    RemoveSegments {
+        partition: TopicPartition,
+        folder: Arc<str>,
+        segments: Vec<Offset>,
+        /// Files that were put aside and are still there.
+        aside: Vec<String>,
+        steps: usize,
+    },
     DropFolder {
         partition: TopicPartition,
         folder: Arc<str>,
@@ -181,6 +189,7 @@ impl Work {
             Self::FlushWal { position, .. } => Done::WalFlushed(*position),
             Self::ColdRead(_)
             | Self::Repair { .. }
+            | Self::RemoveSegments { .. }
             | Self::DropFolder { .. }
             | Self::Look { .. } => Done::Nothing,
         }
@@ -258,6 +267,18 @@ impl Work {
                 .then_some(Done::WalFlushed(*position)),
             Self::ColdRead(read) => Some(hands.cold_read(read)),
             Self::Repair { repair, prepared } => hands.repair(repair, prepared),
+            Self::RemoveSegments {
+                partition,
+                folder,
+                segments,
+                aside,
+                steps,
+            } => {
+                *steps += 1;
+                hands
+                    .remove_segments(*partition, folder, segments, aside, *steps)
+                    .then_some(Done::Nothing)
+            }
             Self::DropFolder {
                 partition,
                 folder,
@@ -661,6 +682,37 @@ impl Hands<'_> {
     }
 
     /// Puts a folder aside and then removes it. True when it is gone.
+    /// One file after the other is put aside, then one after the other is gone.
+    fn remove_segments(
+        &mut self,
+        partition: TopicPartition,
+        folder: &str,
+        segments: &[Offset],
+        aside: &mut Vec<String>,
+        step: usize,
+    ) -> bool {
+        let files = segments.len() * SEGMENT_FILES.len();
+        if step <= files {
+            let base = segments[(step - 1) / SEGMENT_FILES.len()];
+            let file = SEGMENT_FILES[(step - 1) % SEGMENT_FILES.len()];
+            if self.owner(folder) == Some(partition.topic) {
+                let from = format!("{folder}/{}", segment::segment_file(base, file));
+                let to = format!("{from}{}", segment::REMOVED_SUFFIX);
+                if self.disk.rename(&from, &to) {
+                    aside.push(to);
+                }
+            }
+            return false;
+        }
+        match aside.pop() {
+            Some(path) => {
+                self.disk.remove(&path);
+                false
+            }
+            None => true,
+        }
+    }
+
     fn drop_folder(
         &mut self,
         partition: TopicPartition,
@@ -699,7 +751,7 @@ fn cold_read(disk: &SimDisk, read: &ColdRead) -> (Result<Vec<Bytes>, ColdError>,
     let index = file(SegmentFile::OffsetIndex).unwrap_or_default();
     let mut landings = Landings::new(match read.target {
         ColdTarget::Offset(offset) => Some(offset),
-        ColdTarget::Timestamp(_) => None,
+        ColdTarget::Timestamp { .. } => None,
     });
     let mut missed = None;
     loop {
@@ -752,7 +804,9 @@ fn walk(
         }
         let wanted = match read.target {
             ColdTarget::Offset(offset) => header.end_offset() > offset,
-            ColdTarget::Timestamp(time) => header.max_timestamp >= time,
+            ColdTarget::Timestamp { at, from } => {
+                header.max_timestamp >= at && header.end_offset() > from
+            }
         };
         if !wanted {
             continue;

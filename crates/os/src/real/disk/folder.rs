@@ -258,6 +258,12 @@ pub fn free_space(path: impl AsRef<Path>) -> io::Result<Space> {
     Ok(Space { free, total })
 }
 
+/// As [`free_space`], on a side thread: a file system that does not answer holds up nobody else.
+pub async fn free_space_later(path: impl Into<PathBuf>) -> io::Result<Space> {
+    let path = path.into();
+    exec::spawn_blocking(move || free_space(path)).await
+}
+
 /// The lock of a folder, held until dropped or until the process ends, however it ends.
 #[derive(Debug)]
 pub struct FolderLock {
