@@ -268,6 +268,7 @@ impl Life {
             move |shards: Shards| {
                 let context = FrontContext::new(FrontSetup {
                     config: Arc::clone(&config),
+                    directory: meta.directory,
                     connections: Arc::clone(&connections),
                     shard: shards.id(),
                     shards: shards.count(),

@@ -6,7 +6,11 @@ use klamm_wire::{ApiKey, RequestHeader};
 
 use crate::handlers::{
     h00_produce, h01_fetch, h02_list_offsets, h03_metadata, h18_api_versions, h19_create_topics,
-    h20_delete_topics, h22_init_producer_id, h32_describe_configs, h60_describe_cluster,
+    h20_delete_topics, h21_delete_records, h22_init_producer_id, h23_offset_for_leader_epoch,
+    h32_describe_configs, h34_alter_replica_log_dirs, h35_describe_log_dirs, h43_elect_leaders,
+    h45_alter_partition_reassignments, h46_list_partition_reassignments, h55_describe_quorum,
+    h57_update_features, h60_describe_cluster, h61_describe_producers,
+    h75_describe_topic_partitions,
 };
 use crate::net::{Answer, Close, Context, Request};
 use crate::served::served;
@@ -64,6 +68,46 @@ fn route(context: Context, request: Request, behind_barrier: bool) -> Result<Ans
         ApiKey::DescribeCluster => {
             Answer::Later(Box::pin(h60_describe_cluster::handle(context, request)))
         }
+        _ => return route_administration(context, request),
+    })
+}
+
+/// The rarer keys: what partitions, logs and the quorum are like, and what is decided about them.
+fn route_administration(context: Context, request: Request) -> Result<Answer, Close> {
+    Ok(match request.key {
+        ApiKey::DeleteRecords => {
+            Answer::Later(Box::pin(h21_delete_records::handle(context, request)))
+        }
+        ApiKey::OffsetForLeaderEpoch => Answer::Later(Box::pin(
+            h23_offset_for_leader_epoch::handle(context, request),
+        )),
+        ApiKey::AlterReplicaLogDirs => Answer::Later(Box::pin(h34_alter_replica_log_dirs::handle(
+            context, request,
+        ))),
+        ApiKey::DescribeLogDirs => {
+            Answer::Later(Box::pin(h35_describe_log_dirs::handle(context, request)))
+        }
+        ApiKey::ElectLeaders => {
+            Answer::Barrier(Box::pin(h43_elect_leaders::handle(context, request)))
+        }
+        ApiKey::AlterPartitionReassignments => Answer::Barrier(Box::pin(
+            h45_alter_partition_reassignments::handle(context, request),
+        )),
+        ApiKey::ListPartitionReassignments => {
+            Answer::Ready(h46_list_partition_reassignments::handle(&request)?)
+        }
+        ApiKey::DescribeQuorum => {
+            Answer::Later(Box::pin(h55_describe_quorum::handle(context, request)))
+        }
+        ApiKey::UpdateFeatures => {
+            Answer::Barrier(Box::pin(h57_update_features::handle(context, request)))
+        }
+        ApiKey::DescribeProducers => {
+            Answer::Later(Box::pin(h61_describe_producers::handle(context, request)))
+        }
+        ApiKey::DescribeTopicPartitions => Answer::Later(Box::pin(
+            h75_describe_topic_partitions::handle(context, request),
+        )),
         key => return Err(Close::NotServed { key }),
     })
 }

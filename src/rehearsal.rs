@@ -9,6 +9,7 @@ use std::task::{self, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use klamm_shard::api::metadata::Image;
+use klamm_shard::api::segment::DirectoryId;
 use klamm_wire::{FrameLimits, Gather};
 
 use crate::boot::node_options;
@@ -34,6 +35,7 @@ impl Rehearsal {
         let shards = core.shards();
         let front = FrontContext::new(FrontSetup {
             config: Arc::new(config),
+            directory: DirectoryId([0; 16]),
             connections,
             shard: shards.id(),
             shards: shards.count(),

@@ -49,9 +49,20 @@ pub const SERVED: &[Served] = &[
     row(ApiKey::ApiVersions, 0, 4),
     row(ApiKey::CreateTopics, 0, 7),
     row(ApiKey::DeleteTopics, 0, 6),
+    row(ApiKey::DeleteRecords, 0, 2),
     row(ApiKey::InitProducerId, 0, 5),
+    row(ApiKey::OffsetForLeaderEpoch, 0, 4),
     row(ApiKey::DescribeConfigs, 0, 4),
+    row(ApiKey::AlterReplicaLogDirs, 1, 2),
+    row(ApiKey::DescribeLogDirs, 0, 5),
+    row(ApiKey::ElectLeaders, 0, 2),
+    row(ApiKey::AlterPartitionReassignments, 0, 1),
+    row(ApiKey::ListPartitionReassignments, 0, 0),
+    row(ApiKey::DescribeQuorum, 0, 2),
+    row(ApiKey::UpdateFeatures, 0, 2),
     row(ApiKey::DescribeCluster, 0, 2),
+    row(ApiKey::DescribeProducers, 0, 0),
+    row(ApiKey::DescribeTopicPartitions, 0, 0),
 ];
 
 /// The row of a key, if it is served.

@@ -120,6 +120,8 @@ pub struct Config {
     pub fetch: FetchLimits,
     /// Topics.
     pub topics: TopicDefaults,
+    /// `max.request.partition.size.limit`.
+    pub described_partitions_max: i32,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: u64,
     /// Shards.
@@ -164,6 +166,7 @@ impl Config {
                 session_slots: reader.number("max.incremental.fetch.session.cache.slots"),
             },
             topics,
+            described_partitions_max: reader.number("max.request.partition.size.limit"),
             producer_id_expiration_ms: reader.number("producer.id.expiration.ms"),
             shards,
             written: BTreeMap::new(),

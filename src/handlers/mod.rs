@@ -8,9 +8,20 @@ pub mod h03_metadata;
 pub mod h18_api_versions;
 pub mod h19_create_topics;
 pub mod h20_delete_topics;
+pub mod h21_delete_records;
 pub mod h22_init_producer_id;
+pub mod h23_offset_for_leader_epoch;
 pub mod h32_describe_configs;
+pub mod h34_alter_replica_log_dirs;
+pub mod h35_describe_log_dirs;
+pub mod h43_elect_leaders;
+pub mod h45_alter_partition_reassignments;
+pub mod h46_list_partition_reassignments;
+pub mod h55_describe_quorum;
+pub mod h57_update_features;
 pub mod h60_describe_cluster;
+pub mod h61_describe_producers;
+pub mod h75_describe_topic_partitions;
 #[cfg(test)]
 mod tests;
 
@@ -19,12 +30,15 @@ pub(crate) use h22_init_producer_id::ProducerIds;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use klamm_model::limits::FETCH_PARTITIONS_MAX as PARTITIONS_NAMED_MAX;
 use klamm_model::{
     ErrorCode, IsolationLevel, LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicName,
     TopicPartition,
 };
 use klamm_shard::api::ReadError;
 use klamm_shard::api::metadata::{Image, Partition, Topic};
+
+use crate::net::{Close, Request};
 
 /// A topic as a request names it: by name, or by id in the versions of KIP-516.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -207,3 +221,24 @@ pub(crate) const fn borrowed(text: &str) -> Cow<'_, str> {
 
 /// "Not asked for", in fields of authorised operations.
 pub(crate) const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
+
+/// What may be done to a topic where nobody is kept from anything: a bit for each of Kafka's
+/// operations that topics know (read, write, create, delete, alter, describe, and both of configs).
+pub(crate) const TOPIC_OPERATIONS: i32 =
+    1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
+
+/// Text that Kafka gives with `UNKNOWN_TOPIC_OR_PARTITION` where it has no other.
+pub(crate) const NOT_HOSTED: &str = "This server does not host this topic-partition.";
+
+/// Checks how many partitions a request names: each costs more memory in the answer than in the
+/// request, and no error code says so.
+///
+/// # Errors
+/// The connection must end.
+pub(crate) fn check_named(request: &Request, named: usize) -> Result<(), Close> {
+    if named <= PARTITIONS_NAMED_MAX {
+        return Ok(());
+    }
+    let found = i64::try_from(named).unwrap_or(i64::MAX);
+    Err(request.refuse("expected at most 200000 partitions", found))
+}

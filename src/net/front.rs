@@ -10,6 +10,7 @@ use std::time::Duration;
 use klamm_model::{NodeId, ShardId};
 use klamm_os::exec::{self, Notify};
 use klamm_os::net::Listener;
+use klamm_shard::api::segment::DirectoryId;
 
 use super::buffers::BufferPool;
 use super::close::Close;
@@ -29,6 +30,8 @@ pub(crate) const TICK: Duration = Duration::from_secs(1);
 pub struct FrontSetup {
     /// The checked configuration.
     pub config: Arc<Config>,
+    /// Id of the data folder.
+    pub directory: DirectoryId,
     /// The process's connections; one table for all cores.
     pub connections: Arc<ConnectionTable>,
     /// This core.
@@ -82,6 +85,8 @@ pub struct FrontCounters {
 pub struct FrontContext {
     /// The checked configuration.
     pub config: Arc<Config>,
+    /// Id of the data folder.
+    pub(crate) directory: DirectoryId,
     pub(crate) table: Arc<ConnectionTable>,
     pub(crate) sessions: RefCell<FetchSessions>,
     pub(crate) producer_ids: ProducerIds,
@@ -114,6 +119,7 @@ impl FrontContext {
     pub fn new(setup: FrontSetup) -> Rc<Self> {
         let FrontSetup {
             config,
+            directory,
             connections,
             shard,
             shards,
@@ -125,6 +131,7 @@ impl FrontContext {
         let request_bytes = usize::try_from(request_bytes).unwrap_or(usize::MAX);
         Rc::new(Self {
             config,
+            directory,
             table: connections,
             sessions: RefCell::new(FetchSessions::new(limits, seed)),
             producer_ids: ProducerIds::default(),

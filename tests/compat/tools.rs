@@ -151,6 +151,161 @@ fn broker_api_versions_understands_every_key() {
     assert!(!found.contains("UNKNOWN("), "{found}");
 }
 
+/// Columns of a table that a tool wrote below its head line, one row a line.
+fn rows(table: &str) -> Vec<Vec<&str>> {
+    let lines = table.lines().skip(1).map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty());
+    lines
+        .map(|line| line.split_whitespace().collect())
+        .collect()
+}
+
+#[test]
+fn log_dirs_shows_what_partitions_take() {
+    let Some(bench) = Bench::new("log_dirs_shows_what_partitions_take") else {
+        return;
+    };
+    let mut client = bench.broker.client();
+    let topic = client.create_topic("sized", 1);
+    let batch = RawBatch::one("x").encode();
+    assert_eq!(client.produce(&topic, 0, &batch).error_code, 0);
+    let arguments = ["--describe", "--topic-list", &topic.name];
+    let found = bench.run("LogDirsCommand", &arguments, None);
+    let expected = format!("\"partition\":\"{}-0\"", topic.name);
+    assert!(found.contains(&expected), "{found}");
+    let size = format!("\"size\":{}", batch.len());
+    assert!(found.contains(&size), "{found}");
+}
+
+#[test]
+fn metadata_quorum_shows_one_voter_that_leads() {
+    let Some(bench) = Bench::new("metadata_quorum_shows_one_voter_that_leads") else {
+        return;
+    };
+    let quorum = |what: &str| bench.run("MetadataQuorumCommand", &["describe", what], None);
+    let status = quorum("--status");
+    for part in ["ClusterId:", "LeaderId:", "LeaderEpoch:", "HighWatermark:"] {
+        assert!(status.contains(part), "{status}");
+    }
+    assert!(status.contains("MaxFollowerLag:         0"), "{status}");
+    let port = format!(":{}\"", bench.broker.address().port());
+    assert!(status.contains(&port), "{status}");
+    let replication = quorum("--replication");
+    let rows = rows(&replication);
+    assert_eq!(rows.len(), 1, "{replication}");
+    assert_eq!(rows[0].last(), Some(&"Leader"), "{replication}");
+}
+
+#[test]
+fn features_are_described_and_stay() {
+    let Some(bench) = Bench::new("features_are_described_and_stay") else {
+        return;
+    };
+    let found = bench.run("FeatureCommand", &["describe"], None);
+    let line = found.lines().find(|line| line.contains("metadata.version"));
+    let line = line.unwrap_or_else(|| panic!("{found}"));
+    for part in [
+        "SupportedMinVersion: 3.3-IV3",
+        "FinalizedVersionLevel: 4.3-IV0",
+    ] {
+        assert!(line.contains(part), "{line}");
+    }
+}
+
+#[test]
+fn leader_election_and_reassignment_have_nothing_to_do() {
+    let test = "leader_election_and_reassignment_have_nothing_to_do";
+    let Some(bench) = Bench::new(test) else {
+        return;
+    };
+    let topic = bench.broker.client().create_topic("led", 2);
+    let kind = ["--election-type", "preferred"];
+    let all = [&kind[..], &["--all-topic-partitions"]].concat();
+    bench.run("LeaderElectionCommand", &all, None);
+    let one = ["--topic", &topic.name, "--partition", "1"];
+    let found = bench.run("LeaderElectionCommand", &[&kind[..], &one].concat(), None);
+    let expected = format!(
+        "Valid replica already elected for partitions {}-1",
+        topic.name
+    );
+    assert!(found.contains(&expected), "{found}");
+    let found = bench.run("reassign.ReassignPartitionsCommand", &["--list"], None);
+    assert_eq!(found.trim(), "No partition reassignments found.");
+}
+
+#[test]
+fn transactions_tool_describes_producers() {
+    let Some(bench) = Bench::new("transactions_tool_describes_producers") else {
+        return;
+    };
+    let mut client = bench.broker.client();
+    let topic = client.create_topic("producers", 1);
+    let (id, epoch) = client.init_producer_id();
+    let batch = RawBatch::one("x").of_producer(id, epoch, 0).encode();
+    assert_eq!(client.produce(&topic, 0, &batch).error_code, 0);
+    let arguments = [
+        "describe-producers",
+        "--topic",
+        &topic.name,
+        "--partition",
+        "0",
+    ];
+    let found = bench.run("TransactionsCommand", &arguments, None);
+    let rows = rows(&found);
+    let [row] = &rows[..] else {
+        panic!("{found}");
+    };
+    let (id, epoch) = (id.to_string(), epoch.to_string());
+    assert_eq!(row[..2], [id.as_str(), epoch.as_str()], "{found}");
+    assert_eq!((row[3], row.last()), ("0", Some(&"None")), "{found}");
+}
+
+#[test]
+fn delete_records_moves_the_start_of_a_log() {
+    let Some(bench) = Bench::new("delete_records_moves_the_start_of_a_log") else {
+        return;
+    };
+    let mut client = bench.broker.client();
+    let topic = client.create_topic("trimmed", 1);
+    for _ in 0..5 {
+        let batch = RawBatch::one("x").encode();
+        assert_eq!(client.produce(&topic, 0, &batch).error_code, 0);
+    }
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let text = format!(
+        r#"{{"partitions":[{{"topic":"{}","partition":0,"offset":3}}],"version":1}}"#,
+        topic.name
+    );
+    std::fs::write(file.path(), text).expect("writes");
+    let path = file.path().display().to_string();
+    let found = bench.run("DeleteRecordsCommand", &["--offset-json-file", &path], None);
+    let expected = format!("partition: {}-0\tlow_watermark: 3", topic.name);
+    assert!(found.contains(&expected), "{found}");
+    let earliest = ["--topic", &topic.name, "--time", "earliest"];
+    let found = bench.run("GetOffsetShell", &earliest, None);
+    assert_eq!(found.trim(), format!("{}:0:3", topic.name));
+}
+
+#[test]
+fn cluster_tool_reads_the_id_of_the_cluster() {
+    let Some(bench) = Bench::new("cluster_tool_reads_the_id_of_the_cluster") else {
+        return;
+    };
+    let server = bench.broker.address().to_string();
+    let ask = |what: &str| {
+        let mut command = java(&bench.jars);
+        command.args(["org.apache.kafka.tools.ClusterTool", what]);
+        tool(command.args(["--bootstrap-server", &server]), None)
+    };
+    let found = ask("cluster-id");
+    assert!(found.starts_with("Cluster ID: "), "{found}");
+    let found = ask("list-endpoints");
+    assert!(
+        found.contains(&bench.broker.address().port().to_string()),
+        "{found}"
+    );
+}
+
 #[test]
 fn producer_perf_test_delivers_all_its_records() {
     let Some(bench) = Bench::new("producer_perf_test_delivers_all_its_records") else {

@@ -72,7 +72,7 @@ keys! {
         "Largest total of bytes in one Fetch response, whatever the client asks for."),
     ("max.incremental.fetch.session.cache.slots", Int { min: 0 }, Some("1000"), ReadOnly, Obeyed,
         "Incremental fetch sessions that this node remembers at most."),
-    ("max.request.partition.size.limit", Int { min: 1 }, Some("2000"), ReadOnly, NotYet,
+    ("max.request.partition.size.limit", Int { min: 1 }, Some("2000"), ReadOnly, Obeyed,
         "Largest number of partitions in one DescribeTopicPartitions response."),
     ("fetch.purgatory.purge.interval.requests", ANY_INT, Some("1000"), ReadOnly, Architecture,
         "Housekeeping interval of Apache Kafka's parked fetches; klamm drops an answered one at once."),

@@ -1,0 +1,208 @@
+//! DescribeLogDirs: the data folder, its room, and what partitions take in it (KIP-113, KIP-827).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use klamm_model::{ErrorCode, NodeId, PartitionIndex, TopicPartition};
+use klamm_os::disk::{self, Space};
+use klamm_shard::api::metadata::Image;
+use klamm_wire::{Gather, describe_log_dirs};
+
+use super::{borrowed, check_named};
+use crate::config::Config;
+use crate::net::{Close, Context, Request};
+
+/// Answers the request.
+///
+/// # Errors
+/// The body cannot be read.
+pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
+    let view: describe_log_dirs::RequestView<'_> = request.body()?;
+    let named = view.topics().into_iter().flatten();
+    check_named(&request, named.map(|topic| topic.partitions().len()).sum())?;
+    let config = &context.front.config;
+    let image = context.shards.image();
+    let asked = asked(&image, context.front.node(), &view);
+    let sizes = context.shards.log_sizes(asked.clone()).await;
+    let space = disk::free_space_later(config.data_dir.clone()).await;
+    if let Err(error) = &space {
+        tracing::warn!(%error, folder = %config.data_dir.display(), "cannot ask how much room is left");
+    }
+    let sizes = asked.into_iter().zip(sizes);
+    let sizes = sizes.filter_map(|(partition, size)| Some((partition, size?)));
+    request.answer(&response(&image, folder_of(config), space.ok(), sizes))
+}
+
+/// The data folder as clients name it: from the root.
+pub(crate) fn folder_of(config: &Config) -> String {
+    let folder = std::path::absolute(&config.data_dir);
+    let folder = folder.unwrap_or_else(|_| config.data_dir.clone());
+    folder.display().to_string()
+}
+
+/// The partitions asked for that this node has, each once. Those it does not have are left out of
+/// the answer, as Kafka does.
+fn asked(
+    image: &Image,
+    node: NodeId,
+    view: &describe_log_dirs::RequestView<'_>,
+) -> Vec<TopicPartition> {
+    let mut found = BTreeSet::new();
+    let mut add = |topic: &klamm_shard::api::metadata::Topic, index| {
+        let is_here = topic
+            .partition(index)
+            .is_some_and(|p| p.leader == Some(node));
+        if is_here {
+            found.insert(TopicPartition {
+                topic: topic.id(),
+                index,
+            });
+        }
+    };
+    match view.topics() {
+        None => {
+            for topic in image.topics() {
+                topic.partitions().for_each(|(index, _)| add(topic, index));
+            }
+        }
+        Some(topics) => {
+            for asked in topics {
+                if let Some(topic) = image.topic(asked.topic()) {
+                    let indexes = asked.partitions().iter();
+                    indexes.for_each(|index| add(topic, PartitionIndex(index)));
+                }
+            }
+        }
+    }
+    found.into_iter().collect()
+}
+
+/// `space` is none where the file system does not say: Kafka answers a folder that it cannot look
+/// at with an error and nothing else.
+fn response<'i>(
+    image: &'i Image,
+    folder: String,
+    space: Option<Space>,
+    sizes: impl Iterator<Item = (TopicPartition, u64)>,
+) -> describe_log_dirs::Response<'i> {
+    let mut result = describe_log_dirs::DescribeLogDirsResult {
+        log_dir: folder.into(),
+        total_bytes: -1,
+        usable_bytes: -1,
+        ..Default::default()
+    };
+    let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    match space {
+        None => result.error_code = ErrorCode::KafkaStorageError.code(),
+        Some(space) => {
+            let mut topics: BTreeMap<&'i str, Vec<_>> = BTreeMap::new();
+            for (partition, size) in sizes {
+                let Some(topic) = image.topic_by_id(partition.topic) else {
+                    continue;
+                };
+                let partitions = topics.entry(topic.name().as_str()).or_default();
+                partitions.push(describe_log_dirs::DescribeLogDirsPartition {
+                    partition_index: partition.index.0,
+                    partition_size: number(size),
+                    ..Default::default()
+                });
+            }
+            let topics = topics.into_iter();
+            let named = topics.map(
+                |(name, partitions)| describe_log_dirs::DescribeLogDirsTopic {
+                    name: borrowed(name),
+                    partitions,
+                },
+            );
+            result.topics = named.collect();
+            result.total_bytes = number(space.total);
+            result.usable_bytes = number(space.free);
+        }
+    }
+    describe_log_dirs::Response {
+        results: vec![result],
+        ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_wire::{Message, MessageView};
+
+    use super::*;
+    use crate::handlers::tests::image_of_two_brokers;
+
+    const HERE: TopicPartition = TopicPartition {
+        topic: klamm_model::TopicId([9; 16]),
+        index: PartitionIndex(0),
+    };
+
+    fn asks(topics: Option<&[(&'static str, &[i32])]>) -> Vec<TopicPartition> {
+        let topic =
+            |&(name, indexes): &(&'static str, &[i32])| describe_log_dirs::DescribableLogDirTopic {
+                topic: name.into(),
+                partitions: indexes.to_vec(),
+            };
+        let request = describe_log_dirs::Request {
+            topics: topics.map(|topics| topics.iter().map(topic).collect()),
+        };
+        let mut bytes = bytes::BytesMut::new();
+        request.encode(5, &mut bytes).expect("expressible");
+        let view = describe_log_dirs::RequestView::parse(&bytes, 5).expect("own bytes");
+        let image = image_of_two_brokers("flights", NodeId(1));
+        asked(&image, NodeId(1), &view)
+    }
+
+    #[test]
+    fn null_asks_for_everything_and_a_list_for_what_is_here_of_it() {
+        assert_eq!(asks(None), [HERE]);
+        assert_eq!(asks(Some(&[])), []);
+        assert_eq!(
+            asks(Some(&[("flights", &[1, 0, 0]), ("absent", &[0])])),
+            [HERE]
+        );
+    }
+
+    #[test]
+    fn every_version_shows_what_it_can_of_the_folder() {
+        let image = image_of_two_brokers("flights", NodeId(1));
+        let space = Space {
+            free: 5,
+            total: u64::MAX,
+        };
+        for version in 0..=5 {
+            for space in [Some(space), None] {
+                let sizes = [(HERE, 77)].into_iter();
+                let response = response(&image, "/data".to_owned(), space, sizes);
+                let mut bytes = bytes::BytesMut::new();
+                response.encode(version, &mut bytes).expect("expressible");
+                let view = describe_log_dirs::ResponseView::parse(&bytes, version);
+                let view = view.expect("own bytes");
+                let result = view.results().iter().next().expect("one folder");
+                assert_eq!(result.log_dir(), "/data");
+                assert!(!result.is_cordoned());
+                let known = space.is_some();
+                assert_eq!(result.error_code(), if known { 0 } else { 56 });
+                let told = (result.total_bytes(), result.usable_bytes());
+                let expected = match (version, known) {
+                    (4.., true) => (i64::MAX, 5),
+                    _ => (-1, -1),
+                };
+                assert_eq!(told, expected, "version {version}");
+                let sizes: Vec<_> = result
+                    .topics()
+                    .iter()
+                    .flat_map(|topic| topic.partitions())
+                    .map(|part| {
+                        (
+                            part.partition_size(),
+                            part.offset_lag(),
+                            part.is_future_key(),
+                        )
+                    })
+                    .collect();
+                let expected: &[_] = if known { &[(77, 0, false)] } else { &[] };
+                assert_eq!(sizes, expected, "version {version}");
+            }
+        }
+    }
+}
