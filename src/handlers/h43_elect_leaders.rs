@@ -125,11 +125,14 @@ mod tests {
     use super::*;
     use crate::handlers::tests::image_of_two_brokers;
 
+    /// Topics with number, code, and whether there is a text, of each partition.
+    type Shown = Vec<(String, Vec<(i32, i16, bool)>)>;
+
     fn shown(
         version: i16,
         named: Option<Vec<(&'static str, Vec<i32>)>>,
         elected: Option<Vec<Elected>>,
-    ) -> Vec<(String, Vec<(i32, i16, bool)>)> {
+    ) -> Shown {
         let topic = |(name, partitions): (&'static str, _)| elect_leaders::TopicPartitions {
             topic: name.into(),
             partitions,

@@ -13,6 +13,7 @@ use crate::net::{Close, Context, Request};
 /// "None" on the wire: no coordinator has written here, and no transaction is open, as long as
 /// transactions are not served.
 const NONE: i32 = -1;
+const NO_TIME: i64 = -1;
 
 type Refusal = (ErrorCode, Option<Cow<'static, str>>);
 type Lists = Vec<Option<Vec<ActiveProducer>>>;
@@ -110,10 +111,8 @@ fn shown(producer: ActiveProducer) -> describe_producers::ProducerState {
         producer_id: producer.id.0,
         producer_epoch: i32::from(producer.epoch.0),
         last_sequence: producer.last_sequence.map_or(NONE, |sequence| sequence.0),
-        last_timestamp: producer
-            .last_timestamp
-            .map_or(i64::from(NONE), |time| time.0),
+        last_timestamp: producer.last_timestamp.map_or(NO_TIME, |time| time.0),
         coordinator_epoch: NONE,
-        current_txn_start_offset: i64::from(NONE),
+        current_txn_start_offset: NO_TIME,
     }
 }

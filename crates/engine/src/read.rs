@@ -205,7 +205,6 @@ impl Engine {
             .and_then(Option::as_ref)
             .filter(|log| log.partition == part.partition);
         let log_is_here = log.is_some();
-        let epoch_at = |offset: Offset| log.and_then(|log| log.leader_epoch_at(offset));
         let Some(call) = self.cold.calls.get_mut(&part.call) else {
             return;
         };
@@ -232,41 +231,19 @@ impl Engine {
             // unless the start of the log has moved meanwhile.
             (ColdAnswer::Read(read), ..) => {
                 if let Some(outcome) = read.outcomes.get_mut(part.place) {
-                    let starts = log.map(|log| log.leader.cursors().log_start);
-                    let is_trimmed = match part.target {
-                        ColdTarget::Offset(wanted) => starts.is_some_and(|start| wanted < start),
-                        ColdTarget::Timestamp { .. } => false,
-                    };
-                    outcome.error = Some(match is_trimmed {
-                        true => ReadError::OutOfRange,
-                        false => ReadError::Storage,
-                    });
+                    outcome.error = Some(read_failure(&part, log));
                 }
             }
             (ColdAnswer::Offsets(outcomes), ColdKind::Timestamp { at, end }, Ok(batches)) => {
-                let from = match part.target {
-                    ColdTarget::Timestamp { from, .. } => from,
-                    ColdTarget::Offset(_) => Offset::ZERO,
-                };
-                let found = find_timestamp(&batches, at, from, end, epoch_at);
-                let goes_on = matches!(found, Ok(None));
-                if let Some(outcome) = outcomes.get_mut(part.place) {
-                    *outcome = found;
-                }
-                // The segment's late record may be among those that were still in memory; or the
-                // batch's one lies before the start of the log.
-                if let (true, Some(log)) = (goes_on, log) {
-                    let covered = end_of(&batches).unwrap_or(part.read_end);
-                    match find_after(log, at, end, covered) {
-                        Found::Now(found) => {
-                            if let Some(outcome) = outcomes.get_mut(part.place) {
-                                *outcome = found;
-                            }
+                match find_behind(&part, log, &batches, at, end) {
+                    Found::Now(found) => {
+                        if let Some(outcome) = outcomes.get_mut(part.place) {
+                            *outcome = found;
                         }
-                        Found::InSegment { read, .. } => {
-                            self.read_again(part, read);
-                            return;
-                        }
+                    }
+                    Found::InSegment { read, .. } => {
+                        self.read_again(part, read);
+                        return;
                     }
                 }
             }
@@ -383,6 +360,40 @@ impl Engine {
             }
         }
         self.answer_or_fetch(ticket, ColdAnswer::Offsets(outcomes), wanted);
+    }
+}
+
+/// Why a cold read gave nothing: damage, unless the start of the log has moved meanwhile.
+fn read_failure(part: &ColdPart, log: Option<&PartitionLog>) -> ReadError {
+    let start = log.map(|log| log.leader.cursors().log_start);
+    match part.target {
+        ColdTarget::Offset(wanted) if start.is_some_and(|start| wanted < start) => {
+            ReadError::OutOfRange
+        }
+        _ => ReadError::Storage,
+    }
+}
+
+/// The first late record among what a cold read gave, or behind that: the segment's may be among
+/// those that were still in memory, the batch's may lie before the start of the log.
+fn find_behind(
+    part: &ColdPart,
+    log: Option<&PartitionLog>,
+    batches: &[Bytes],
+    at: Timestamp,
+    end: Offset,
+) -> Found {
+    let from = match part.target {
+        ColdTarget::Timestamp { from, .. } => from,
+        ColdTarget::Offset(_) => Offset::ZERO,
+    };
+    let epoch_at = |offset| log.and_then(|log| log.leader_epoch_at(offset));
+    match (find_timestamp(batches, at, from, end, epoch_at), log) {
+        (Ok(None), Some(log)) => {
+            let covered = end_of(batches).unwrap_or(part.read_end);
+            find_after(log, at, end, covered)
+        }
+        (found, _) => Found::Now(found),
     }
 }
 

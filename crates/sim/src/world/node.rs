@@ -20,7 +20,7 @@ use klamm_records::wal::Incarnation;
 
 use super::disk::{Node as FileNode, Room, SimDisk};
 use super::storage::{BootStorage, DISK_FAILED, POWER_CUT};
-use super::work::{Done, Hands, OpenSegments, SmallFiles, Work};
+use super::work::{Done, Hands, OpenSegments, Removal, SmallFiles, Work};
 use crate::faults::Plant;
 use crate::random::Random;
 
@@ -529,13 +529,7 @@ impl SimNode {
                 partition,
                 folder,
                 segments,
-            } => Work::RemoveSegments {
-                partition,
-                folder,
-                segments,
-                aside: Vec::new(),
-                steps: 0,
-            },
+            } => Work::RemoveSegments(Removal::of(partition, folder, segments)),
             Effect::DropFolder { partition, folder } => {
                 // What is under way for it comes to nothing.
                 self.works

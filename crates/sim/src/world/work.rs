@@ -55,6 +55,33 @@ const REPLACED: &str = segment::LEADER_EPOCH_FILE;
 /// Its name while its new content is being flushed.
 const FLUSHING: &str = segment::LEADER_EPOCH_FLUSHING_FILE;
 
+/// Segments on their way out: first put aside, file by file, then deleted.
+#[derive(Debug)]
+pub(crate) struct Removal {
+    partition: TopicPartition,
+    folder: Arc<str>,
+    segments: Vec<Offset>,
+    /// Files that were put aside and are still there.
+    aside: Vec<String>,
+    steps: usize,
+}
+
+impl Removal {
+    pub(crate) const fn of(
+        partition: TopicPartition,
+        folder: Arc<str>,
+        segments: Vec<Offset>,
+    ) -> Self {
+        Self {
+            partition,
+            folder,
+            segments,
+            aside: Vec::new(),
+            steps: 0,
+        }
+    }
+}
+
 /// One piece of work.
 #[derive(Debug)]
 pub(crate) enum Work {
@@ -98,14 +125,7 @@ pub(crate) enum Work {
         repair: Repair,
         prepared: Option<Prepared>,
     },
-    RemoveSegments {
-        partition: TopicPartition,
-        folder: Arc<str>,
-        segments: Vec<Offset>,
-        /// Files that were put aside and are still there.
-        aside: Vec<String>,
-        steps: usize,
-    },
+    RemoveSegments(Removal),
     DropFolder {
         partition: TopicPartition,
         folder: Arc<str>,
@@ -189,7 +209,7 @@ impl Work {
             Self::FlushWal { position, .. } => Done::WalFlushed(*position),
             Self::ColdRead(_)
             | Self::Repair { .. }
-            | Self::RemoveSegments { .. }
+            | Self::RemoveSegments(_)
             | Self::DropFolder { .. }
             | Self::Look { .. } => Done::Nothing,
         }
@@ -267,17 +287,8 @@ impl Work {
                 .then_some(Done::WalFlushed(*position)),
             Self::ColdRead(read) => Some(hands.cold_read(read)),
             Self::Repair { repair, prepared } => hands.repair(repair, prepared),
-            Self::RemoveSegments {
-                partition,
-                folder,
-                segments,
-                aside,
-                steps,
-            } => {
-                *steps += 1;
-                hands
-                    .remove_segments(*partition, folder, segments, aside, *steps)
-                    .then_some(Done::Nothing)
+            Self::RemoveSegments(removal) => {
+                hands.remove_segments(removal).then_some(Done::Nothing)
             }
             Self::DropFolder {
                 partition,
@@ -683,34 +694,27 @@ impl Hands<'_> {
 
     /// Puts a folder aside and then removes it. True when it is gone.
     /// One file after the other is put aside, then one after the other is gone.
-    fn remove_segments(
-        &mut self,
-        partition: TopicPartition,
-        folder: &str,
-        segments: &[Offset],
-        aside: &mut Vec<String>,
-        step: usize,
-    ) -> bool {
-        let files = segments.len() * SEGMENT_FILES.len();
-        if step <= files {
-            let base = segments[(step - 1) / SEGMENT_FILES.len()];
-            let file = SEGMENT_FILES[(step - 1) % SEGMENT_FILES.len()];
-            if self.owner(folder) == Some(partition.topic) {
-                let from = format!("{folder}/{}", segment::segment_file(base, file));
-                let to = format!("{from}{}", segment::REMOVED_SUFFIX);
-                if self.disk.rename(&from, &to) {
-                    aside.push(to);
-                }
-            }
+    fn remove_segments(&mut self, removal: &mut Removal) -> bool {
+        let step = removal.steps;
+        removal.steps += 1;
+        let base = removal.segments.get(step / SEGMENT_FILES.len());
+        let Some(&base) = base else {
+            let Some(path) = removal.aside.pop() else {
+                return true;
+            };
+            self.disk.remove(&path);
             return false;
-        }
-        match aside.pop() {
-            Some(path) => {
-                self.disk.remove(&path);
-                false
+        };
+        let folder = &*removal.folder;
+        if self.owner(folder) == Some(removal.partition.topic) {
+            let file = SEGMENT_FILES[step % SEGMENT_FILES.len()];
+            let from = format!("{folder}/{}", segment::segment_file(base, file));
+            let to = format!("{from}{}", segment::REMOVED_SUFFIX);
+            if self.disk.rename(&from, &to) {
+                removal.aside.push(to);
             }
-            None => true,
         }
+        false
     }
 
     fn drop_folder(
