@@ -53,10 +53,7 @@ mod snapshot;
 
 pub use controller::{
     BrokerDefaults, Command, ConfigChange, ConfigError, ConfigMode, ConfigOperation, Controller,
-    CreateTopicError, CreatedTopic, Decision, DeleteTopicError, DeletedTopic, Elected,
-    ElectionError, ElectionKind, FeatureError, FeatureUpdate, FeatureUpgrade, ManualAssignment,
-    Moment, NewTopic, ProducerIdBlock, ProducerIdError, Reassignment, ReassignmentError,
-    RegisterError, Registration, Reply, SupportedFeature, TopicReference,
+    CreatePartitionsError, CreateTopicError, CreatedTopic, Decision, DeleteTopicError, DeletedTopic, Elected, ElectionError, ElectionKind, FeatureError, FeatureUpdate, FeatureUpgrade, ManualAssignment, Moment, MorePartitions, NewTopic, ProducerIdBlock, ProducerIdError, RESOURCE_REPEATED, Reassignment, ReassignmentError, RegisterError, Registration, Reply, SupportedFeature, TopicReference, check_operations,
 };
 pub use delta::{Delta, TopicDelta};
 pub use image::{Broker, ConfigMap, Image, Partition, ReplayError, Topic};

@@ -7,8 +7,8 @@ pub const OPERATION_RECORDS_MAX: usize = 3 * klamm_model::limits::CREATE_PARTITI
 /// Most encoded bytes that one command may cause.
 pub const OPERATION_BYTES_MAX: usize = 48 * 1024 * 1024;
 
-/// Longest configuration value in bytes.
-pub const CONFIG_VALUE_BYTES_MAX: usize = 32 * 1024;
+/// Longest configuration value in bytes, as Kafka has it.
+pub const CONFIG_VALUE_BYTES_MAX: usize = 32_767;
 
 /// Most replicas of one partition.
 pub const REPLICAS_MAX: usize = 128;

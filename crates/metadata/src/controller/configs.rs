@@ -1,10 +1,11 @@
 //! Configuration: the checks that CreateTopics, AlterConfigs and IncrementalAlterConfigs share.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use klamm_model::{
-    ConfigKind, ErrorCode, TOPIC_CONFIG_KEYS, TopicName, check_config_value, topic_config_key,
+    ConfigKind, ErrorCode, TOPIC_CONFIG_KEYS, TopicConfigKey, TopicName, check_config_value,
+    topic_config_key,
 };
 
 use super::{Controller, Decision, Growth, Reply};
@@ -93,16 +94,18 @@ impl Controller {
         mode: ConfigMode,
         validate_only: bool,
     ) -> Decision {
+        let mut mentions: BTreeMap<&ConfigResource, usize> = BTreeMap::new();
+        for change in &changes {
+            *mentions.entry(&change.resource).or_default() += 1;
+        }
         let mut growth = Growth::default();
         let mut records = Vec::new();
         let mut answers = Vec::new();
-        let mut seen = BTreeSet::new();
         let mut too_large = false;
         for change in &changes {
-            let repeated = !seen.insert(&change.resource);
+            let repeated = mentions.get(&change.resource).is_some_and(|&n| n > 1);
             let outcome = if repeated {
-                let text = "Each resource must appear at most once.";
-                Err(ConfigError::Request(text.to_owned()))
+                Err(ConfigError::Request(RESOURCE_REPEATED.to_owned()))
             } else {
                 self.change_config(change, mode)
             };
@@ -131,45 +134,105 @@ impl Controller {
         change: &ConfigChange,
         mode: ConfigMode,
     ) -> Result<Vec<MetadataRecord>, ConfigError> {
+        check_operations(&change.operations)?;
         let empty = ConfigMap::new();
-        let before = match &change.resource {
-            ConfigResource::Topic(name) => self
-                .image
-                .topic(name.as_str())
-                .ok_or_else(|| ConfigError::UnknownTopic(name.clone()))?
-                .overrides(),
-            ConfigResource::BrokerDefault => self.image.broker_defaults(),
-            ConfigResource::Broker(node) => self.image.broker_overrides(*node).unwrap_or(&empty),
+        let (before, missing) = match &change.resource {
+            ConfigResource::Topic(name) => match self.image.topic(name.as_str()) {
+                Some(topic) => (topic.overrides(), None),
+                None => (&empty, Some(name)),
+            },
+            ConfigResource::BrokerDefault => (self.image.broker_defaults(), None),
+            ConfigResource::Broker(node) => {
+                (self.image.broker_overrides(*node).unwrap_or(&empty), None)
+            }
         };
         let is_topic = matches!(change.resource, ConfigResource::Topic(_));
-        let mut after = match mode {
-            ConfigMode::Incremental => before.clone(),
-            ConfigMode::Replace => ConfigMap::new(),
-        };
-        let mut named = BTreeSet::new();
-        for (key, operation) in &change.operations {
-            if !named.insert(key) {
-                let text = "Error due to duplicate config keys";
-                return Err(ConfigError::Request(text.to_owned()));
-            }
-            let value = operate(is_topic, key, operation, after.get(key))?;
-            match value {
-                Some(value) => {
-                    if is_topic {
-                        check_topic_value(key, &value)?;
-                    } else {
-                        check_broker_value(key, &value)?;
-                    }
-                    after.insert(key.clone(), value)
-                }
-                None => after.remove(key),
-            };
+        let after = apply_operations(is_topic, before, &change.operations, mode)?;
+        for (key, value) in changed(before, &after) {
+            check_size(key, value)?;
         }
         if is_topic {
+            // Kafka names an unknown key before any bad value, and both before a missing topic.
+            for key in after.keys() {
+                topic_config_key(key).ok_or_else(|| unknown_key(key))?;
+            }
+            for (key, value) in changed(before, &after) {
+                check_topic_value(key, value)?;
+            }
             check_topic_combination(&after, self.image.broker_defaults())?;
+        } else {
+            for (key, value) in changed(before, &after) {
+                check_broker_value(key, value)?;
+            }
+        }
+        if let Some(name) = missing {
+            return Err(ConfigError::UnknownTopic(name.clone()));
         }
         Ok(difference(&change.resource, before, &after))
     }
+}
+
+/// What a client is told that names a resource twice in one request.
+pub const RESOURCE_REPEATED: &str = "Each resource must appear at most once.";
+
+/// Faults of a change that can be seen before anything is known of its resource: a key that is
+/// named twice, and keys without a value.
+///
+/// # Errors
+/// [`ConfigError::Request`] in Kafka's words.
+pub fn check_operations(operations: &[(String, ConfigOperation)]) -> Result<(), ConfigError> {
+    let mut named = BTreeSet::new();
+    if !operations.iter().all(|(key, _)| named.insert(key)) {
+        let text = "Error due to duplicate config keys";
+        return Err(ConfigError::Request(text.to_owned()));
+    }
+    let nulls = operations.iter().filter(|(_, operation)| {
+        matches!(
+            operation,
+            ConfigOperation::Set(None)
+                | ConfigOperation::Append(None)
+                | ConfigOperation::Subtract(None)
+        )
+    });
+    let nulls: Vec<&str> = nulls.map(|(key, _)| key.as_str()).collect();
+    if nulls.is_empty() {
+        return Ok(());
+    }
+    Err(ConfigError::Request(format!(
+        "Null value not supported for : {}",
+        nulls.join(", ")
+    )))
+}
+
+/// The whole configuration of a resource after some operations, nothing checked but that words are
+/// added to lists only.
+fn apply_operations(
+    is_topic: bool,
+    before: &ConfigMap,
+    operations: &[(String, ConfigOperation)],
+    mode: ConfigMode,
+) -> Result<ConfigMap, ConfigError> {
+    let mut after = match mode {
+        ConfigMode::Incremental => before.clone(),
+        ConfigMode::Replace => ConfigMap::new(),
+    };
+    for (key, operation) in operations {
+        match operate(is_topic, key, operation, before.get(key))? {
+            Some(value) => after.insert(key.clone(), value),
+            None => after.remove(key),
+        };
+    }
+    Ok(after)
+}
+
+/// Keys that have another value than before.
+fn changed<'m>(
+    before: &'m ConfigMap,
+    after: &'m ConfigMap,
+) -> impl Iterator<Item = (&'m String, &'m String)> {
+    after
+        .iter()
+        .filter(|(key, value)| before.get(*key) != Some(value))
 }
 
 /// What one operation makes of a key: its new value, or nothing.
@@ -179,13 +242,9 @@ fn operate(
     operation: &ConfigOperation,
     current: Option<&String>,
 ) -> Result<Option<String>, ConfigError> {
-    let given = |value: &Option<String>| {
-        value
-            .clone()
-            .ok_or_else(|| ConfigError::Request(format!("Null value not supported for : {key}")))
-    };
+    let row = row_of(is_topic, key);
     let list = |verb: &str| {
-        let kind = kind_of(is_topic, key);
+        let kind = row.map(|row| row.kind);
         if matches!(kind, Some(ConfigKind::Words(_) | ConfigKind::List)) {
             return Ok(());
         }
@@ -201,26 +260,16 @@ fn operate(
             .collect()
     };
     let current_words = || {
-        let default = || {
-            topic_config_key(key)
-                .filter(|_| is_topic)
-                .map(|row| row.default_text())
-        };
-        words(current.map_or_else(|| default().unwrap_or(""), String::as_str))
+        let default = || row.map_or("", TopicConfigKey::default_text);
+        words(current.map_or_else(default, String::as_str))
     };
     Ok(match operation {
-        ConfigOperation::Set(value) => Some(given(value)?),
-        ConfigOperation::Delete => {
-            if is_topic && topic_config_key(key).is_none() {
-                return Err(unknown_key(key));
-            }
-            None
-        }
+        ConfigOperation::Set(value) => value.clone(),
+        ConfigOperation::Delete => None,
         ConfigOperation::Append(value) => {
-            let added = words(&given(value)?);
             list("APPEND")?;
             let mut kept = current_words();
-            for word in added {
+            for word in words(value.as_deref().unwrap_or_default()) {
                 if !kept.contains(&word) {
                     kept.push(word);
                 }
@@ -228,8 +277,8 @@ fn operate(
             Some(kept.join(","))
         }
         ConfigOperation::Subtract(value) => {
-            let taken = words(&given(value)?);
             list("SUBTRACT")?;
+            let taken = words(value.as_deref().unwrap_or_default());
             let mut kept = current_words();
             kept.retain(|word| !taken.contains(word));
             Some(kept.join(","))
@@ -237,12 +286,13 @@ fn operate(
     })
 }
 
-fn kind_of(is_topic: bool, key: &str) -> Option<ConfigKind> {
+/// The topic key that a key is, or whose default it sets on brokers.
+fn row_of(is_topic: bool, key: &str) -> Option<&'static TopicConfigKey> {
     if is_topic {
-        return topic_config_key(key).map(|row| row.kind);
+        return topic_config_key(key);
     }
-    let synonym = |row: &&klamm_model::TopicConfigKey| row.broker_synonym == Some(key);
-    TOPIC_CONFIG_KEYS.iter().find(synonym).map(|row| row.kind)
+    let synonym = |row: &&TopicConfigKey| row.broker_synonym == Some(key);
+    TOPIC_CONFIG_KEYS.iter().find(synonym)
 }
 
 fn unknown_key(key: &str) -> ConfigError {
@@ -250,16 +300,21 @@ fn unknown_key(key: &str) -> ConfigError {
 }
 
 fn check_size(key: &str, value: &str) -> Result<(), ConfigError> {
-    if key.len() > KEY_BYTES_MAX || value.len() > CONFIG_VALUE_BYTES_MAX {
-        let text = format!("Configuration value of {} bytes is too long.", value.len());
-        return Err(ConfigError::Invalid(text));
-    }
-    Ok(())
+    let text = if value.len() > CONFIG_VALUE_BYTES_MAX {
+        format!(
+            "The configuration value cannot be added because it exceeds the maximum value size of \
+             {CONFIG_VALUE_BYTES_MAX} bytes."
+        )
+    } else if key.len() > KEY_BYTES_MAX {
+        format!("Configuration key of {} bytes is too long.", key.len())
+    } else {
+        return Ok(());
+    };
+    Err(ConfigError::Invalid(text))
 }
 
 fn check_topic_value(key: &str, value: &str) -> Result<(), ConfigError> {
     let row = topic_config_key(key).ok_or_else(|| unknown_key(key))?;
-    check_size(key, value)?;
     let invalid = |error: klamm_model::ConfigValueError| ConfigError::Invalid(error.to_string());
     // Kafka names only the word of a list that is wrong.
     if let ConfigKind::Words(_) = row.kind
@@ -275,11 +330,11 @@ fn check_topic_value(key: &str, value: &str) -> Result<(), ConfigError> {
 /// Broker keys that set a topic's default are checked as that; others are kept as they are, as
 /// Kafka does, because the room that reads them knows their rules.
 fn check_broker_value(key: &str, value: &str) -> Result<(), ConfigError> {
-    check_size(key, value)?;
-    let Some(kind) = kind_of(false, key) else {
+    let Some(row) = row_of(false, key) else {
         return Ok(());
     };
-    check_config_value(key, kind, value).map_err(|error| ConfigError::Request(error.to_string()))
+    check_config_value(key, row.kind, value)
+        .map_err(|error| ConfigError::Request(error.to_string()))
 }
 
 /// Rules over several keys.
@@ -339,6 +394,9 @@ pub(super) fn check_new_topic_configs(
     let mut map = ConfigMap::new();
     for (key, value) in configs {
         map.insert(key.clone(), value.clone().unwrap_or_default());
+    }
+    for (key, value) in &map {
+        check_size(key, value)?;
     }
     // Kafka names an unknown key before any bad value.
     for key in map.keys() {

@@ -6,6 +6,7 @@ mod configs;
 mod deletion;
 mod elections;
 mod features;
+mod partitions;
 mod placement;
 mod producers;
 mod reassignments;
@@ -20,10 +21,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use klamm_model::{Instant, MetadataOffset, NodeId, Random, TopicId, TopicName, WallTime};
 
 pub use brokers::{RegisterError, Registration, SupportedFeature};
-pub use configs::{ConfigChange, ConfigError, ConfigMode, ConfigOperation};
+pub use configs::{
+    ConfigChange, ConfigError, ConfigMode, ConfigOperation, RESOURCE_REPEATED, check_operations,
+};
 pub use deletion::{DeleteTopicError, DeletedTopic, TopicReference};
 pub use elections::{Elected, ElectionError, ElectionKind};
 pub use features::{FeatureError, FeatureUpdate, FeatureUpgrade};
+pub use partitions::{CreatePartitionsError, MorePartitions};
 pub use producers::{ProducerIdBlock, ProducerIdError};
 pub use reassignments::{Reassignment, ReassignmentError};
 pub use topics::{CreateTopicError, CreatedTopic, ManualAssignment, NewTopic};
@@ -86,6 +90,13 @@ pub enum Command {
         /// The topics.
         topics: Vec<TopicReference>,
     },
+    /// Give topics more partitions.
+    CreatePartitions {
+        /// The topics.
+        topics: Vec<MorePartitions>,
+        /// Only say what would happen.
+        validate_only: bool,
+    },
     /// Change configuration.
     SetConfigs {
         /// The changes, one resource each.
@@ -138,6 +149,8 @@ pub enum Reply {
     AutoCreateTopic(Result<CreatedTopic, CreateTopicError>),
     /// To `DeleteTopics`: one answer for each topic, in the order of first mention.
     DeleteTopics(Vec<DeletedTopic>),
+    /// To `CreatePartitions`: one answer for each *name*, in the order of first mention.
+    CreatePartitions(Vec<(String, Result<(), CreatePartitionsError>)>),
     /// To `SetConfigs`, in order.
     SetConfigs(Vec<Result<(), ConfigError>>),
     /// To `AllocateProducerIds`.
@@ -212,6 +225,10 @@ impl Controller {
             } => self.create_topics(moment, topics, validate_only),
             Command::AutoCreateTopic { name } => self.auto_create_topic(moment, name),
             Command::DeleteTopics { topics } => self.delete_topics(topics),
+            Command::CreatePartitions {
+                topics,
+                validate_only,
+            } => self.create_partitions(moment, &topics, validate_only),
             Command::SetConfigs {
                 changes,
                 mode,

@@ -41,7 +41,14 @@ impl Script {
                 let topics = words.iter().map(|word| self.reference(word)).collect();
                 self.decide(Command::DeleteTopics { topics })
             }
-            "configure" | "replace" => {
+            "grow" | "validate-grow" => self.decide(Command::CreatePartitions {
+                topics: words
+                    .split(|word| *word == "/")
+                    .map(more_partitions)
+                    .collect(),
+                validate_only: verb == "validate-grow",
+            }),
+            "configure" | "replace" | "validate-configure" => {
                 let mode = match verb {
                     "replace" => ConfigMode::Replace,
                     _ => ConfigMode::Incremental,
@@ -53,7 +60,7 @@ impl Script {
                 self.decide(Command::SetConfigs {
                     changes,
                     mode,
-                    validate_only: false,
+                    validate_only: verb == "validate-configure",
                 })
             }
             "producer-ids" => self.decide(Command::AllocateProducerIds {
@@ -288,6 +295,25 @@ fn new_topic(words: &[&str]) -> NewTopic {
     topic
 }
 
+/// `name count`, and `at:1,2` for each new partition that is placed by hand.
+fn more_partitions(words: &[&str]) -> MorePartitions {
+    let nodes = |text: &str| -> Vec<NodeId> {
+        let nodes = text.split(',').filter(|node| !node.is_empty());
+        nodes
+            .map(|node| NodeId(node.parse().expect("a number")))
+            .collect()
+    };
+    let by_hand = words[2..].iter().map(|word| match *word {
+        "none" => Vec::new(),
+        word => vec![nodes(word.strip_prefix("at:").expect("at:nodes"))],
+    });
+    MorePartitions {
+        topic: unquote(words[0]),
+        count: words[1].parse().expect("a number"),
+        assignments: (words.len() > 2).then(|| by_hand.flatten().collect()),
+    }
+}
+
 fn config_change(words: &[&str]) -> ConfigChange {
     let resource = match words[0].split_once(':').expect("kind:name") {
         ("topic", name) => ConfigResource::Topic(TopicName::new(name).expect("legal")),
@@ -342,6 +368,15 @@ fn answer(reply: &Reply) -> String {
                 match &topic.outcome {
                     Ok((name, _)) => writeln!(out, "{name} deleted"),
                     Err(error) => writeln!(out, "{} {error}", error.code()),
+                }
+                .expect("string");
+            }
+        }
+        Reply::CreatePartitions(answers) => {
+            for (name, outcome) in answers {
+                match outcome {
+                    Ok(()) => writeln!(out, "{name:?}: ok"),
+                    Err(error) => writeln!(out, "{name:?}: {} {error}", error.code()),
                 }
                 .expect("string");
             }
@@ -465,6 +500,11 @@ fn create_topics_answers_as_kafka_does() {
 #[test]
 fn delete_topics_answers_as_kafka_does() {
     check("delete_topics.txt");
+}
+
+#[test]
+fn partitions_are_added_as_kafka_does() {
+    check("create_partitions.txt");
 }
 
 #[test]

@@ -426,7 +426,7 @@ impl Controller {
         Ok(placed.into_values().collect())
     }
 
-    fn check_assignment(
+    pub(super) fn check_assignment(
         &self,
         replicas: &[NodeId],
         factor: Option<usize>,
