@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use klamm_model::{Acks, BatchHeader, Durability, Offset, Timestamp, TimestampType, TopicConfig};
-use klamm_records::batch::{self, ValidateOptions};
+use klamm_records::batch::{self, ValidateOptions, Validated};
 use klamm_records::wal::{
     ENTRY_HEAD_BYTES, EntryHead, FILE_HEAD_BYTES, WalPosition, entry_bytes, write_entry_head,
 };
@@ -14,6 +14,7 @@ use crate::effects::{Effect, WalBegin};
 use crate::engine::Engine;
 use crate::memory::Wanting;
 use crate::partition::{PartitionLog, TailBatch};
+use crate::recompress::recompressed;
 use crate::waiters::{AppendWaiter, Slot};
 
 /// Devices take memory as it lies if it is aligned to this.
@@ -123,14 +124,12 @@ impl Engine {
             return Step::Refused(AppendError::UnknownPartition);
         };
         let config = Arc::clone(&log.config);
-        let options = rules_of(&config, now, produced.zstd_known);
-        let validated = match batch::validate(&produced.records, &options, &mut self.scratch) {
-            Ok(validated) => validated,
-            Err(invalid) => return Step::Refused(AppendError::Invalid(invalid)),
+        let begins_segment = log.segments.active().is_none();
+        let (validated, kept) = match self.check(now, &config, produced) {
+            Ok(checked) => checked,
+            Err(error) => return Step::Refused(error),
         };
-        if produced.records.len() as u64 > u64::from(config.segment_bytes) {
-            return Step::Refused(AppendError::LargerThanSegment);
-        }
+        let records = kept.as_deref().unwrap_or(&produced.records);
         let mut header = validated.header;
         header.max_timestamp = validated.max_timestamp;
         let log_append_time = (config.timestamp_type == TimestampType::LogAppendTime)
@@ -139,8 +138,7 @@ impl Engine {
             header.max_timestamp = time;
         }
         // Before the batch has a place: what is admitted must be written.
-        let begins_segment = log.segments.active().is_none();
-        if let Err(refused) = self.take_in(produced.records.len(), begins_segment) {
+        if let Err(refused) = self.take_in(records.len(), begins_segment) {
             return Step::Refused(refused);
         }
         let origin = AppendOrigin::Client(produced.transactions);
@@ -154,7 +152,7 @@ impl Engine {
                 let max_at = placed.base_offset.plus(validated.max_timestamp_delta);
                 let admitted = Admitted {
                     slot,
-                    records: &produced.records,
+                    records,
                     placed,
                     header: &header,
                     max_at,
@@ -189,6 +187,25 @@ impl Engine {
                 Step::Wait(slot, last_offset.next(), appended)
             }
         }
+    }
+
+    /// Checks a batch against its topic's rules; its bytes too, where the topic keeps it in another
+    /// codec than it came in.
+    fn check(
+        &mut self,
+        now: Now,
+        config: &TopicConfig,
+        produced: &AppendPartition,
+    ) -> Result<(Validated, Option<Vec<u8>>), AppendError> {
+        let options = rules_of(config, now, produced.zstd_known);
+        let scratch = &mut self.scratch;
+        let mut validated =
+            batch::validate(&produced.records, &options, scratch).map_err(AppendError::Invalid)?;
+        let kept = recompressed(config, &produced.records, &mut validated, scratch)?;
+        if validated.header.size as u64 > u64::from(config.segment_bytes) {
+            return Err(AppendError::LargerThanSegment);
+        }
+        Ok((validated, kept))
     }
 
     fn durability(&self, slot: Slot) -> Option<Durability> {

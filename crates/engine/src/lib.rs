@@ -39,6 +39,7 @@ mod quarantine;
 mod quorum;
 mod quorum_log;
 mod read;
+mod recompress;
 mod reconcile;
 mod reindex;
 pub mod repair;

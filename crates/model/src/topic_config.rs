@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::{Durability, TimestampType};
+use crate::{Compression, Durability, TimestampType};
 
 /// The type of a configuration value, with its legal range.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,6 +28,15 @@ pub enum ConfigKind {
         min: i32,
         /// Largest legal value.
         max: i32,
+    },
+    /// 32-bit number between two ends, or one outside them that means the codec's own choice.
+    IntBetweenOr {
+        /// Smallest legal value of the range.
+        min: i32,
+        /// Largest legal value of the range.
+        max: i32,
+        /// Legal as well.
+        or: i32,
     },
     /// 64-bit number, at least this.
     Long {
@@ -203,6 +212,11 @@ pub fn check_config_value(
             Ok(_) => format!("Value must be no more than {max}"),
             Err(_) => "Not a number of type INT".to_owned(),
         },
+        ConfigKind::IntBetweenOr { min, max, or } => match value.trim().parse::<i32>() {
+            Ok(number) if (min..=max).contains(&number) || number == or => return Ok(()),
+            Ok(_) => format!("Value must be between {min} and {max} or equal to {or}"),
+            Err(_) => "Not a number of type INT".to_owned(),
+        },
         ConfigKind::Long { min } => match value.trim().parse::<i64>() {
             Ok(number) if number >= min => return Ok(()),
             Ok(_) => format!("Value must be at least {min}"),
@@ -278,28 +292,30 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
     .not_yet(),
     row(
         "compression.gzip.level",
-        ConfigKind::IntBetween { min: -1, max: 9 },
+        ConfigKind::IntBetweenOr {
+            min: 1,
+            max: 9,
+            or: -1,
+        },
         "-1",
         "compression.gzip.level",
-        "Level at which the broker compresses with gzip.",
-    )
-    .not_yet(),
+        "Level at which the broker compresses with gzip; -1 is the codec's own, 6.",
+    ),
     row(
         "compression.lz4.level",
         ConfigKind::IntBetween { min: 1, max: 17 },
         "9",
         "compression.lz4.level",
-        "Level at which the broker compresses with lz4.",
+        "Level at which Apache Kafka compresses with lz4; klamm's lz4 has one level, the fast one.",
     )
-    .not_yet(),
+    .no_need(),
     row(
         "compression.type",
         ConfigKind::Word(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
         "producer",
         "compression.type",
-        "Codec in which the broker keeps batches; 'producer' keeps them as they came.",
-    )
-    .not_yet(),
+        "Codec in which the broker keeps batches: those that come in another one are compressed anew; 'producer' keeps them as they came.",
+    ),
     row(
         "compression.zstd.level",
         ConfigKind::IntBetween {
@@ -309,8 +325,7 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         "3",
         "compression.zstd.level",
         "Level at which the broker compresses with zstd.",
-    )
-    .not_yet(),
+    ),
     row(
         "delete.retention.ms",
         ConfigKind::Long { min: 0 },
@@ -567,8 +582,13 @@ pub struct CleanupPolicy {
 pub enum TopicCompression {
     /// As the producer sent them.
     Producer,
-    /// Recompressed, if they came otherwise.
-    Codec(crate::Compression),
+    /// Compressed anew, if they came in another codec.
+    Codec {
+        /// The codec.
+        codec: Compression,
+        /// Its level; `None` for the codec's own choice.
+        level: Option<i32>,
+    },
 }
 
 /// A topic's settings as the log reads them: overrides over broker defaults over Kafka's defaults.
@@ -634,9 +654,20 @@ impl TopicConfig {
             },
             compression: match text("compression.type") {
                 "producer" => TopicCompression::Producer,
-                "uncompressed" => TopicCompression::Codec(crate::Compression::None),
-                word => crate::Compression::from_word(word)
-                    .map_or(TopicCompression::Producer, TopicCompression::Codec),
+                "uncompressed" => TopicCompression::Codec {
+                    codec: Compression::None,
+                    level: None,
+                },
+                word => Compression::from_word(word).map_or(TopicCompression::Producer, |codec| {
+                    let level = match codec {
+                        Compression::Gzip => Some(number("compression.gzip.level") as i32),
+                        Compression::Zstd => Some(number("compression.zstd.level") as i32),
+                        Compression::None | Compression::Snappy | Compression::Lz4 => None,
+                    };
+                    // -1 is the codec's own choice for gzip, and a level of zstd.
+                    let level = level.filter(|&level| codec == Compression::Zstd || level > 0);
+                    TopicCompression::Codec { codec, level }
+                }),
             },
             durability: text("klamm.durability").parse().unwrap_or_default(),
             index_interval_bytes: number("index.interval.bytes") as u32,
@@ -687,6 +718,31 @@ mod tests {
                 assert_eq!(row.check(row.default_text()), Ok(()), "{}", row.name);
             }
         }
+    }
+
+    #[test]
+    fn a_codec_comes_with_the_level_that_is_set_for_it() {
+        let compression = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|&(k, v)| (k.to_owned(), v.to_owned()));
+            TopicConfig::from_layers(&pairs.collect(), &BTreeMap::new()).compression
+        };
+        let codec = |codec, level| TopicCompression::Codec { codec, level };
+        assert_eq!(compression(&[]), TopicCompression::Producer);
+        assert_eq!(
+            compression(&[("compression.type", "uncompressed")]),
+            codec(Compression::None, None)
+        );
+        let gzip = ("compression.type", "gzip");
+        assert_eq!(compression(&[gzip]), codec(Compression::Gzip, None));
+        let set = [gzip, ("compression.gzip.level", "9")];
+        assert_eq!(compression(&set), codec(Compression::Gzip, Some(9)));
+        let zstd = ("compression.type", "zstd");
+        assert_eq!(compression(&[zstd]), codec(Compression::Zstd, Some(3)));
+        let set = [zstd, ("compression.zstd.level", "-5")];
+        assert_eq!(compression(&set), codec(Compression::Zstd, Some(-5)));
+        let level = topic_config_key("compression.gzip.level").expect("known");
+        let error = level.check("0").expect_err("no level of gzip");
+        assert_eq!(error.rule, "Value must be between 1 and 9 or equal to -1");
     }
 
     #[test]

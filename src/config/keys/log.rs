@@ -1,7 +1,7 @@
 //! Broker keys of folders, topics, logs and replication. Facts of Apache Kafka 4.3.
 
 use klamm_model::ConfigKind::{
-    Bool, Class, Double, Int, IntBetween, List, Long, Ratio, Text, Word, Words,
+    Bool, Class, Double, Int, IntBetween, IntBetweenOr, List, Long, Ratio, Text, Word, Words,
 };
 
 use super::DynamicScope::{ClusterWide, PerBroker, ReadOnly};
@@ -24,13 +24,13 @@ keys! {
         "Whether topics may be deleted."),
     ("log.cleanup.policy", Words(&["compact", "delete"]), Some("delete"), ClusterWide, NotYet,
         "Whether old segments are deleted, compacted, or both, unless a topic says otherwise."),
-    ("compression.type", Word(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), Some("producer"), ClusterWide, NotYet,
+    ("compression.type", Word(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]), Some("producer"), ClusterWide, Obeyed,
         "Codec in which batches are kept unless a topic says otherwise; 'producer' keeps them as they came."),
-    ("compression.gzip.level", IntBetween { min: -1, max: 9 }, Some("-1"), ClusterWide, NotYet,
-        "Level at which the broker compresses with gzip."),
-    ("compression.lz4.level", IntBetween { min: 1, max: 17 }, Some("9"), ClusterWide, NotYet,
-        "Level at which the broker compresses with lz4."),
-    ("compression.zstd.level", IntBetween { min: -131_072, max: 22 }, Some("3"), ClusterWide, NotYet,
+    ("compression.gzip.level", IntBetweenOr { min: 1, max: 9, or: -1 }, Some("-1"), ClusterWide, Obeyed,
+        "Level at which the broker compresses with gzip; -1 is the codec's own, 6."),
+    ("compression.lz4.level", IntBetween { min: 1, max: 17 }, Some("9"), ClusterWide, Architecture,
+        "Level at which Apache Kafka compresses with lz4; klamm's lz4 has one level, the fast one."),
+    ("compression.zstd.level", IntBetween { min: -131_072, max: 22 }, Some("3"), ClusterWide, Obeyed,
         "Level at which the broker compresses with zstd."),
     ("message.max.bytes", Int { min: 0 }, Some("1048588"), ClusterWide, Obeyed,
         "Largest record batch in bytes, after compression, unless a topic says otherwise."),

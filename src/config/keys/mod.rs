@@ -94,6 +94,14 @@ impl BrokerKey {
         matches!(self.kind, ConfigKind::Password)
     }
 
+    /// Whether klamm takes a new value of the key while it runs. What Apache Kafka changes for one
+    /// broker at a time are its listeners, with their certificates and mechanisms, and folders;
+    /// klamm opens those at start.
+    #[must_use]
+    pub const fn changes_while_running(&self) -> bool {
+        matches!(self.scope, DynamicScope::ClusterWide)
+    }
+
     /// Checks a value against type and range.
     ///
     /// # Errors
@@ -143,7 +151,9 @@ pub const fn type_number(kind: ConfigKind) -> i8 {
     match kind {
         ConfigKind::Bool => 1,
         ConfigKind::Word(_) | ConfigKind::Text => 2,
-        ConfigKind::Int { .. } | ConfigKind::IntBetween { .. } => 3,
+        ConfigKind::Int { .. }
+        | ConfigKind::IntBetween { .. }
+        | ConfigKind::IntBetweenOr { .. } => 3,
         ConfigKind::Short { .. } => 4,
         ConfigKind::Long { .. } => 5,
         ConfigKind::Ratio | ConfigKind::Double => 6,
@@ -162,6 +172,7 @@ pub fn kind_words(kind: ConfigKind) -> String {
         ConfigKind::Int { min: i32::MIN } => "int".to_owned(),
         ConfigKind::Int { min } => format!("int, at least {min}"),
         ConfigKind::IntBetween { min, max } => format!("int, {min} to {max}"),
+        ConfigKind::IntBetweenOr { min, max, or } => format!("int, {min} to {max}, or {or}"),
         ConfigKind::Long { min: i64::MIN } => "long".to_owned(),
         ConfigKind::Long { min } => format!("long, at least {min}"),
         ConfigKind::Ratio => "number, 0 to 1".to_owned(),

@@ -76,6 +76,12 @@ pub(super) fn compress(input: &[u8], level: Option<i32>) -> Vec<u8> {
     context
         .set_parameter(CParameter::CompressionLevel(level.unwrap_or(LEVEL_DEFAULT)))
         .expect("the library clamps levels");
+    // What is compressed here is read here again; see the window above.
+    if level.is_some_and(|level| level > 19) && input.len() >> ZSTD_WINDOW_LOG_MAX > 0 {
+        context
+            .set_parameter(CParameter::WindowLog(ZSTD_WINDOW_LOG_MAX))
+            .expect("a legal window");
+    }
     let mut output = Vec::with_capacity(zstd::zstd_safe::compress_bound(input.len()));
     context
         .compress2(&mut output, input)
