@@ -106,6 +106,7 @@ fn run_node(mut config: Config) -> Result<(), StartProblem> {
 /// Says what a small limit of open files means, and keeps connections below it.
 fn bound_connections(sockets: &mut SocketLimits, files: u64) {
     sockets.connections_max = connections_within(sockets.connections_max, files);
+    sockets.connections_ceiling = connections_within(u32::MAX, files);
     if files < 2 * FILES_RESERVED {
         tracing::warn!(
             files,
@@ -259,7 +260,7 @@ impl Life {
             .iter()
             .map(|shard| shard.partitions.len())
             .sum();
-        let connections = Arc::new(ConnectionTable::new(&config.sockets));
+        let connections = Arc::new(ConnectionTable::default());
         let ready = Arc::new(AtomicBool::new(false));
         let control = Control::new(&config, options.shards, Arc::clone(&ready));
         let (started, starts) = mpsc::sync_channel::<Started>(1);

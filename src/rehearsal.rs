@@ -31,7 +31,7 @@ impl Rehearsal {
     #[must_use]
     pub fn new(config: Config, image: &Image) -> Self {
         let core = klamm_shard::Rehearsal::new(&node_options(&config, SEED.into()), image);
-        let connections = Arc::new(ConnectionTable::new(&config.sockets));
+        let connections = Arc::new(ConnectionTable::default());
         let shards = core.shards();
         let front = FrontContext::new(FrontSetup {
             config: Arc::new(config),

@@ -114,6 +114,7 @@ pub fn recover(options: &NodeOptions) -> Result<(Booted, BootReport), BootError>
     let mut booted = boot::boot(
         &mut storage,
         &BootOptions {
+            node: options.node,
             shards: options.shards,
             wal_file_bytes: options.wal_file_bytes,
             producers: options.producers,

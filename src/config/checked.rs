@@ -43,6 +43,9 @@ pub struct SocketLimits {
     pub requests_in_flight_bytes_max: u64,
     /// `max.connections` of the node.
     pub connections_max: u32,
+    /// What `max.connections` may be raised to while the broker runs: boot knows how many files
+    /// may be open.
+    pub connections_ceiling: u32,
     /// `max.connections.per.ip`.
     pub connections_per_ip_max: u32,
     /// `max.connections.per.ip.overrides`.
@@ -308,21 +311,25 @@ fn read_sockets(reader: &mut Reader<'_>, host: &HostFacts) -> SocketLimits {
             _ => (host.memory_bytes / 4).clamp(MIB, 512 * MIB),
         },
         connections_max: reader.number("max.connections"),
+        connections_ceiling: u32::MAX,
         connections_per_ip_max: reader.number("max.connections.per.ip"),
         connections_per_ip_overrides: read_overrides(reader),
         idle_ms_max: u64::try_from(reader.number::<i64>("connections.max.idle.ms")).ok(),
     }
 }
 
+/// Reads `address:count`.
+pub(super) fn parse_override(entry: &str) -> Option<(IpAddr, u32)> {
+    let (address, count) = entry.rsplit_once(':')?;
+    let address = address.trim_matches(['[', ']']).parse().ok()?;
+    Some((address, count.trim().parse().ok()?))
+}
+
 fn read_overrides(reader: &mut Reader<'_>) -> BTreeMap<IpAddr, u32> {
     let key = "max.connections.per.ip.overrides";
     let mut overrides = BTreeMap::new();
     for entry in reader.list(key) {
-        let parsed = entry.rsplit_once(':').and_then(|(address, count)| {
-            let address = address.trim_matches(['[', ']']).parse().ok()?;
-            Some((address, count.trim().parse().ok()?))
-        });
-        match parsed {
+        match parse_override(&entry) {
             Some((address, count)) => {
                 overrides.insert(address, count);
             }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use klamm_model::{Served, Shown, TOPIC_CONFIG_KEYS};
 
 use super::checked::Config;
-use super::keys::{BrokerKey, DynamicScope, broker_key, broker_keys, type_number};
+use super::dynamic::Dynamic;
+use super::keys::{BrokerKey, broker_key, broker_keys, type_number};
 
 /// Where a value came from, with Kafka's numbers (`ConfigEntry.ConfigSource`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,10 @@ use super::keys::{BrokerKey, DynamicScope, broker_key, broker_keys, type_number}
 pub enum ConfigSource {
     /// Set on the topic.
     DynamicTopic = 1,
+    /// Set while brokers run, on this one.
+    DynamicBroker = 2,
+    /// Set while brokers run, for all of them.
+    DynamicDefaultBroker = 3,
     /// Written in the file or on the command line.
     StaticBroker = 4,
     /// Not set at all.
@@ -36,7 +41,7 @@ pub struct ConfigSynonym {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DescribedKey {
     /// The key.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// Its value; `None` if it has none or is sensitive.
     pub value: Option<String>,
     /// Where that came from.
@@ -71,16 +76,48 @@ const COARSER: &[(&str, &[&str])] = &[
     ("log.roll.ms", &["log.roll.hours"]),
 ];
 
+/// Kafka's number for the type of a key that nobody knows.
+const UNKNOWN_TYPE: i8 = 0;
+
 impl Config {
-    /// Every broker key by name (resource type BROKER).
+    /// Every broker key by name (resource type BROKER), and after them what was set while brokers
+    /// run under names that no key has: Apache Kafka keeps and hides such values too.
     #[must_use]
-    pub fn describe(&self) -> Vec<DescribedKey> {
-        broker_keys().map(|key| self.describe_key(key)).collect()
+    pub fn describe(&self, dynamic: Dynamic<'_>) -> Vec<DescribedKey> {
+        let known = broker_keys().map(|key| self.describe_key(key, dynamic));
+        let unknown = dynamic
+            .keys()
+            .filter(|(name, _)| broker_key(name).is_none());
+        known
+            .chain(unknown.map(|(name, source)| describe_unknown(name, source)))
+            .collect()
+    }
+
+    /// What is set for all brokers while they run (resource type BROKER without a name).
+    #[must_use]
+    pub fn describe_for_all(&self, dynamic: Dynamic<'_>) -> Vec<DescribedKey> {
+        let source = ConfigSource::DynamicDefaultBroker;
+        let described = dynamic.for_all.iter().map(|(name, value)| {
+            let Some(key) = broker_key(name) else {
+                return describe_unknown(name, source);
+            };
+            let mut described = self.describe_key(key, dynamic);
+            described.synonyms = vec![synonym(key, name, value, source)];
+            described.source = source;
+            described.is_default = false;
+            described.value = (!key.is_sensitive()).then(|| value.clone());
+            described
+        });
+        described.collect()
     }
 
     /// Every topic key by name (resource type TOPIC), given the topic's own values.
     #[must_use]
-    pub fn describe_topic(&self, overrides: &BTreeMap<String, String>) -> Vec<DescribedKey> {
+    pub fn describe_topic(
+        &self,
+        overrides: &BTreeMap<String, String>,
+        dynamic: Dynamic<'_>,
+    ) -> Vec<DescribedKey> {
         let shown = |shown| shown != Shown::WhenSet;
         let rows = TOPIC_CONFIG_KEYS.iter();
         let rows = rows.filter(|row| shown(row.shown) || overrides.contains_key(row.name));
@@ -92,6 +129,14 @@ impl Config {
             });
             let mut synonyms: Vec<_> = own.into_iter().collect();
             if let Some(name) = row.broker_synonym {
+                let set = dynamic
+                    .values_of(name)
+                    .map(|(value, source)| ConfigSynonym {
+                        name: name.to_owned(),
+                        value: Some(value.to_owned()),
+                        source,
+                    });
+                synonyms.extend(set);
                 // The folded value, so that hours show as the milliseconds that they mean.
                 let written = self.topics.layer.get(name).map(|value| ConfigSynonym {
                     name: name.to_owned(),
@@ -99,17 +144,19 @@ impl Config {
                     source: ConfigSource::StaticBroker,
                 });
                 synonyms.extend(written);
-                synonyms.push(ConfigSynonym {
+                // Kafka names no default where that of the broker's key is a coarser key's.
+                let default = broker_key(name).and_then(|key| key.default);
+                synonyms.extend(default.map(|value| ConfigSynonym {
                     name: name.to_owned(),
-                    value: Some(row.default_text().to_owned()),
+                    value: Some(value.to_owned()),
                     source: ConfigSource::Default,
-                });
+                }));
             }
             let first = synonyms.first();
             let source = first.map_or(ConfigSource::Default, |first| first.source);
             let value = first.and_then(|first| first.value.clone());
             DescribedKey {
-                name: row.name,
+                name: Cow::Borrowed(row.name),
                 value: value.or_else(|| Some(row.default_text().to_owned())),
                 source,
                 is_default: source == ConfigSource::Default,
@@ -124,24 +171,33 @@ impl Config {
         described.collect()
     }
 
-    fn describe_key(&self, key: &'static BrokerKey) -> DescribedKey {
+    fn describe_key(&self, key: &'static BrokerKey, dynamic: Dynamic<'_>) -> DescribedKey {
         let coarser = COARSER.iter().find(|(name, _)| *name == key.name);
         let coarser = coarser.map_or(&[][..], |(_, names)| names);
-        let mut synonyms = Vec::new();
-        for name in std::iter::once(&key.name).chain(coarser) {
+        let mut synonyms: Vec<_> = dynamic
+            .values_of(key.name)
+            .map(|(value, source)| synonym(key, key.name, value, source))
+            .collect();
+        let names = || std::iter::once(&key.name).chain(coarser);
+        // What was written anywhere counts before any default.
+        for name in names() {
             if let Some(value) = self.written.get(*name) {
                 synonyms.push(synonym(key, name, value, ConfigSource::StaticBroker));
             }
+        }
+        for name in names() {
             let row = broker_key(name).expect("coarser keys are in the table");
             let derived = self.derived.get(name).map(String::as_str);
             if let Some(value) = row.default.or(derived) {
                 synonyms.push(synonym(key, name, value, ConfigSource::Default));
             }
         }
-        // What was written anywhere counts before any default.
-        synonyms.sort_by_key(|synonym| synonym.source != ConfigSource::StaticBroker);
-        let own = self.written.get(key.name).map(String::as_str);
-        let value = own
+        // Kafka leaves out coarser keys that stand before the key itself.
+        let own = synonyms.iter().position(|one| one.name == key.name);
+        synonyms.drain(..own.unwrap_or(synonyms.len()));
+        let set = dynamic.values_of(key.name).next().map(|(value, _)| value);
+        let value = set
+            .or_else(|| self.written.get(key.name).map(String::as_str))
             .or(key.default)
             .or_else(|| self.derived.get(key.name).map(String::as_str));
         let source = match synonyms.first() {
@@ -149,17 +205,37 @@ impl Config {
             None => ConfigSource::Default,
         };
         DescribedKey {
-            name: key.name,
+            name: Cow::Borrowed(key.name),
             value: value.filter(|_| !key.is_sensitive()).map(str::to_owned),
             source,
             is_default: source == ConfigSource::Default,
-            read_only: key.scope == DynamicScope::ReadOnly,
+            read_only: !key.changes_while_running(),
             sensitive: key.is_sensitive(),
             type_number: type_number(key.kind),
             documentation: documentation(key.served, key.documentation),
             shown: Shown::Always,
             synonyms,
         }
+    }
+}
+
+/// A value under a name that no key has: nobody knows what it holds, so it is not shown.
+fn describe_unknown(name: &str, source: ConfigSource) -> DescribedKey {
+    DescribedKey {
+        name: Cow::Owned(name.to_owned()),
+        value: None,
+        source,
+        is_default: false,
+        read_only: true,
+        sensitive: true,
+        type_number: UNKNOWN_TYPE,
+        documentation: Cow::Borrowed("No effect: no key has this name."),
+        shown: Shown::Always,
+        synonyms: vec![ConfigSynonym {
+            name: name.to_owned(),
+            value: None,
+            source,
+        }],
     }
 }
 

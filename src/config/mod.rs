@@ -3,6 +3,7 @@
 
 mod checked;
 mod describe;
+mod dynamic;
 pub mod keys;
 mod listeners;
 mod nearest;
@@ -16,5 +17,6 @@ pub use checked::{
     Config, FetchLimits, HostFacts, ShardSettings, SocketLimits, TopicDefaults, cores_text,
 };
 pub use describe::{ConfigSource, ConfigSynonym, DescribedKey};
+pub use dynamic::{BrokerKeyChange, ConnectionLimits, Dynamic, DynamicRefused, check_dynamic};
 pub use listeners::{Advertised, Endpoint, Listener, SecurityProtocol};
 pub use notices::{Problem, Warning};

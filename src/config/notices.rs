@@ -90,6 +90,21 @@ pub enum Warning {
     },
 }
 
+impl Warning {
+    /// What is said of keys whose values do nothing, one line for each reason.
+    #[must_use]
+    pub fn without_effect(keys: impl Iterator<Item = (&'static str, Served)> + Clone) -> Vec<Self> {
+        let reasons = [Served::NotYet, Served::Architecture];
+        let lines = reasons.into_iter().filter_map(|reason| {
+            let keys = keys.clone().filter(|(_, served)| *served == reason);
+            let keys: Vec<_> = keys.map(|(key, _)| key).collect();
+            let served = reason;
+            (!keys.is_empty()).then_some(Self::WithoutEffect { keys, served })
+        });
+        lines.collect()
+    }
+}
+
 impl fmt::Display for Warning {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

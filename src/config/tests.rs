@@ -394,7 +394,7 @@ fn limits_of_connections_are_read() {
 #[test]
 fn a_described_key_says_its_source_and_hides_secrets() {
     let (config, _) = accepted("num.partitions=3\nssl.key.password=hush\nlog.retention.hours=2");
-    let described = config.describe();
+    let described = config.describe(Dynamic::NONE);
     let find = |name: &str| {
         let found = described.iter().find(|key| key.name == name);
         found.unwrap_or_else(|| panic!("{name} is not described"))
@@ -415,9 +415,12 @@ fn a_described_key_says_its_source_and_hides_secrets() {
     assert!(!format!("{described:?}{config:?}").contains("hush"));
 
     let retention = find("log.retention.ms");
+    // As Kafka has it: the hours count, and are a synonym of themselves only.
     assert_eq!(retention.value, None);
-    assert_eq!(retention.synonyms[0].name, "log.retention.hours");
-    assert_eq!(retention.synonyms[0].value.as_deref(), Some("2"));
+    assert!(retention.is_default && retention.synonyms.is_empty());
+    let hours = find("log.retention.hours");
+    assert_eq!(hours.value.as_deref(), Some("2"));
+    assert_eq!(hours.synonyms.len(), 2, "{hours:?}");
 
     let shards = find("klamm.shards");
     assert_eq!(shards.value.as_deref(), Some("4"));
@@ -428,7 +431,7 @@ fn a_described_key_says_its_source_and_hides_secrets() {
 fn a_described_topic_key_names_topic_broker_and_default_in_that_order() {
     let (config, _) = accepted("log.retention.hours=2\nlog.segment.bytes=2097152");
     let overrides = BTreeMap::from([("segment.bytes".to_owned(), "1048576".to_owned())]);
-    let described = config.describe_topic(&overrides);
+    let described = config.describe_topic(&overrides, Dynamic::NONE);
     let find = |name: &str| {
         let found = described.iter().find(|key| key.name == name);
         found.unwrap_or_else(|| panic!("{name} is not described"))
@@ -446,4 +449,88 @@ fn a_described_topic_key_names_topic_broker_and_default_in_that_order() {
     assert_eq!(retention.value.as_deref(), Some("7200000"));
     assert_eq!(retention.source, ConfigSource::StaticBroker);
     assert!(find("cleanup.policy").is_default);
+    // The broker's key for it has no default: that is a coarser key's.
+    let jitter = find("segment.jitter.ms");
+    assert_eq!(jitter.value.as_deref(), Some("0"));
+    assert!(jitter.is_default && jitter.synonyms.is_empty());
+}
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let pairs = pairs.iter();
+    pairs
+        .map(|&(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+#[test]
+fn what_is_set_while_brokers_run_beats_the_file_and_the_own_value_beats_that_for_all() {
+    let (config, _) = accepted("message.max.bytes=2000\nmax.connections=9");
+    let (own, for_all) = (
+        map(&[("message.max.bytes", "4000"), ("some.plugin.key", "hush")]),
+        map(&[("message.max.bytes", "3000"), ("max.connections", "7")]),
+    );
+    let dynamic = Dynamic::new(Some(&own), &for_all);
+    let order = |described: &[DescribedKey], name: &str| {
+        let found = described.iter().find(|key| key.name == name);
+        let found = found.unwrap_or_else(|| panic!("{name} is not described"));
+        let synonyms = found.synonyms.iter();
+        let synonyms = synonyms.map(|one| (one.source as i8, one.value.clone()));
+        (found.value.clone(), synonyms.collect::<Vec<_>>())
+    };
+    let some = |text: &str| Some(text.to_owned());
+    let rows = vec![
+        (2, some("4000")),
+        (3, some("3000")),
+        (4, some("2000")),
+        (5, some("1048588")),
+    ];
+    let broker = config.describe(dynamic);
+    assert_eq!(
+        order(&broker, "message.max.bytes"),
+        (some("4000"), rows.clone())
+    );
+    let topic = config.describe_topic(&BTreeMap::new(), dynamic);
+    assert_eq!(order(&topic, "max.message.bytes"), (some("4000"), rows));
+    // What nobody knows may be a secret.
+    let unknown = broker.iter().find(|key| key.name == "some.plugin.key");
+    assert!(unknown.is_some_and(|key| key.sensitive && key.value.is_none()));
+    let for_all = config.describe_for_all(dynamic);
+    let named: Vec<_> = for_all.iter().map(|key| key.name.as_ref()).collect();
+    assert_eq!(named, ["max.connections", "message.max.bytes"]);
+    let only = (some("3000"), vec![(3, some("3000"))]);
+    assert_eq!(order(&for_all, "message.max.bytes"), only);
+}
+
+#[test]
+fn limits_of_connections_follow_what_is_set_and_stay_below_the_files_that_may_be_open() {
+    let (mut config, _) =
+        accepted("max.connections=9\nmax.connections.per.ip.overrides=10.0.0.7:2");
+    config.sockets.connections_ceiling = 100;
+    let address = "10.0.0.7".parse().expect("an address");
+    let still = config.sockets.connections(Dynamic::NONE);
+    assert_eq!((still.total, still.per_ip), (9, i32::MAX as u32));
+    assert_eq!(still.per_ip_overrides.get(&address), Some(&2));
+    let for_all = map(&[
+        ("max.connections", "1000"),
+        ("max.connections.per.ip", "5"),
+        ("max.connections.per.ip.overrides", "10.0.0.7:3,10.0.0.8:4"),
+    ]);
+    let now = config.sockets.connections(Dynamic::new(None, &for_all));
+    assert_eq!((now.total, now.per_ip), (100, 5));
+    assert_eq!(now.per_ip_overrides.get(&address), Some(&3));
+    assert_eq!(now.per_ip_overrides.len(), 2);
+}
+
+#[test]
+fn a_dynamic_value_must_keep_to_the_topic_key_that_it_is_a_default_of() {
+    let check = |key: &str, value: &str| {
+        let change = BrokerKeyChange::Set(value);
+        check_dynamic(std::iter::once((key, change)), false).map_err(|refused| refused.to_string())
+    };
+    assert_eq!(check("log.roll.ms", "5"), Ok(()));
+    let refused = "Invalid value 0 for configuration log.roll.ms: Value must be at least 1";
+    assert_eq!(check("log.roll.ms", "0"), Err(refused.to_owned()));
+    assert!(check("max.connections.per.ip.overrides", "host:1").is_err());
+    let refused = "Cannot update these configs dynamically: [log.roll.hours]";
+    assert_eq!(check("log.roll.hours", "5"), Err(refused.to_owned()));
 }

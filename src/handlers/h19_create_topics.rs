@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use klamm_model::{NodeId, Served, Shown, topic_config_key};
+use klamm_model::{NodeId, Shown, topic_config_key};
 use klamm_shard::api::metadata::{
     Command, CreateTopicError, CreatedTopic, ManualAssignment, NewTopic, Reply,
 };
 use klamm_wire::{Gather, create_topics};
 
-use crate::config::{Config, ConfigSource, DescribedKey, Warning};
+use super::dynamic_of;
+use crate::config::{Config, ConfigSource, DescribedKey, Dynamic, Warning};
 use crate::net::{Close, Context, Request};
 
 /// "The broker's default" for partitions and replicas.
@@ -35,22 +36,16 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
             }
         }
     }
-    request.answer(&response(&context.front.config, outcomes))
+    let image = context.shards.image();
+    let dynamic = dynamic_of(&image, context.front.node());
+    request.answer(&response(&context.front.config, dynamic, outcomes))
 }
 
 /// What the trace says of a new topic whose own values do nothing: whoever set them should not
 /// have to read the documentation to learn it.
 fn without_effect(overrides: &BTreeMap<String, String>) -> Vec<Warning> {
-    let set = |served| {
-        let rows = overrides.keys().filter_map(|key| topic_config_key(key));
-        let keys: Vec<_> = rows
-            .filter(|row| row.served == served)
-            .map(|row| row.name)
-            .collect();
-        (!keys.is_empty()).then_some(Warning::WithoutEffect { keys, served })
-    };
-    let reasons = [Served::NotYet, Served::Architecture];
-    reasons.into_iter().filter_map(set).collect()
+    let rows = overrides.keys().filter_map(|key| topic_config_key(key));
+    Warning::without_effect(rows.map(|row| (row.name, row.served)))
 }
 
 fn command(view: &create_topics::RequestView<'_>) -> Command {
@@ -80,6 +75,7 @@ fn assignment(view: create_topics::CreatableReplicaAssignmentView<'_>) -> Manual
 
 fn response(
     config: &Config,
+    dynamic: Dynamic<'_>,
     outcomes: Vec<(String, Result<CreatedTopic, CreateTopicError>)>,
 ) -> create_topics::Response<'static> {
     let topics = outcomes.into_iter().map(|(name, outcome)| {
@@ -90,7 +86,7 @@ fn response(
                 topic_id: created.id.0,
                 num_partitions: created.partitions,
                 replication_factor: created.replication_factor,
-                configs: Some(configs(config, &created)),
+                configs: Some(configs(config, dynamic, &created)),
                 ..Default::default()
             },
             Err(error) => create_topics::CreatableTopicResult {
@@ -113,15 +109,18 @@ fn response(
 /// where the request set them. DescribeConfigs has them always.
 fn configs(
     config: &Config,
+    dynamic: Dynamic<'_>,
     created: &CreatedTopic,
 ) -> Vec<create_topics::CreatableTopicConfigs<'static>> {
-    let described = config.describe_topic(&created.overrides).into_iter();
+    let described = config
+        .describe_topic(&created.overrides, dynamic)
+        .into_iter();
     let told =
         |key: &DescribedKey| key.shown == Shown::Always || key.source == ConfigSource::DynamicTopic;
     described
         .filter(told)
         .map(|key| create_topics::CreatableTopicConfigs {
-            name: Cow::Borrowed(key.name),
+            name: key.name,
             value: key.value.map(Cow::Owned),
             read_only: key.read_only,
             config_source: key.source as i8,
@@ -188,7 +187,7 @@ mod tests {
                 replication_factor: 1,
                 overrides: pairs.collect(),
             };
-            let told = configs(&config(), &created).into_iter();
+            let told = configs(&config(), Dynamic::NONE, &created).into_iter();
             told.map(|row| row.name).collect::<Vec<_>>()
         };
         let own = ["klamm.durability", "internal.segment.bytes"];
@@ -232,7 +231,7 @@ mod tests {
             ("good".to_owned(), Ok(created)),
             ("bad".to_owned(), Err(CreateTopicError::Partitions)),
         ];
-        let response = response(&config(), outcomes);
+        let response = response(&config(), Dynamic::NONE, outcomes);
         for version in 0..=7 {
             let mut bytes = bytes::BytesMut::new();
             response

@@ -3,16 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use klamm_model::{ErrorCode, NodeId, TopicName};
+use klamm_model::{ErrorCode, NodeId};
 use klamm_shard::api::metadata::Image;
 use klamm_wire::{Gather, describe_configs};
 
+use super::config_changes::{Refusal, illegal_topic, kind};
+use super::dynamic_of;
 use crate::config::{Config, DescribedKey};
 use crate::net::{Close, Context, Request};
-
-/// `ConfigResource.Type` of Kafka.
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
 
 /// What the request wants to see of each key.
 #[derive(Clone, Copy, Debug)]
@@ -41,24 +39,29 @@ fn response<'a>(
         documentation: view.include_documentation(),
     };
     let results = view.resources().iter().map(|resource| {
-        let (kind, name) = (resource.resource_type(), resource.resource_name());
+        let (number, name) = (resource.resource_type(), resource.resource_name());
         let mut result = describe_configs::DescribeConfigsResult {
-            resource_type: kind,
+            resource_type: number,
             resource_name: Cow::Borrowed(name),
             ..Default::default()
         };
-        match describe(config, image, kind, name) {
+        match describe(config, image, number, name) {
             Ok(keys) => {
                 let asked: Option<BTreeSet<&str>> = resource
                     .configuration_keys()
                     .map(|keys| keys.iter().collect());
                 let keys = keys.into_iter();
-                let keys = keys.filter(|key| asked.as_ref().is_none_or(|a| a.contains(key.name)));
+                let is_asked = |key: &DescribedKey| {
+                    asked
+                        .as_ref()
+                        .is_none_or(|asked| asked.contains(key.name.as_ref()))
+                };
+                let keys = keys.filter(is_asked);
                 result.configs = keys.map(|key| entry(key, wanted)).collect();
             }
             Err((code, message)) => {
                 result.error_code = code.code();
-                result.error_message = Some(Cow::Owned(message));
+                result.error_message = message.map(Cow::Owned);
             }
         }
         result
@@ -69,43 +72,58 @@ fn response<'a>(
     }
 }
 
+/// What is known of a resource; a message only where Kafka has one.
 fn describe(
     config: &Config,
     image: &Image,
-    kind: i8,
+    resource: i8,
     name: &str,
-) -> Result<Vec<DescribedKey>, (ErrorCode, String)> {
-    match kind {
-        TOPIC => match image.topic(name) {
-            Some(topic) => Ok(config.describe_topic(topic.overrides())),
-            None => Err(match TopicName::new(name) {
-                Err(error) => (ErrorCode::InvalidTopicException, error.to_string()),
-                Ok(_) => {
-                    let message = "This server does not host this topic-partition.";
-                    (ErrorCode::UnknownTopicOrPartition, message.to_owned())
-                }
+) -> Result<Vec<DescribedKey>, (ErrorCode, Option<String>)> {
+    let refused = |refusal: Refusal| (refusal.code, Some(refusal.message));
+    let dynamic = dynamic_of(image, config.node_id);
+    match resource {
+        kind::TOPIC => match image.topic(name) {
+            Some(topic) => Ok(config.describe_topic(topic.overrides(), dynamic)),
+            None => Err(match illegal_topic(name) {
+                Some(illegal) => refused(illegal),
+                None => (ErrorCode::UnknownTopicOrPartition, None),
             }),
         },
-        // The defaults for all brokers: nothing can be set there yet.
-        BROKER if name.is_empty() => Ok(Vec::new()),
-        BROKER => match name.parse() {
-            Ok(node) if NodeId(node) == config.node_id => Ok(config.describe()),
-            Ok(node) => {
-                let own = config.node_id;
-                let message = format!(
-                    "Unexpected broker id, expected {own} or empty string, but received {node}"
-                );
-                Err((ErrorCode::InvalidRequest, message))
-            }
-            Err(_) => {
-                let message = format!("Broker id must be an integer, but it is: {name}");
-                Err((ErrorCode::InvalidRequest, message))
-            }
-        },
-        other => {
-            let message = format!("Unsupported resource type: {other}");
-            Err((ErrorCode::InvalidRequest, message))
+        kind::BROKER if name.is_empty() => Ok(config.describe_for_all(dynamic)),
+        kind::BROKER => {
+            check_node(config.node_id, name, " or empty string,").map_err(refused)?;
+            Ok(config.describe(dynamic))
         }
+        kind::BROKER_LOGGER => {
+            if name.is_empty() {
+                return Err(refused(Refusal::request("Broker id must not be empty")));
+            }
+            check_node(config.node_id, name, "").map_err(refused)?;
+            // The trace has no loggers whose levels clients could see or change.
+            Ok(Vec::new())
+        }
+        kind::GROUP => Err(refused(Refusal::request(
+            "Configuration of groups is not served by this broker yet.",
+        ))),
+        kind::CLIENT_METRICS => Err(refused(Refusal::request(
+            "Configuration of client metrics is not served by this broker yet.",
+        ))),
+        other => Err(refused(Refusal::request(format!(
+            "Unsupported resource type: {other}"
+        )))),
+    }
+}
+
+/// Only the node itself knows its configuration; `or` is what else may be asked for.
+fn check_node(own: NodeId, name: &str, or: &str) -> Result<(), Refusal> {
+    match name.parse() {
+        Ok(node) if NodeId(node) == own => Ok(()),
+        Ok(node) => Err(Refusal::request(format!(
+            "Unexpected broker id, expected {own}{or} but received {node}"
+        ))),
+        Err(_) => Err(Refusal::request(format!(
+            "Broker id must be an integer, but it is: {name}"
+        ))),
     }
 }
 
@@ -119,7 +137,7 @@ fn entry(
         Vec::new()
     };
     describe_configs::DescribeConfigsResourceResult {
-        name: Cow::Borrowed(key.name),
+        name: key.name,
         value: key.value.map(Cow::Owned),
         read_only: key.read_only,
         is_default: key.is_default,
@@ -147,12 +165,12 @@ mod tests {
 
     fn described(
         version: i16,
-        kind: i8,
+        number: i8,
         name: &str,
         keys: Option<&[&'static str]>,
     ) -> (i16, Vec<String>, bool) {
         let resource = describe_configs::DescribeConfigsResource {
-            resource_type: kind,
+            resource_type: number,
             resource_name: name.into(),
             configuration_keys: keys.map(|keys| keys.iter().map(|&key| key.into()).collect()),
         };
@@ -188,31 +206,38 @@ mod tests {
     fn only_the_keys_that_were_named_are_described_in_every_version() {
         for version in 0..=4 {
             let keys = ["retention.ms", "no.such.key"];
-            let (code, names, documented) = described(version, TOPIC, "flights", Some(&keys));
+            let (code, names, documented) = described(version, kind::TOPIC, "flights", Some(&keys));
             assert_eq!(
                 (code, names),
                 (0, vec!["retention.ms".to_owned()]),
                 "{version}"
             );
             assert_eq!(documented, version >= 3, "{version}");
-            let (code, names, _) = described(version, TOPIC, "flights", None);
+            let (code, names, _) = described(version, kind::TOPIC, "flights", None);
             assert!(code == 0 && names.len() > 10, "{version}: {names:?}");
         }
     }
 
     #[test]
     fn resources_that_are_not_there_get_kafkas_codes() {
-        assert_eq!(described(4, TOPIC, "absent", None).0, 3);
-        assert_eq!(described(4, TOPIC, "a/b", None).0, 17);
-        assert_eq!(described(4, BROKER, "77", None).0, 42);
-        assert_eq!(described(4, BROKER, "x", None).0, 42);
-        assert_eq!(described(4, 8, "1", None).0, 42);
-        assert_eq!(described(4, BROKER, "", None), (0, Vec::new(), false));
+        assert_eq!(described(4, kind::TOPIC, "absent", None).0, 3);
+        assert_eq!(described(4, kind::TOPIC, "a/b", None).0, 17);
+        assert_eq!(described(4, kind::BROKER, "77", None).0, 42);
+        assert_eq!(described(4, kind::BROKER, "x", None).0, 42);
+        assert_eq!(described(4, kind::BROKER_LOGGER, "", None).0, 42);
+        assert_eq!(
+            described(4, kind::BROKER_LOGGER, "1", None),
+            (0, Vec::new(), false)
+        );
+        assert_eq!(described(4, kind::GROUP, "g", None).0, 42);
+        assert_eq!(described(4, kind::CLIENT_METRICS, "m", None).0, 42);
+        assert_eq!(described(4, 3, "1", None).0, 42);
+        assert_eq!(described(4, kind::BROKER, "", None), (0, Vec::new(), false));
     }
 
     #[test]
     fn this_broker_is_described_by_its_number() {
-        let (code, names, _) = described(4, BROKER, &config().node_id.to_string(), None);
+        let (code, names, _) = described(4, kind::BROKER, &config().node_id.to_string(), None);
         assert_eq!(code, 0);
         assert!(names.iter().any(|name| name == "node.id"));
     }

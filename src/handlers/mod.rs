@@ -1,6 +1,7 @@
 //! One handler for each API key: the only translators between the wire and the domain. What
 //! several of them need to say about topics, leaders and endpoints is here.
 
+mod config_changes;
 pub mod h00_produce;
 pub mod h01_fetch;
 pub mod h02_list_offsets;
@@ -12,15 +13,19 @@ pub mod h21_delete_records;
 pub mod h22_init_producer_id;
 pub mod h23_offset_for_leader_epoch;
 pub mod h32_describe_configs;
+pub mod h33_alter_configs;
 pub mod h34_alter_replica_log_dirs;
 pub mod h35_describe_log_dirs;
+pub mod h37_create_partitions;
 pub mod h43_elect_leaders;
+pub mod h44_incremental_alter_configs;
 pub mod h45_alter_partition_reassignments;
 pub mod h46_list_partition_reassignments;
 pub mod h55_describe_quorum;
 pub mod h57_update_features;
 pub mod h60_describe_cluster;
 pub mod h61_describe_producers;
+pub mod h74_list_config_resources;
 pub mod h75_describe_topic_partitions;
 #[cfg(test)]
 mod tests;
@@ -38,6 +43,7 @@ use klamm_model::{
 use klamm_shard::api::ReadError;
 use klamm_shard::api::metadata::{Image, Partition, Topic};
 
+use crate::config::Dynamic;
 use crate::net::{Close, Request};
 
 /// A topic as a request names it: by name, or by id in the versions of KIP-516.
@@ -101,6 +107,11 @@ impl TopicKey {
             Self::Id(_) => ErrorCode::UnknownTopicId,
         }
     }
+}
+
+/// What is set on this broker while it runs.
+pub(crate) fn dynamic_of(image: &Image, node: NodeId) -> Dynamic<'_> {
+    Dynamic::new(image.broker_overrides(node), image.broker_defaults())
 }
 
 /// A partition of a topic that the image has, and that this node leads.

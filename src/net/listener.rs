@@ -10,6 +10,7 @@ use klamm_shard::Shards;
 
 use super::front::FrontContext;
 use crate::config::SocketLimits;
+use crate::handlers::dynamic_of;
 
 /// How long to wait after the kernel refused to accept, for example for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -50,7 +51,13 @@ pub async fn accept(listener: Listener, number: usize, shards: Shards, front: Rc
                 continue;
             }
         };
-        match front.table.admit(peer, number) {
+        // Read for each: they may change while the broker runs.
+        let image = shards.image();
+        let limits = front
+            .config
+            .sockets
+            .connections(dynamic_of(&image, front.node()));
+        match front.table.admit(peer, number, &limits) {
             Ok(connection) => shards.hand_out(socket, connection),
             Err(refused) => {
                 if refusals.is_multiple_of(REFUSALS_PER_LINE) {

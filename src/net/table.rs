@@ -6,20 +6,12 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::config::SocketLimits;
+use crate::config::ConnectionLimits;
 
 /// Who is connected.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ConnectionTable {
-    limits: Limits,
     inner: Mutex<Inner>,
-}
-
-#[derive(Debug)]
-struct Limits {
-    total: u32,
-    per_ip: u32,
-    per_ip_overrides: BTreeMap<IpAddr, u32>,
 }
 
 #[derive(Debug, Default)]
@@ -69,38 +61,25 @@ impl fmt::Display for Refused {
 }
 
 impl ConnectionTable {
-    /// An empty table under these limits.
-    #[must_use]
-    pub fn new(limits: &SocketLimits) -> Self {
-        Self {
-            limits: Limits {
-                total: limits.connections_max,
-                per_ip: limits.connections_per_ip_max,
-                per_ip_overrides: limits.connections_per_ip_overrides.clone(),
-            },
-            inner: Mutex::default(),
-        }
-    }
-
     fn inner(&self) -> MutexGuard<'_, Inner> {
         // Every change of the table is one step, so a panic elsewhere leaves it whole.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets a connection in and gives it a number, under which it is found again on another core.
-    pub(crate) fn admit(&self, peer: SocketAddr, listener: usize) -> Result<usize, Refused> {
+    /// Lets a connection in, if the limits allow it, and gives it a number, under which it is
+    /// found again on another core. Those that are in already stay, whatever the limits are now.
+    pub(crate) fn admit(
+        &self,
+        peer: SocketAddr,
+        listener: usize,
+        limits: &ConnectionLimits<'_>,
+    ) -> Result<usize, Refused> {
         let ip = peer.ip().to_canonical();
-        let max = self
-            .limits
-            .per_ip_overrides
-            .get(&ip)
-            .copied()
-            .unwrap_or(self.limits.per_ip);
+        let own = limits.per_ip_overrides.get(&ip).copied();
+        let max = own.unwrap_or(limits.per_ip);
         let mut inner = self.inner();
-        if inner.connected >= self.limits.total {
-            return Err(Refused::Total {
-                max: self.limits.total,
-            });
+        if inner.connected >= limits.total {
+            return Err(Refused::Total { max: limits.total });
         }
         if inner.per_ip.get(&ip).copied().unwrap_or(0) >= max {
             return Err(Refused::PerIp { max });
@@ -151,19 +130,18 @@ impl ConnectionTable {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
+
     use super::*;
 
-    fn table(total: u32, per_ip: u32, overrides: &[(&str, u32)]) -> ConnectionTable {
+    fn limits(total: u32, per_ip: u32, overrides: &[(&str, u32)]) -> ConnectionLimits<'static> {
         let overrides = overrides
             .iter()
             .map(|(ip, max)| (ip.parse().expect("an address"), *max));
-        ConnectionTable {
-            limits: Limits {
-                total,
-                per_ip,
-                per_ip_overrides: overrides.collect(),
-            },
-            inner: Mutex::default(),
+        ConnectionLimits {
+            total,
+            per_ip,
+            per_ip_overrides: Cow::Owned(overrides.collect()),
         }
     }
 
@@ -173,17 +151,17 @@ mod tests {
 
     #[test]
     fn a_released_connection_makes_room_for_another() {
-        let table = table(2, 10, &[]);
-        let first = table.admit(peer("10.0.0.1:1"), 0).expect("room");
-        table.admit(peer("10.0.0.1:2"), 0).expect("room");
+        let (table, limits) = (ConnectionTable::default(), limits(2, 10, &[]));
+        let first = table.admit(peer("10.0.0.1:1"), 0, &limits).expect("room");
+        table.admit(peer("10.0.0.1:2"), 0, &limits).expect("room");
         assert_eq!(
-            table.admit(peer("10.0.0.1:3"), 0),
+            table.admit(peer("10.0.0.1:3"), 0, &limits),
             Err(Refused::Total { max: 2 })
         );
         table.release(first);
         table.release(first);
         assert_eq!(table.connected(), 1);
-        let again = table.admit(peer("10.0.0.2:3"), 7).expect("room");
+        let again = table.admit(peer("10.0.0.2:3"), 7, &limits).expect("room");
         assert_eq!(again, first);
         let admitted = Admitted {
             peer: peer("10.0.0.2:3"),
@@ -193,19 +171,40 @@ mod tests {
     }
 
     #[test]
+    fn limits_that_fall_let_nobody_in_and_throw_nobody_out() {
+        let table = ConnectionTable::default();
+        let wide = limits(10, 10, &[]);
+        let first = table.admit(peer("10.0.0.1:1"), 0, &wide).expect("room");
+        table.admit(peer("10.0.0.1:2"), 0, &wide).expect("room");
+        let narrow = limits(1, 10, &[]);
+        let refused = Err(Refused::Total { max: 1 });
+        assert_eq!(table.admit(peer("10.0.0.1:3"), 0, &narrow), refused);
+        table.release(first);
+        assert_eq!(table.admit(peer("10.0.0.1:3"), 0, &narrow), refused);
+        assert_eq!(table.connected(), 1);
+        table
+            .admit(peer("10.0.0.1:3"), 0, &wide)
+            .expect("room again");
+    }
+
+    #[test]
     fn one_address_has_its_own_limit_and_an_override_wins() {
-        let table = table(10, 1, &[("10.0.0.2", 2)]);
-        table.admit(peer("10.0.0.1:1"), 0).expect("room");
+        let limits = limits(10, 1, &[("10.0.0.2", 2)]);
+        let table = ConnectionTable::default();
+        table.admit(peer("10.0.0.1:1"), 0, &limits).expect("room");
         assert_eq!(
-            table.admit(peer("10.0.0.1:2"), 0),
+            table.admit(peer("10.0.0.1:2"), 0, &limits),
             Err(Refused::PerIp { max: 1 })
         );
         let mapped = peer("[::ffff:10.0.0.1]:3");
-        assert_eq!(table.admit(mapped, 0), Err(Refused::PerIp { max: 1 }));
-        table.admit(peer("10.0.0.2:1"), 0).expect("room");
-        table.admit(peer("10.0.0.2:2"), 0).expect("room");
         assert_eq!(
-            table.admit(peer("10.0.0.2:3"), 0),
+            table.admit(mapped, 0, &limits),
+            Err(Refused::PerIp { max: 1 })
+        );
+        table.admit(peer("10.0.0.2:1"), 0, &limits).expect("room");
+        table.admit(peer("10.0.0.2:2"), 0, &limits).expect("room");
+        assert_eq!(
+            table.admit(peer("10.0.0.2:3"), 0, &limits),
             Err(Refused::PerIp { max: 2 })
         );
     }

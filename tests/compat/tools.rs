@@ -33,9 +33,13 @@ impl Bench {
 
     /// Runs a tool that talks to the broker; gives what it wrote.
     fn run(&self, class: &str, arguments: &[&str], input: Option<&str>) -> String {
+        self.run_class(&format!("org.apache.kafka.tools.{class}"), arguments, input)
+    }
+
+    fn run_class(&self, class: &str, arguments: &[&str], input: Option<&str>) -> String {
         let server = self.broker.address().to_string();
         let mut command = java(&self.jars);
-        command.arg(format!("org.apache.kafka.tools.{class}"));
+        command.arg(class);
         command
             .args(["--bootstrap-server", &server])
             .args(arguments);
@@ -79,6 +83,76 @@ fn kafka_topics_creates_lists_describes_and_deletes() {
     assert_eq!(described.matches("Leader: ").count(), 3, "{described}");
     topics(&["--delete", "--topic", &name]);
     assert!(!topics(&["--list"]).contains(&name));
+}
+
+#[test]
+fn kafka_topics_adds_partitions() {
+    let Some(bench) = Bench::new("kafka_topics_adds_partitions") else {
+        return;
+    };
+    let topic = bench.broker.client().create_topic("tool-grown", 2);
+    let topics = |arguments: &[&str]| {
+        let named = ["--topic", topic.name.as_str()];
+        bench.run("TopicCommand", &[arguments, &named].concat(), None)
+    };
+    topics(&["--alter", "--partitions", "4"]);
+    let by_hand = ["--partitions", "6", "--replica-assignment", "1,1,1,1,1,1"];
+    topics(&[&["--alter"][..], &by_hand].concat());
+    let described = topics(&["--describe"]);
+    assert!(described.contains("PartitionCount: 6"), "{described}");
+    assert_eq!(described.matches("Leader: 1").count(), 6, "{described}");
+}
+
+#[test]
+fn kafka_configs_changes_and_describes_topics_and_brokers() {
+    let test = "kafka_configs_changes_and_describes_topics_and_brokers";
+    let Some(bench) = Bench::new(test) else {
+        return;
+    };
+    let topic = bench.broker.client().create_topic("tool-configured", 1);
+    let configs = |entity: &[&str], arguments: &[&str]| {
+        let class = "kafka.admin.ConfigCommand";
+        bench.run_class(class, &[arguments, entity].concat(), None)
+    };
+    let of_topic = ["--entity-type", "topics", "--entity-name", &topic.name];
+    let of_broker = ["--entity-type", "brokers", "--entity-name", "1"];
+    let of_all = ["--entity-type", "brokers", "--entity-default"];
+    let alter = |entity: &[&str], change: &[&str]| {
+        let said = configs(entity, &[&["--alter"][..], change].concat());
+        assert!(said.contains("Completed updating"), "{change:?}: {said}");
+    };
+    let describe = |entity: &[&str], expected: &str| {
+        let said = configs(entity, &["--describe"]);
+        assert!(said.contains(expected), "{expected} is missing in {said}");
+    };
+    let set = "segment.ms=70000000,cleanup.policy=[compact,delete]";
+    alter(&of_topic, &["--add-config", set]);
+    let synonyms = "{DYNAMIC_TOPIC_CONFIG:cleanup.policy=compact,delete, \
+                    DEFAULT_CONFIG:log.cleanup.policy=delete}";
+    let listed = format!("cleanup.policy=compact,delete sensitive=false synonyms={synonyms}");
+    describe(&of_topic, &listed);
+    alter(&of_topic, &["--delete-config", "cleanup.policy"]);
+    let said = configs(&of_topic, &["--describe"]);
+    assert!(!said.contains("cleanup.policy"), "{said}");
+
+    alter(&of_all, &["--add-config", "message.max.bytes=500000"]);
+    alter(&of_broker, &["--add-config", "message.max.bytes=400000"]);
+    let synonyms = "{DYNAMIC_BROKER_CONFIG:message.max.bytes=400000, \
+                    DYNAMIC_DEFAULT_BROKER_CONFIG:message.max.bytes=500000, \
+                    DEFAULT_CONFIG:message.max.bytes=1048588}";
+    let listed = format!("message.max.bytes=400000 sensitive=false synonyms={synonyms}");
+    describe(&of_broker, &listed);
+    let synonyms = "{DYNAMIC_DEFAULT_BROKER_CONFIG:message.max.bytes=500000}";
+    let listed = format!("message.max.bytes=500000 sensitive=false synonyms={synonyms}");
+    describe(&of_all, &listed);
+    alter(&of_broker, &["--delete-config", "message.max.bytes"]);
+    alter(&of_all, &["--delete-config", "message.max.bytes"]);
+    let said = configs(&of_all, &["--describe"]);
+    assert!(!said.contains("message.max.bytes"), "{said}");
+    // Nothing can be set for loggers and client metrics, and asking for them is no error.
+    let of_loggers = ["--entity-type", "broker-loggers", "--entity-name", "1"];
+    configs(&of_loggers, &["--describe"]);
+    configs(&["--entity-type", "client-metrics"], &["--describe"]);
 }
 
 #[test]

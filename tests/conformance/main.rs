@@ -5,7 +5,10 @@
 mod harness;
 
 mod api_versions;
+mod broker_configs;
 mod cli;
+mod compression;
+mod config_changes;
 mod connection;
 mod describe;
 mod durability;
@@ -18,6 +21,7 @@ mod machine;
 mod many_partitions;
 mod metadata;
 mod offsets;
+mod partitions;
 mod produce;
 mod reassign;
 mod restart;

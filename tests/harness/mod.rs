@@ -7,6 +7,7 @@
 mod batch;
 mod broker;
 mod client;
+pub(crate) mod configs;
 mod domain;
 mod log;
 mod random;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use klamm_metadata::{ConfigMap, Image};
-use klamm_model::{Offset, PartitionIndex, ShardId, TopicName, TopicPartition};
+use klamm_model::{NodeId, Offset, PartitionIndex, ShardId, TopicName, TopicPartition};
 use klamm_raftlog::{Entry, HardState};
 use klamm_records::batch;
 use klamm_records::compress::Scratch;
@@ -42,6 +42,8 @@ const BASE_CHECKPOINT: &str = "klamm/checkpoint-base";
 /// What boot is told.
 #[derive(Clone, Debug)]
 pub struct BootOptions {
+    /// This node.
+    pub node: NodeId,
     /// How many cores will run.
     pub shards: u16,
     /// Length of a write-ahead file; older files of another length are removed once they are covered.
@@ -573,8 +575,9 @@ fn partitions_of<'a>(
     image: &'a Image,
     options: &'a BootOptions,
 ) -> impl Iterator<Item = (TopicPartition, TopicName, klamm_model::TopicConfig)> + 'a {
+    let layer = image.broker_layer(options.node, &options.broker_file);
     image.topics().flat_map(move |topic| {
-        let config = options.scale.bounded(topic.config(&options.broker_file));
+        let config = options.scale.bounded(topic.config(&layer));
         topic
             .partitions()
             .map(move |(index, _): (PartitionIndex, _)| {

@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use klamm_metadata::{Delta, Image, Partition, Topic, TopicDelta};
-use klamm_model::{Offset, PartitionIndex, TopicConfig, TopicName, TopicPartition};
+use klamm_model::{NodeId, Offset, PartitionIndex, TopicConfig, TopicName, TopicPartition};
 use klamm_records::segment;
-use klamm_replica::{Leader, LogGeneration, Recovered};
+use klamm_replica::{Leader, LogGeneration, ProducerLimits, Recovered};
 
 use crate::api::{AppendError, Reply};
 use crate::boot::RecoveredPartition;
@@ -45,7 +45,15 @@ impl Engine {
                 let config = Arc::new(self.config_of(&topic));
                 self.apply_config(&topic, &config);
             }
+            let limits = self.producer_limits();
+            for log in self.partitions.iter_mut().flatten() {
+                log.leader.set_producer_limits(limits);
+            }
         }
+    }
+
+    fn producer_limits(&self) -> ProducerLimits {
+        producer_limits(&self.image, self.options.node, self.options.producers)
     }
 
     fn on_topic_changed(&mut self, change: &TopicDelta) {
@@ -179,7 +187,8 @@ impl Engine {
         let active = found.segments.active();
         let spilled_in = active.map_or((Offset::ZERO, 0), |active| (active.base, active.bytes));
         let saved = found.recovery.saved();
-        let leader = Leader::new(recovered).expect("boot has checked what it recovered");
+        let mut leader = Leader::new(recovered).expect("boot has checked what it recovered");
+        leader.set_producer_limits(self.producer_limits());
         let log = PartitionLog {
             partition,
             folder: segment::partition_folder(&found.topic, partition.index).into(),
@@ -261,12 +270,25 @@ impl Engine {
     }
 }
 
+/// Limits of producer state on a node: `producer.id.expiration.ms` as it was set while brokers run,
+/// over the file's.
+fn producer_limits(image: &Image, node: NodeId, file: ProducerLimits) -> ProducerLimits {
+    let key = "producer.id.expiration.ms";
+    let own = image.broker_overrides(node).and_then(|keys| keys.get(key));
+    let set = own.or_else(|| image.broker_defaults().get(key));
+    let expiration_ms = set.and_then(|text| text.trim().parse().ok());
+    ProducerLimits {
+        expiration_ms: expiration_ms.unwrap_or(file.expiration_ms),
+        ..file
+    }
+}
+
 impl RecoveredPartition {
     /// A partition that nothing was ever written to.
     #[must_use]
     pub fn empty(
         topic: TopicName,
-        producers: klamm_replica::ProducerLimits,
+        producers: ProducerLimits,
         durability: klamm_model::Durability,
     ) -> Self {
         let first = klamm_model::LeaderEpoch(0);
@@ -289,5 +311,47 @@ impl RecoveredPartition {
     #[must_use]
     pub fn log_end(&self) -> Offset {
         self.log.log_end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_metadata::{ConfigResource, MetadataRecord};
+    use klamm_model::MetadataOffset;
+
+    use super::*;
+
+    #[test]
+    fn producers_are_remembered_as_long_as_the_nearest_layer_says() {
+        let file = ProducerLimits {
+            expiration_ms: 100,
+            producers_max: 7,
+        };
+        let mut image = Image::default();
+        let mut position = 0;
+        let mut expiration_after = |resource: &ConfigResource, value: Option<&str>| {
+            position += 1;
+            let record = MetadataRecord::ConfigSet {
+                resource: resource.clone(),
+                key: "producer.id.expiration.ms".to_owned(),
+                value: value.map(str::to_owned),
+            };
+            image
+                .replay(MetadataOffset(position), &record)
+                .expect("fits");
+            let limits = producer_limits(&image, NodeId(1), file);
+            assert_eq!(limits.producers_max, 7);
+            limits.expiration_ms
+        };
+        let (all, own) = (
+            ConfigResource::BrokerDefault,
+            ConfigResource::Broker(NodeId(1)),
+        );
+        let other = ConfigResource::Broker(NodeId(2));
+        assert_eq!(expiration_after(&other, Some("5")), 100);
+        assert_eq!(expiration_after(&all, Some("200")), 200);
+        assert_eq!(expiration_after(&own, Some("300")), 300);
+        assert_eq!(expiration_after(&all, None), 300);
+        assert_eq!(expiration_after(&own, None), 100);
     }
 }

@@ -170,6 +170,7 @@ impl SimNode {
             plant: options.plant,
         };
         let boot_options = BootOptions {
+            node: NODE,
             shards: options.shards,
             wal_file_bytes: options.wal_file_bytes,
             producers: ProducerLimits::default(),

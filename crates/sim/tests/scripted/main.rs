@@ -1,6 +1,7 @@
 //! Worlds whose every step is written down, for what chance finds rarely.
 
 mod classes;
+mod configs;
 mod files;
 mod indexes;
 mod recovery;

@@ -1,0 +1,62 @@
+//! Where klamm answers otherwise than Apache Kafka 4.3 although it serves the request: one row each,
+//! told in docs/reference/differences.md. What is not served at all is in `served.rs` and `config`.
+
+/// One difference that stays until something is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Difference {
+    /// What the request is about.
+    pub(crate) subject: &'static str,
+    /// What Apache Kafka does.
+    pub(crate) kafka: &'static str,
+    /// What klamm does, and why.
+    pub(crate) klamm: &'static str,
+}
+
+/// Every difference, by subject.
+pub(crate) const DIFFERENCES: &[Difference] = &[
+    Difference {
+        subject: "Configuration of loggers (BROKER_LOGGER)",
+        kafka: "Names its loggers and changes their levels while it runs.",
+        klamm: "Has none: DescribeConfigs names nothing, and every logger that is to be changed `does not exist`. What the log shows is chosen at start (`klamm serve --log-filter`).",
+    },
+    Difference {
+        subject: "Configuration of groups and of client metrics (GROUP, CLIENT_METRICS)",
+        kafka: "Keeps and describes it.",
+        klamm: "`INVALID_REQUEST` with a sentence, because nothing would come of it; ListConfigResources names none.",
+    },
+    Difference {
+        subject: "Listeners, certificates and mechanisms of one broker",
+        kafka: "Change while it runs (the keys that it calls per-broker, and those that begin with `listener.name.`).",
+        klamm: "Are read at start: `INVALID_REQUEST`, `Cannot update these configs dynamically`; DescribeConfigs says read-only.",
+    },
+    Difference {
+        subject: "Dynamic sizes of thread pools (`num.io.threads` and its like)",
+        kafka: "Refuses less than half and more than twice the number of now.",
+        klamm: "Takes any legal number, and does nothing by it: there are no such pools.",
+    },
+    Difference {
+        subject: "Dynamic broker keys without effect",
+        kafka: "Acts by them.",
+        klamm: "Keeps and describes them, says so in the log when they are set, and in their documentation (DescribeConfigs, configs.md).",
+    },
+    Difference {
+        subject: "Source of a topic's value that the file gives in hours or minutes (`log.retention.hours`)",
+        kafka: "DescribeConfigs says `DEFAULT_CONFIG`, without synonyms.",
+        klamm: "`STATIC_BROKER_CONFIG`, with the value in milliseconds under the name of the finest key.",
+    },
+    Difference {
+        subject: "`max.connections.per.ip.overrides`",
+        kafka: "Takes host names too, and fails later where they cannot be resolved.",
+        klamm: "Takes addresses; anything else is refused.",
+    },
+    Difference {
+        subject: "`compression.lz4.level`",
+        kafka: "Compresses at this level where `compression.type` is lz4.",
+        klamm: "Keeps it without effect: its lz4 has one level.",
+    },
+    Difference {
+        subject: "An operation that IncrementalAlterConfigs does not have, on a topic",
+        kafka: "`UNKNOWN_SERVER_ERROR` for the whole request.",
+        klamm: "`INVALID_REQUEST` for this resource, as both do for brokers.",
+    },
+];
