@@ -6,7 +6,12 @@ use klamm_wire::{ApiKey, RequestHeader};
 
 use crate::handlers::{
     h00_produce, h01_fetch, h02_list_offsets, h03_metadata, h18_api_versions, h19_create_topics,
-    h20_delete_topics, h21_delete_records, h22_init_producer_id, h23_offset_for_leader_epoch, h32_describe_configs, h33_alter_configs, h34_alter_replica_log_dirs, h35_describe_log_dirs, h37_create_partitions, h43_elect_leaders, h44_incremental_alter_configs, h45_alter_partition_reassignments, h46_list_partition_reassignments, h55_describe_quorum, h57_update_features, h60_describe_cluster, h61_describe_producers, h74_list_config_resources, h75_describe_topic_partitions,
+    h20_delete_topics, h21_delete_records, h22_init_producer_id, h23_offset_for_leader_epoch,
+    h32_describe_configs, h33_alter_configs, h34_alter_replica_log_dirs, h35_describe_log_dirs,
+    h37_create_partitions, h43_elect_leaders, h44_incremental_alter_configs,
+    h45_alter_partition_reassignments, h46_list_partition_reassignments, h55_describe_quorum,
+    h57_update_features, h60_describe_cluster, h61_describe_producers, h74_list_config_resources,
+    h75_describe_topic_partitions,
 };
 use crate::net::{Answer, Close, Context, Request};
 use crate::served::served;

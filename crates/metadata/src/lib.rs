@@ -53,7 +53,11 @@ mod snapshot;
 
 pub use controller::{
     BrokerDefaults, Command, ConfigChange, ConfigError, ConfigMode, ConfigOperation, Controller,
-    CreatePartitionsError, CreateTopicError, CreatedTopic, Decision, DeleteTopicError, DeletedTopic, Elected, ElectionError, ElectionKind, FeatureError, FeatureUpdate, FeatureUpgrade, ManualAssignment, Moment, MorePartitions, NewTopic, ProducerIdBlock, ProducerIdError, RESOURCE_REPEATED, Reassignment, ReassignmentError, RegisterError, Registration, Reply, SupportedFeature, TopicReference, check_operations,
+    CreatePartitionsError, CreateTopicError, CreatedTopic, Decision, DeleteTopicError,
+    DeletedTopic, Elected, ElectionError, ElectionKind, FeatureError, FeatureUpdate,
+    FeatureUpgrade, ManualAssignment, Moment, MorePartitions, NewTopic, ProducerIdBlock,
+    ProducerIdError, RESOURCE_REPEATED, Reassignment, ReassignmentError, RegisterError,
+    Registration, Reply, SupportedFeature, TopicReference, check_operations,
 };
 pub use delta::{Delta, TopicDelta};
 pub use image::{Broker, ConfigMap, Image, Partition, ReplayError, Topic};
