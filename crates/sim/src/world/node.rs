@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use klamm_engine::api::{Call, Now, Reply, SharedImage, Ticket};
@@ -531,21 +532,23 @@ impl SimNode {
                 folder,
                 segments,
             } => Work::RemoveSegments(Removal::of(partition, folder, segments)),
-            Effect::DropFolder { partition, folder } => {
-                // What is under way for it comes to nothing.
-                self.works
-                    .retain(|(of, work)| *of != shard || work.partition() != Some(partition));
-                self.dropped += 1;
-                Work::DropFolder {
-                    partition,
-                    folder,
-                    aside: None,
-                    number: self.options.seed as u64 ^ self.dropped,
-                }
-            }
+            Effect::DropFolder { partition, folder } => self.drop_folder(shard, partition, folder),
         };
         self.begin(shard, work);
         false
+    }
+
+    /// What is under way for the partition comes to nothing.
+    fn drop_folder(&mut self, shard: u16, partition: TopicPartition, folder: Arc<str>) -> Work {
+        self.works
+            .retain(|(of, work)| *of != shard || work.partition() != Some(partition));
+        self.dropped += 1;
+        Work::DropFolder {
+            partition,
+            folder,
+            aside: None,
+            number: self.options.seed as u64 ^ self.dropped,
+        }
     }
 
     fn begin(&mut self, shard: u16, work: Work) {
