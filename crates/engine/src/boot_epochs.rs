@@ -15,18 +15,20 @@ use crate::storage::{Storage, StorageError};
 
 impl<S: Storage> Work<'_, S> {
     /// Takes the leader epochs of what a checkpoint vouches for from the folder's list, or from the
-    /// batches in these segments, each with its length, where the list is gone.
+    /// batches in these segments, each with its length, where the list is gone. The log begins at
+    /// `log_start`, as the write-ahead log knows it too.
     pub(crate) fn restore_epochs(
         &mut self,
         state: &mut Recovering,
         checkpoint: &PartitionCheckpoint,
         segments: &[(Offset, u64)],
+        log_start: Offset,
     ) -> Result<(), BootError> {
         let end = checkpoint.flushed_end;
         let path = format!("{}/{}", state.folder, segment::LEADER_EPOCH_FILE);
         let text = self.storage.read(&path)?;
         let fault = match epochs_before(end, text.as_deref()) {
-            Ok(epochs) => {
+            Ok(epochs) if !epochs.entries().is_empty() => {
                 state.log.epochs = epochs;
                 // A list that says more was written after the checkpoint, by a life that may have
                 // ended before it was flushed.
@@ -34,11 +36,16 @@ impl<S: Storage> Work<'_, S> {
                 state.epochs_found = text.filter(|text| text == vouched.as_bytes());
                 return Ok(());
             }
-            Err(fault) => fault,
+            // The last reign of a log that was trimmed as a whole begins where the log does.
+            Ok(_) if log_start >= end => None,
+            Ok(_) => Some(format!("it names no leader epoch before offset {end}")),
+            Err(fault) => Some(fault),
         };
         state.log.epochs = epochs_of_batches(self.storage, &state.folder, segments, end)?;
         // A log without a batch knows no reign.
-        if !state.log.epochs.entries().is_empty() {
+        if let Some(fault) = fault
+            && !state.log.epochs.entries().is_empty()
+        {
             self.findings.push(Finding::EpochsMade {
                 partition: checkpoint.partition,
                 path,
@@ -49,8 +56,7 @@ impl<S: Storage> Work<'_, S> {
     }
 }
 
-/// The leader epochs of a log that ends at `end`, from its folder's list; or what is wrong with
-/// that.
+/// The leader epochs that begin before `end`, from a folder's list; or what is wrong with that.
 fn epochs_before(end: Offset, text: Option<&[u8]>) -> Result<LeaderEpochCache, String> {
     let text = text.ok_or("it is missing")?;
     let found = segment::parse_leader_epochs(&String::from_utf8_lossy(text))
@@ -62,9 +68,6 @@ fn epochs_before(end: Offset, text: Option<&[u8]>) -> Result<LeaderEpochCache, S
     let mut epochs = LeaderEpochCache::from_entries(entries)
         .map_err(|_| "its entries are out of order".to_owned())?;
     epochs.truncate_from_end(end);
-    if epochs.entries().is_empty() {
-        return Err(format!("it names no leader epoch before offset {end}"));
-    }
     Ok(epochs)
 }
 

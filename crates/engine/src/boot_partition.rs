@@ -119,7 +119,7 @@ impl<S: Storage> Work<'_, S> {
             epochs_found: None,
         };
         if let Some(checkpoint) = checkpoint {
-            self.restore(&mut state, config, checkpoint, &bases)?;
+            self.restore(&mut state, config, checkpoint, &bases, logged)?;
         }
         if self.trust_files {
             self.adopt(partition, &mut state, config, checkpoint, &bases, logged)?;
@@ -221,6 +221,7 @@ impl<S: Storage> Work<'_, S> {
         config: &TopicConfig,
         checkpoint: &PartitionCheckpoint,
         bases: &[Offset],
+        logged: &Logged,
     ) -> Result<(), BootError> {
         let end = checkpoint.flushed_end;
         state.log.log_start = checkpoint.log_start;
@@ -248,7 +249,9 @@ impl<S: Storage> Work<'_, S> {
         let closed = state.segments.iter().map(|found| (found.base, found.bytes));
         let vouched = closed.chain([(checkpoint.segment_base, checkpoint.segment_bytes)]);
         let vouched: Vec<(Offset, u64)> = vouched.collect();
-        self.restore_epochs(state, checkpoint, &vouched)?;
+        let moved = logged.log_start.max(logged.log_start_unvouched);
+        let log_start = checkpoint.log_start.max(moved);
+        self.restore_epochs(state, checkpoint, &vouched, log_start)?;
         if self.trust_files {
             return Ok(());
         }

@@ -1,13 +1,14 @@
 //! What a start finds after damage and power cuts that chance brings about rarely.
 
 use bytes::Bytes;
+use klamm_engine::api::{Call, Reply, TrimPartition, TrimTo};
 use klamm_engine::boot::Finding;
-use klamm_model::Offset;
+use klamm_model::{Offset, TopicPartition};
 use klamm_records::wal::{FILE_HEAD_BYTES, FileHead, read_entry_head};
 use klamm_sim::world::disk::{NamesMode, Node, SimDisk};
 use klamm_sim::world::node::LifeOptions;
 
-use crate::world::{World, batch, life};
+use crate::world::{SHARDS, World, batch, life};
 
 /// Bytes of a write-ahead file that takes one batch of [`LARGE`].
 const SMALL_FILE: u64 = 4096 + 1024;
@@ -225,6 +226,92 @@ fn a_list_of_leader_epochs_that_is_lost_is_made_anew_from_the_batches() {
             started.findings
         );
         assert_eq!(started.leader_epochs[&orders], known, "{case}");
+    }
+}
+
+fn trim(world: &mut World, partition: TopicPartition, to: Offset) {
+    let wish = TrimPartition {
+        partition,
+        to: TrimTo::Offset(to),
+    };
+    world.call(partition.home(SHARDS), Call::Trim(vec![wish]));
+    let replies = world.settle(true);
+    let [Reply::Trim(outcomes)] = &replies[..] else {
+        panic!("one trim was answered by {replies:?}");
+    };
+    assert_eq!(outcomes[..], [Ok(to)]);
+}
+
+#[test]
+fn a_log_that_was_trimmed_as_a_whole_lost_no_leader_epoch() {
+    let disk = SimDisk::new(NamesMode::Journal, 0);
+    let (mut world, _) = World::start(life(1, lazily), disk);
+    world.create("orders", &[]);
+    let orders = world.partition("orders");
+    world.appended(orders, &batch(LARGE));
+    // The checkpoint of this stop knows one record, and a log that begins with it.
+    let disk = world.stop();
+    let trimmed = || {
+        let (mut world, _) = World::start(life(2, lazily), disk.clone());
+        trim(&mut world, orders, Offset(1));
+        world.appended(orders, &batch(LARGE));
+        world
+    };
+    // The list was written once more, with the first batch of another reign, and does not say any
+    // longer where the one before began; the checkpoint stayed as it was.
+    let path = format!("orders-{}/leader-epoch-checkpoint", orders.index);
+    let written = trimmed().stop();
+    let list = written.bytes(written.file(&path).expect("the list"));
+    let mut disk = trimmed().kill();
+    let node = disk.file(&path).expect("the list");
+    disk.truncate(node, 0);
+    disk.write(node, 0, list);
+    let (world, started) = World::start(life(3, lazily), disk);
+    assert!(started.findings.is_empty(), "{:?}", started.findings);
+    assert_eq!(started.log_starts[&orders], Offset(1));
+    let (_, started) = World::start(life(4, lazily), world.stop());
+    assert!(started.findings.is_empty(), "{:?}", started.findings);
+    assert_eq!(started.log_starts[&orders], Offset(1));
+    assert_eq!(started.log_ends[&orders], Offset(2));
+}
+
+#[test]
+fn without_a_checkpoint_a_trimmed_log_begins_with_the_segments_that_are_left() {
+    let small = |life: &mut LifeOptions| {
+        lazily(life);
+        life.scale.segment_bytes_max = 4096;
+    };
+    let disk = SimDisk::new(NamesMode::Journal, 0);
+    let (mut world, _) = World::start(life(1, small), disk);
+    world.create("orders", &[]);
+    let orders = world.partition("orders");
+    for _ in 0..30 {
+        world.appended(orders, &batch(LARGE));
+    }
+    let (mut world, _) = World::start(life(2, small), world.stop());
+    trim(&mut world, orders, Offset(20));
+    let (world, started) = World::start(life(3, small), world.stop());
+    assert_eq!(started.log_starts[&orders], Offset(20));
+    let mut disk = world.stop();
+    let files = disk.list(&format!("orders-{}", orders.index));
+    let files = files.expect("the folder");
+    let bases = files
+        .iter()
+        .filter_map(|name| name.strip_suffix(".log")?.parse::<i64>().ok());
+    let first = bases.min().expect("a segment");
+    assert!((1..=20).contains(&first), "{first}");
+    for name in disk.list("klamm").expect("the folder") {
+        if name.starts_with("checkpoint-") {
+            let node = disk.file(&format!("klamm/{name}")).expect("it is listed");
+            disk.truncate(node, 4);
+        }
+    }
+    let (mut world, started) = World::start(life(4, small), disk);
+    let start = started.log_starts[&orders];
+    assert!((Offset(first)..=Offset(20)).contains(&start), "{start}");
+    assert_eq!(started.log_ends[&orders], Offset(30));
+    for offset in start.0..30 {
+        assert!(!world.read(orders, offset).expect("kept").is_empty());
     }
 }
 
