@@ -88,8 +88,9 @@ fn apis_reference() -> String {
          - DescribeProducers answers a partition that a request names twice once: the list of its \
          producers may be long.\n\
          - DeleteRecords is answered when the new start of the log is durable, not before.\n\
-         - Requests that name more than 200000 partitions end their connection; Kafka answers as \
-         long as its memory lasts.\n\
+         - Requests that name more than 200000 partitions, topics, keys or other things end their \
+         connection; Kafka answers as long as its memory lasts.\n\
+         - No more than 2000 keys can be set of one broker, or of all, while they run.\n\
          - GetTelemetrySubscriptions and PushTelemetry are not served, as they are not advertised \
          by a Kafka broker without a receiver of client metrics: nothing here would take the metrics.\n",
     );

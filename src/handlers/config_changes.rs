@@ -22,6 +22,10 @@ pub(crate) mod kind {
     pub(crate) const GROUP: i8 = 32;
 }
 
+/// Longest text that an answer gives of one resource, in bytes; old versions carry eight times as
+/// much.
+const MESSAGE_BYTES_MAX: usize = 4096;
+
 /// What a request asks of one resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Asked<'r> {
@@ -46,6 +50,16 @@ impl Refusal {
             code: ErrorCode::InvalidRequest,
             message: message.into(),
         }
+    }
+
+    /// What a request holds may be so long that no answer could repeat it.
+    fn shortened(mut self) -> Self {
+        if self.message.len() > MESSAGE_BYTES_MAX {
+            let end = self.message.floor_char_boundary(MESSAGE_BYTES_MAX);
+            self.message.truncate(end);
+            self.message.push_str("...");
+        }
+        self
     }
 
     fn config(message: impl Into<String>) -> Self {
@@ -105,7 +119,9 @@ pub(crate) async fn change(
             message: error.to_string(),
         })
     });
-    outcomes.collect()
+    outcomes
+        .map(|outcome| outcome.map_err(Refusal::shortened))
+        .collect()
 }
 
 fn check_all(

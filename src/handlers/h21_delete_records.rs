@@ -19,7 +19,7 @@ const INVALID_LOW_WATERMARK: i64 = -1;
 pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
     let view: delete_records::RequestView<'_> = request.body()?;
     let named = view.topics().iter().map(|topic| topic.partitions().len());
-    check_named(&request, named.sum())?;
+    check_named(&request, named)?;
     let image = context.shards.image();
     let mut planned = Vec::new();
     let mut wishes = Vec::new();

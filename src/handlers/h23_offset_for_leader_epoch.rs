@@ -17,7 +17,7 @@ const NONE: i32 = -1;
 pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
     let view: offset_for_leader_epoch::RequestView<'_> = request.body()?;
     let named = view.topics().iter().map(|topic| topic.partitions().len());
-    check_named(&request, named.sum())?;
+    check_named(&request, named)?;
     let image = context.shards.image();
     let mut planned = Vec::new();
     let mut questions = Vec::new();

@@ -23,7 +23,8 @@ const FOLDER_BYTES_MAX: usize = 255;
 pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
     let view: alter_replica_log_dirs::RequestView<'_> = request.body()?;
     let topics = view.dirs().iter().flat_map(|dir| dir.topics());
-    check_named(&request, topics.map(|topic| topic.partitions().len()).sum())?;
+    let named = topics.map(|topic| topic.partitions().len());
+    check_named(&request, named.chain([view.dirs().len()]))?;
     let folder = folder_of(&context.front.config);
     let (image, node) = (context.shards.image(), context.front.node());
     request.answer(&response(&view, &folder, |topic, index| {

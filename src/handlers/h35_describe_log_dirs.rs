@@ -18,7 +18,7 @@ use crate::net::{Close, Context, Request};
 pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
     let view: describe_log_dirs::RequestView<'_> = request.body()?;
     let named = view.topics().into_iter().flatten();
-    check_named(&request, named.map(|topic| topic.partitions().len()).sum())?;
+    check_named(&request, named.map(|topic| topic.partitions().len()))?;
     let config = &context.front.config;
     let image = context.shards.image();
     let asked = asked(&image, context.front.node(), &view);

@@ -6,6 +6,7 @@ use klamm_model::NodeId;
 use klamm_shard::api::metadata::{Command, CreatePartitionsError, MorePartitions, Reply};
 use klamm_wire::{Gather, create_partitions};
 
+use super::check_named;
 use crate::net::{Close, Context, Request};
 
 /// Answers the request once the decision is durable.
@@ -13,11 +14,21 @@ use crate::net::{Close, Context, Request};
 /// # Errors
 /// The body cannot be read.
 pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
-    let reply = context.shards.control(command(&request.body()?)).await;
+    let view = request.body()?;
+    check_named(&request, named(&view))?;
+    let reply = context.shards.control(command(&view)).await;
     let Reply::CreatePartitions(outcomes) = reply else {
         unreachable!("CreatePartitions is answered by its own reply")
     };
     request.answer(&response(outcomes))
+}
+
+/// Partitions to place of each topic, and the brokers named for them.
+fn named(view: &create_partitions::RequestView<'_>) -> impl Iterator<Item = usize> {
+    view.topics().iter().map(|topic| {
+        let assignments = topic.assignments().into_iter().flatten();
+        assignments.map(|one| 1 + one.broker_ids().len()).sum()
+    })
 }
 
 fn command(view: &create_partitions::RequestView<'_>) -> Command {

@@ -6,7 +6,7 @@ use klamm_model::ErrorCode;
 use klamm_shard::api::metadata::{Command, Elected, ElectionKind, Image, Reply};
 use klamm_wire::{Gather, elect_leaders};
 
-use super::{borrowed, check_named};
+use super::{borrowed, check_named, kept_name};
 use crate::net::{Close, Context, Request};
 
 /// Answers the request once the decision is durable.
@@ -16,7 +16,7 @@ use crate::net::{Close, Context, Request};
 pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
     let view: elect_leaders::RequestView<'_> = request.body()?;
     let named = view.topic_partitions().into_iter().flatten();
-    check_named(&request, named.map(|topic| topic.partitions().len()).sum())?;
+    check_named(&request, named.map(|topic| topic.partitions().len()))?;
     let Some(kind) = kind_of(view.election_type()) else {
         return request.answer(&refuse_all(&view));
     };
@@ -24,7 +24,7 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
         let mut named = Vec::new();
         for topic in topics {
             let indexes = topic.partitions().iter();
-            named.extend(indexes.map(|index| (topic.topic().to_owned(), index)));
+            named.extend(indexes.map(|index| (kept_name(topic.topic()).to_owned(), index)));
         }
         named
     });

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use klamm_shard::api::metadata::{ConfigMode, ConfigOperation};
 use klamm_wire::{Gather, incremental_alter_configs};
 
+use super::check_named;
 use super::config_changes::{Asked, Refusal, change};
 use crate::net::{Close, Context, Request};
 
@@ -14,6 +15,8 @@ use crate::net::{Close, Context, Request};
 /// The body cannot be read.
 pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
     let view: incremental_alter_configs::RequestView<'_> = request.body()?;
+    let named = view.resources().iter().map(|one| one.configs().len());
+    check_named(&request, named)?;
     let asked = asked(&view);
     let mode = ConfigMode::Incremental;
     let outcomes = change(&context, &asked, mode, view.validate_only()).await;

@@ -6,7 +6,7 @@ use klamm_model::ErrorCode;
 use klamm_shard::api::metadata::{Command, Reassignment, ReassignmentError, Reply};
 use klamm_wire::{Gather, alter_partition_reassignments};
 
-use super::{borrowed, check_named};
+use super::{borrowed, check_named, kept_name};
 use crate::net::{Close, Context, Request};
 
 type Outcome = Result<(), ReassignmentError>;
@@ -28,19 +28,22 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
     request.answer(&response(&view, outcomes))
 }
 
-/// Partitions and the brokers named for them: both are kept until the decision is made.
-fn named(view: &alter_partition_reassignments::RequestView<'_>) -> usize {
-    let partitions = view.topics().iter().flat_map(|topic| topic.partitions());
-    partitions
-        .map(|part| 1 + part.replicas().map_or(0, |replicas| replicas.len()))
-        .sum()
+/// Partitions of each topic, and the brokers named for them: both are kept until the decision is
+/// made.
+fn named(view: &alter_partition_reassignments::RequestView<'_>) -> impl Iterator<Item = usize> {
+    view.topics().iter().map(|topic| {
+        let partitions = topic.partitions().iter();
+        partitions
+            .map(|part| 1 + part.replicas().map_or(0, |replicas| replicas.len()))
+            .sum()
+    })
 }
 
 fn reassignments(view: &alter_partition_reassignments::RequestView<'_>) -> Vec<Reassignment> {
     let mut all = Vec::new();
     for topic in view.topics() {
         all.extend(topic.partitions().iter().map(|part| Reassignment {
-            topic: topic.name().to_owned(),
+            topic: kept_name(topic.name()).to_owned(),
             partition: part.partition_index(),
             replicas: part.replicas().map(|replicas| replicas.iter().collect()),
         }));

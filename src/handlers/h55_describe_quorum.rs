@@ -32,7 +32,7 @@ struct Asked {
 pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
     let view: describe_quorum::RequestView<'_> = request.body()?;
     let named = view.topics().iter().map(|topic| topic.partitions().len());
-    check_named(&request, named.sum())?;
+    check_named(&request, named)?;
     if !names_the_quorum(&view) {
         return request.answer(&unknown(&view));
     }

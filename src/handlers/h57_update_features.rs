@@ -1,6 +1,7 @@
 //! UpdateFeatures: moves the finalised levels of features (KIP-584, KIP-778, KIP-1022).
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use klamm_model::ErrorCode;
 use klamm_shard::api::metadata::{Command, FeatureError, FeatureUpdate, FeatureUpgrade, Reply};
@@ -19,7 +20,7 @@ const LAST_WITH_RESULTS: i16 = 1;
 /// The body cannot be read.
 pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
     let view: update_features::RequestView<'_> = request.body()?;
-    check_named(&request, view.feature_updates().len())?;
+    check_named(&request, [view.feature_updates().len()].into_iter())?;
     let command = Command::UpdateFeatures {
         node: context.front.node(),
         updates: updates(&view),
@@ -36,6 +37,7 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
 /// speaks of no upgrade type but the default, and Kafka heeds nothing else of it.
 fn updates(view: &update_features::RequestView<'_>) -> Vec<FeatureUpdate> {
     let mut updates: Vec<FeatureUpdate> = Vec::new();
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     for update in view.feature_updates() {
         let wanted = FeatureUpdate {
             name: update.feature().to_owned(),
@@ -47,7 +49,8 @@ fn updates(view: &update_features::RequestView<'_>) -> Vec<FeatureUpdate> {
                 _ => FeatureUpgrade::Unknown,
             },
         };
-        match updates.iter_mut().find(|known| known.name == wanted.name) {
+        let place = *places.entry(update.feature()).or_insert(updates.len());
+        match updates.get_mut(place) {
             Some(known) => *known = wanted,
             None => updates.push(wanted),
         }

@@ -28,7 +28,7 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
         .topics()
         .iter()
         .map(|topic| topic.partition_indexes().len());
-    check_named(&request, named.sum())?;
+    check_named(&request, named)?;
     let image = context.shards.image();
     let mut planned = Vec::new();
     let mut asked = Vec::new();

@@ -35,7 +35,7 @@ pub(crate) use h22_init_producer_id::ProducerIds;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use klamm_model::limits::FETCH_PARTITIONS_MAX as PARTITIONS_NAMED_MAX;
+use klamm_model::limits::{FETCH_PARTITIONS_MAX as NAMED_MAX, TOPIC_NAME_BYTES_MAX};
 use klamm_model::{
     ErrorCode, IsolationLevel, LeaderEpoch, NodeId, PartitionIndex, TopicId, TopicName,
     TopicPartition,
@@ -241,15 +241,27 @@ pub(crate) const TOPIC_OPERATIONS: i32 =
 /// Text that Kafka gives with `UNKNOWN_TOPIC_OR_PARTITION` where it has no other.
 pub(crate) const NOT_HOSTED: &str = "This server does not host this topic-partition.";
 
-/// Checks how many partitions a request names: each costs more memory in the answer than in the
+/// Checks how much a request names, given how many partitions or keys of each topic or resource;
+/// one of which it names none counts as well. Each costs more memory in the answer than in the
 /// request, and no error code says so.
 ///
 /// # Errors
 /// The connection must end.
-pub(crate) fn check_named(request: &Request, named: usize) -> Result<(), Close> {
-    if named <= PARTITIONS_NAMED_MAX {
+pub(crate) fn check_named(
+    request: &Request,
+    named: impl Iterator<Item = usize>,
+) -> Result<(), Close> {
+    let named: usize = named.map(|of_one| of_one.max(1)).sum();
+    if named <= NAMED_MAX {
         return Ok(());
     }
     let found = i64::try_from(named).unwrap_or(i64::MAX);
-    Err(request.refuse("expected at most 200000 partitions", found))
+    Err(request.refuse("expected at most 200000 names", found))
+}
+
+/// As much of a topic's name as is kept for each of the partitions that are named of it: all of a
+/// name that a topic can have, and of others enough to be none.
+pub(crate) fn kept_name(name: &str) -> &str {
+    let end = name.ceil_char_boundary(TOPIC_NAME_BYTES_MAX + 1);
+    &name[..end]
 }

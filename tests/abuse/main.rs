@@ -6,6 +6,7 @@
 mod harness;
 
 mod admin;
+mod administration;
 mod batches;
 mod disk;
 mod frames;

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use klamm_metadata::{Delta, Image, Partition, Topic, TopicDelta};
+use klamm_metadata::{ConfigMap, Delta, Image, Partition, Topic, TopicDelta};
 use klamm_model::{NodeId, Offset, PartitionIndex, TopicConfig, TopicName, TopicPartition};
 use klamm_records::segment;
 use klamm_replica::{Leader, LogGeneration, ProducerLimits, Recovered};
@@ -41,9 +41,10 @@ impl Engine {
         }
         if delta.broker_config_changed {
             let topics: Vec<Arc<Topic>> = self.image.topics().cloned().collect();
+            let layer = self.broker_layer();
             for topic in topics {
-                let config = Arc::new(self.config_of(&topic));
-                self.apply_config(&topic, &config);
+                let config = self.options.scale.bounded(topic.config(&layer));
+                self.apply_config(&topic, &Arc::new(config));
             }
             let limits = self.producer_limits();
             for log in self.partitions.iter_mut().flatten() {
@@ -110,10 +111,13 @@ impl Engine {
             && self.slot_of(partition).is_none()
     }
 
+    fn broker_layer(&self) -> ConfigMap {
+        let (node, file) = (self.options.node, &self.options.broker_file);
+        self.image.broker_layer(node, file)
+    }
+
     fn config_of(&self, topic: &Topic) -> TopicConfig {
-        let layer = self
-            .image
-            .broker_layer(self.options.node, &self.options.broker_file);
+        let layer = self.broker_layer();
         self.options.scale.bounded(topic.config(&layer))
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use klamm_model::{
     BrokerEpoch, ClusterId, LeaderEpoch, MetadataOffset, NodeId, PartitionEpoch, PartitionIndex,
-    ProducerId, TopicConfig, TopicId, TopicName, TopicPartition, WallTime,
+    ProducerId, TOPIC_CONFIG_KEYS, TopicConfig, TopicId, TopicName, TopicPartition, WallTime,
 };
 
 use crate::chunked::ChunkedMap;
@@ -339,13 +339,21 @@ impl Image {
         self.inner.broker_overrides.get(&node)
     }
 
-    /// What is in force on a broker, for [`Topic::config`]: its own dynamic keys over those for all
-    /// brokers over its file.
+    /// What is in force on a broker, for [`Topic::config`]: of the keys that set topics' defaults its
+    /// own dynamic ones over those for all brokers over its file.
     #[must_use]
     pub fn broker_layer(&self, node: NodeId, file: &ConfigMap) -> ConfigMap {
         let mut layer = file.clone();
-        layer.extend(self.inner.broker_defaults.as_ref().clone());
-        layer.extend(self.broker_overrides(node).cloned().unwrap_or_default());
+        let own = self.broker_overrides(node);
+        for key in TOPIC_CONFIG_KEYS
+            .iter()
+            .filter_map(|row| row.broker_synonym)
+        {
+            let own = own.and_then(|keys| keys.get(key));
+            if let Some(value) = own.or_else(|| self.broker_defaults().get(key)) {
+                layer.insert(key.to_owned(), value.clone());
+            }
+        }
         layer
     }
 

@@ -10,6 +10,10 @@ pub const OPERATION_BYTES_MAX: usize = 48 * 1024 * 1024;
 /// Longest configuration value in bytes, as Kafka has it.
 pub const CONFIG_VALUE_BYTES_MAX: usize = 32_767;
 
+/// Most keys that are set while brokers run, of one of them or of all: several times as many as
+/// there are. Names that no key has are kept as well.
+pub const BROKER_KEYS_MAX: usize = 2_000;
+
 /// Most replicas of one partition.
 pub const REPLICAS_MAX: usize = 128;
 

@@ -10,7 +10,7 @@ use klamm_model::{
 
 use super::{Controller, Decision, Growth, Reply};
 use crate::image::ConfigMap;
-use crate::limits::CONFIG_VALUE_BYTES_MAX;
+use crate::limits::{BROKER_KEYS_MAX, CONFIG_VALUE_BYTES_MAX};
 use crate::record::{ConfigResource, MetadataRecord};
 
 /// Longest key that is kept.
@@ -58,6 +58,8 @@ pub enum ConfigError {
     Request(String),
     /// The request is too large.
     TooLarge,
+    /// More keys would be set of a broker than are kept.
+    TooManyKeys,
 }
 
 impl ConfigError {
@@ -68,7 +70,7 @@ impl ConfigError {
             Self::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
             Self::Invalid(_) => ErrorCode::InvalidConfig,
             Self::Request(_) => ErrorCode::InvalidRequest,
-            Self::TooLarge => ErrorCode::PolicyViolation,
+            Self::TooLarge | Self::TooManyKeys => ErrorCode::PolicyViolation,
         }
     }
 }
@@ -81,6 +83,10 @@ impl fmt::Display for ConfigError {
             Self::TooLarge => {
                 formatter.write_str("Unable to perform excessively large batch operation.")
             }
+            Self::TooManyKeys => write!(
+                formatter,
+                "No more than {BROKER_KEYS_MAX} keys can be set of a broker."
+            ),
         }
     }
 }
@@ -163,6 +169,9 @@ impl Controller {
         } else {
             for (key, value) in changed(before, &after) {
                 check_broker_value(key, value)?;
+            }
+            if after.len() > BROKER_KEYS_MAX.max(before.len()) {
+                return Err(ConfigError::TooManyKeys);
             }
         }
         if let Some(name) = missing {
