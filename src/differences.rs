@@ -59,4 +59,34 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         kafka: "`UNKNOWN_SERVER_ERROR` for the whole request.",
         klamm: "`INVALID_REQUEST` for this resource, as both do for brokers.",
     },
+    Difference {
+        subject: "Endpoints of the quorum's voters (DescribeQuorum)",
+        kafka: "Names the listeners of controllers.",
+        klamm: "Names every listener of the node, because it is broker and controller at once and has no listener for controllers alone.",
+    },
+    Difference {
+        subject: "An assignment that would copy a replica to another broker (AlterPartitionReassignments)",
+        kafka: "Copies it.",
+        klamm: "`INVALID_REPLICA_ASSIGNMENT`, because there is no replication yet.",
+    },
+    Difference {
+        subject: "A partition that DescribeProducers names twice",
+        kafka: "Is answered twice.",
+        klamm: "Is answered once: the list of its producers may be long.",
+    },
+    Difference {
+        subject: "When DeleteRecords is answered",
+        kafka: "When the start of the log has moved in memory; it is written down once a minute.",
+        klamm: "When the new start is durable.",
+    },
+    Difference {
+        subject: "How much an administrative request may name",
+        kafka: "As much as its memory lasts.",
+        klamm: "200000 partitions, topics, keys or other things; a request of more ends its connection. Texts of an answer about a configuration are cut after 4096 bytes.",
+    },
+    Difference {
+        subject: "How many keys can be set while brokers run",
+        kafka: "Any number.",
+        klamm: "2000 of one broker, and as many of all; `POLICY_VIOLATION` beyond that.",
+    },
 ];

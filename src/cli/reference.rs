@@ -79,19 +79,9 @@ fn apis_reference() -> String {
     }
     page.push_str(
         "\nProduce is advertised from 0 because librdkafka before 2.8 turns compression off \
-         otherwise (KIP-896); versions 0 to 2 carry message formats that are gone, and are refused.\n\n\
-         ## Where answers differ from Apache Kafka's\n\n\
-         - DescribeQuorum names as the endpoints of a voter every listener of its node, because a \
-         node is broker and controller at once and has no listener for controllers alone.\n\
-         - AlterPartitionReassignments refuses an assignment that would copy a replica to another \
-         broker with INVALID_REPLICA_ASSIGNMENT, because there is no replication yet.\n\
-         - DescribeProducers answers a partition that a request names twice once: the list of its \
-         producers may be long.\n\
-         - DeleteRecords is answered when the new start of the log is durable, not before.\n\
-         - Requests that name more than 200000 partitions, topics, keys or other things end their \
-         connection; Kafka answers as long as its memory lasts.\n\
-         - No more than 2000 keys can be set of one broker, or of all, while they run.\n\
-         - GetTelemetrySubscriptions and PushTelemetry are not served, as they are not advertised \
+         otherwise (KIP-896); versions 0 to 2 carry message formats that are gone, and are refused. Where answers differ from \
+         Apache Kafka's, [differences.md](differences.md) says.\n\n\
+         GetTelemetrySubscriptions and PushTelemetry are not served, as they are not advertised \
          by a Kafka broker without a receiver of client metrics: nothing here would take the metrics.\n",
     );
     page

@@ -115,7 +115,7 @@ mod tests {
             request.encode(version, &mut bytes).expect("expressible");
             let view = alter_partition_reassignments::RequestView::parse(&bytes, version);
             let view = view.expect("own bytes");
-            assert_eq!(named(&view), 5);
+            assert_eq!(named(&view).sum::<usize>(), 5);
             let asked: Vec<_> = reassignments(&view)
                 .into_iter()
                 .map(|one| (one.topic, one.partition, one.replicas))
