@@ -70,9 +70,9 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         klamm: "`INVALID_REPLICA_ASSIGNMENT`, because there is no replication yet.",
     },
     Difference {
-        subject: "A partition that DescribeProducers names twice",
+        subject: "A partition that DescribeProducers names twice, or a resource that DescribeConfigs does",
         kafka: "Is answered twice.",
-        klamm: "Is answered once: the list of its producers may be long.",
+        klamm: "Is answered once: the list of its producers, or of its keys, may be long.",
     },
     Difference {
         subject: "When DeleteRecords is answered",

@@ -8,7 +8,7 @@ use klamm_shard::api::metadata::Image;
 use klamm_wire::{Gather, describe_configs};
 
 use super::config_changes::{Refusal, illegal_topic, kind};
-use super::dynamic_of;
+use super::{check_named, dynamic_of};
 use crate::config::{Config, DescribedKey};
 use crate::net::{Close, Context, Request};
 
@@ -19,12 +19,16 @@ struct Wanted {
     documentation: bool,
 }
 
-/// Answers the request.
+/// Answers the request. A resource that is named twice is answered once: a few bytes name a broker,
+/// and its keys are many.
 ///
 /// # Errors
 /// The body cannot be read.
 pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
     let view: describe_configs::RequestView<'_> = request.body()?;
+    let named = view.resources().iter();
+    let named = named.map(|one| one.configuration_keys().map_or(1, |keys| keys.len()));
+    check_named(&request, named)?;
     let image = context.shards.image();
     request.answer(&response(&context.front.config, &image, &view))
 }
@@ -38,7 +42,13 @@ fn response<'a>(
         synonyms: view.include_synonyms(),
         documentation: view.include_documentation(),
     };
-    let results = view.resources().iter().map(|resource| {
+    let mut answered = BTreeSet::new();
+    let resources = view.resources().iter();
+    let resources = resources.filter(|resource| {
+        let (number, name) = (resource.resource_type(), resource.resource_name());
+        answered.insert((number, identity(number, name)))
+    });
+    let results = resources.map(|resource| {
         let (number, name) = (resource.resource_type(), resource.resource_name());
         let mut result = describe_configs::DescribeConfigsResult {
             resource_type: number,
@@ -69,6 +79,14 @@ fn response<'a>(
     describe_configs::Response {
         results: results.collect(),
         ..Default::default()
+    }
+}
+
+/// A resource however it is written: brokers are numbers, which many texts stand for.
+fn identity(resource: i8, name: &str) -> Result<i32, &str> {
+    match resource {
+        kind::BROKER | kind::BROKER_LOGGER => name.parse().map_err(|_| name),
+        _ => Err(name),
     }
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use klamm_wire::{
     alter_configs, alter_partition_reassignments, create_partitions, delete_records,
-    describe_quorum, elect_leaders, incremental_alter_configs, update_features,
+    describe_configs, describe_quorum, elect_leaders, incremental_alter_configs, update_features,
 };
 
 use crate::harness::configs::{BROKER, Change, TOPIC};
@@ -226,5 +226,32 @@ fn keys_that_nobody_knows_do_not_pile_up() {
         .map(|(key, _)| (*key, Change::Delete))
         .collect();
     assert_eq!(client.change(BROKER, "", &gone), (0, None));
+    broker.is_healthy();
+}
+
+/// A30
+#[test]
+fn a_broker_that_is_named_again_and_again_is_described_once() {
+    let mut broker = Broker::start();
+    let mut client = broker.client();
+    // Each of these is the broker's number.
+    let spelled = (0..5_000).map(|zeros| format!("{}1", "0".repeat(zeros % 500)));
+    let resources = spelled.map(|name| describe_configs::DescribeConfigsResource {
+        resource_type: BROKER,
+        resource_name: name.into(),
+        configuration_keys: None,
+    });
+    let request = describe_configs::Request {
+        resources: resources.collect(),
+        include_synonyms: true,
+        include_documentation: true,
+    };
+    let reply = client.call(&request, 4);
+    let view = reply.view();
+    assert_eq!(view.results().len(), 1);
+    let described = view.results().iter().next().expect("this broker");
+    assert_eq!(described.error_code(), 0);
+    assert!(described.configs().len() > 200);
+    crate::check_peak(&broker);
     broker.is_healthy();
 }
