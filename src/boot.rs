@@ -219,6 +219,7 @@ pub(crate) fn node_options(config: &Config, seed: u128) -> NodeOptions {
         wal_file_bytes: config.shards.wal_file_bytes,
         wal_bytes: config.shards.wal_bytes_max,
         disk_reserve: config.shards.disk_reserve_bytes,
+        retention_check_interval: Duration::from_millis(config.retention_check_interval_ms),
         producers: ProducerLimits {
             expiration_ms: i64::try_from(config.producer_id_expiration_ms).unwrap_or(i64::MAX),
             ..ProducerLimits::default()

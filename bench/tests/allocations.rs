@@ -81,6 +81,7 @@ impl Core {
             producers: ProducerLimits::default(),
             broker_file,
             disk_reserve: None,
+            retention_check_interval: std::time::Duration::from_secs(300),
             scale: Scale::default(),
         };
         let mut engine = Engine::new(options, BTreeMap::new(), Box::new(Heap));

@@ -65,6 +65,8 @@ pub struct NodeOptions {
     pub wal_bytes: u64,
     /// Bytes of the disk that are kept for the broker itself; absent, a part of the file system.
     pub disk_reserve: Option<u64>,
+    /// `log.retention.check.interval.ms`.
+    pub retention_check_interval: Duration,
     /// `producer.id.expiration.ms` and the ceiling on producers.
     pub producers: ProducerLimits,
     /// The broker's file as far as it sets defaults for topics.
@@ -272,6 +274,7 @@ pub(crate) fn make_engine(
             producers: options.producers,
             broker_file: options.broker_file.clone(),
             disk_reserve: options.disk_reserve,
+            retention_check_interval: options.retention_check_interval,
             scale: Scale::default(),
         },
         boot.partitions,

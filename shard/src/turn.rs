@@ -205,7 +205,8 @@ impl Turns {
                 partition,
                 folder,
                 segments,
-            } => self.remove_segments(partition, folder, segments),
+                delay,
+            } => self.remove_segments(partition, folder, segments, delay),
             Effect::DropFolder { partition, folder } => self.drop_folder(partition, &folder),
             Effect::LookAtSpace => exec::spawn_local(Rc::clone(self).look_at_space()).detach(),
             Effect::Image(image) => {
@@ -285,10 +286,17 @@ impl Turns {
         self.core.work.notify();
     }
 
-    /// Puts segments aside and deletes them. What is left of them a start removes.
-    fn remove_segments(&self, partition: TopicPartition, folder: Arc<str>, segments: Vec<Offset>) {
+    /// Puts segments aside, and deletes them some time later. What is left of them a start removes.
+    fn remove_segments(
+        &self,
+        partition: TopicPartition,
+        folder: Arc<str>,
+        segments: Vec<Offset>,
+        delay: Duration,
+    ) {
         for &segment in &segments {
             self.reader.forget(partition, segment);
+            self.segments.forget(partition, segment);
         }
         let folders = self.folders.clone();
         exec::spawn_local(async move {
@@ -297,6 +305,7 @@ impl Turns {
                 exec::spawn_blocking(move || folders.remove(&name, partition.topic, &segments));
             let removed = match put_aside.await {
                 Ok(aside) => {
+                    exec::sleep(delay).await;
                     let remove = move || aside.into_iter().try_for_each(disk::remove_file);
                     exec::spawn_flush(remove).await
                 }

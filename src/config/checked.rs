@@ -127,6 +127,8 @@ pub struct Config {
     pub described_partitions_max: i32,
     /// `producer.id.expiration.ms`.
     pub producer_id_expiration_ms: u64,
+    /// `log.retention.check.interval.ms`.
+    pub retention_check_interval_ms: u64,
     /// Shards.
     pub shards: ShardSettings,
     /// Legal written values by key, secrets blanked, for DescribeConfigs.
@@ -171,6 +173,7 @@ impl Config {
             topics,
             described_partitions_max: reader.number("max.request.partition.size.limit"),
             producer_id_expiration_ms: reader.number("producer.id.expiration.ms"),
+            retention_check_interval_ms: reader.number("log.retention.check.interval.ms"),
             shards,
             written: BTreeMap::new(),
             derived: BTreeMap::new(),

@@ -25,5 +25,6 @@ mod partitions;
 mod produce;
 mod reassign;
 mod restart;
+mod retention;
 mod topics;
 mod trim;

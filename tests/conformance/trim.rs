@@ -181,7 +181,10 @@ fn whole_segments_below_the_start_leave_the_disk() {
         return;
     };
     let mut client = broker.client();
-    let configs = [("internal.segment.bytes", "4096")];
+    let configs = [
+        ("internal.segment.bytes", "4096"),
+        ("file.delete.delay.ms", "0"),
+    ];
     let topic = client.create_topic_with("segments", 1, &configs);
     append(&mut client, &topic, 0..400);
     let folder = broker.folder().join(format!("{}-0", topic.name));

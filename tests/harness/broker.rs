@@ -18,6 +18,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("klamm.admin.listener", "127.0.0.1:0"),
     ("klamm.wal.bytes", "16777216"),
     ("klamm.wal.file.bytes", "4194304"),
+    // The records of most tests are years old.
+    ("log.retention.ms", "-1"),
 ];
 
 /// True when the binary under test was built with optimisation; times are judged then only.

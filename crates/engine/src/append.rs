@@ -256,8 +256,9 @@ impl Engine {
             .expect("an admitted batch has a log");
         let mut header = *header;
         header.base_offset = placed.base_offset;
+        roll_if_due(log, &header, placed);
         let mut owed_bytes = records.len() as u64;
-        if roll_if_due(log, &header, placed) {
+        if log.segments.active().is_none_or(|active| active.bytes == 0) {
             owed_bytes += overhead_bytes;
         }
         log.owed_bytes += owed_bytes;
@@ -282,6 +283,7 @@ impl Engine {
         let segment = log.segments.active_mut().expect("rolled if there was none");
         let at = segment.bytes;
         segment.append(&header, max_at);
+        segment.appended_at = Some(Timestamp(now.wall.0));
         self.last_append = now.instant;
         self.pending.push(PendingBatch {
             slot,
@@ -504,21 +506,20 @@ fn fill_entry(entry: &mut [u8], head: &EntryHead, records: &[u8], finish: impl F
     write_entry_head(entry_head, head);
 }
 
-/// Begins a new segment where the next batch asks for one; true if it did.
-fn roll_if_due(log: &mut PartitionLog, header: &BatchHeader, placed: Placed) -> bool {
+/// Begins a new segment where the next batch asks for one.
+fn roll_if_due(log: &mut PartitionLog, header: &BatchHeader, placed: Placed) {
     let config = Arc::clone(&log.config);
     let last_offset = Offset(placed.end.0 - 1);
     let due = log
         .segments
         .must_roll(&config, header.size, header.max_timestamp, last_offset);
     if !due {
-        return false;
+        return;
     }
     if let Some(closing) = log.segments.active_mut() {
         closing.close_index();
     }
     log.segments.roll(placed.base_offset, &config);
-    true
 }
 
 /// Bytes between an entry's head and its payload, so that the payload lies in the write-ahead file,

@@ -2,6 +2,7 @@
 //! completions back as calls of [`Engine`](crate::Engine)'s `on_*` methods.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use klamm_model::{Offset, Timestamp, TopicPartition};
@@ -73,6 +74,8 @@ pub enum Effect {
         folder: Arc<str>,
         /// Their base offsets.
         segments: Vec<Offset>,
+        /// How long the files stay under another name (`file.delete.delay.ms`).
+        delay: Duration,
     },
     /// Move a dropped partition's folder aside and delete it in the background.
     DropFolder {

@@ -22,6 +22,7 @@ use crate::partition::PartitionLog;
 use crate::quorum::QuorumHost;
 use crate::read::ColdReads;
 use crate::repair::Repairs;
+use crate::retention::Retention;
 use crate::scale::Scale;
 use crate::space::{DiskSpace, SpaceState, SpaceWatch};
 use crate::tail::Tail;
@@ -48,6 +49,9 @@ pub struct EngineOptions {
     pub broker_file: ConfigMap,
     /// Bytes of the disk that are kept for the broker itself; absent, a part of the file system.
     pub disk_reserve: Option<u64>,
+    /// How often segments are looked for that are not to be kept any longer
+    /// (`log.retention.check.interval.ms`).
+    pub retention_check_interval: Duration,
     /// How finely work is divided.
     pub scale: Scale,
 }
@@ -212,6 +216,7 @@ pub struct Engine {
     pub(crate) cold: ColdReads,
     pub(crate) repairs: Repairs,
     pub(crate) trims: Trims,
+    pub(crate) retention: Retention,
     /// Partitions whose segments are behind the log's end, durably.
     pub(crate) dirty: BTreeSet<Slot>,
     /// When something was last appended.
@@ -242,6 +247,7 @@ impl Engine {
         recovered: BTreeMap<TopicPartition, RecoveredPartition>,
         memory: Box<dyn WalMemory>,
     ) -> Self {
+        let retention = Retention::new(options.retention_check_interval);
         Self {
             tail: Tail::new(options.tail_bytes, options.scale.chunk_bytes, memory),
             wal: Wal::new(options.wal.clone()),
@@ -261,6 +267,7 @@ impl Engine {
             cold: ColdReads::default(),
             repairs: Repairs::default(),
             trims: Trims::default(),
+            retention,
             dirty: BTreeSet::new(),
             last_append: Instant(0),
             unflushed_since: None,
@@ -310,6 +317,7 @@ impl Engine {
     pub fn end_turn(&mut self, now: Now) {
         self.seal();
         self.release_watches(now.instant);
+        self.look_after_retention(now);
         for slot in std::mem::take(&mut self.spill_due) {
             self.spill(slot);
         }
@@ -389,7 +397,8 @@ impl Engine {
     /// When [`end_turn`](Self::end_turn) must run even if nothing happens.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.watches.next_deadline()
+        let watches = self.watches.next_deadline();
+        watches.into_iter().chain(self.retention.due()).min()
     }
 
     /// The kernel has every write of the effects taken so far.

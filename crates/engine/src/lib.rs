@@ -43,6 +43,7 @@ mod recompress;
 mod reconcile;
 mod reindex;
 pub mod repair;
+mod retention;
 mod scale;
 mod segments;
 pub mod space;

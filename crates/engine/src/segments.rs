@@ -20,6 +20,8 @@ pub struct Segment {
     pub is_max_proven: bool,
     /// Timestamp of its first batch; with it the segment's age is measured.
     pub first_timestamp: Option<Timestamp>,
+    /// When this life last appended to it, by the broker's clock.
+    pub appended_at: Option<Timestamp>,
     /// Builds the sparse indexes of a segment that is written to.
     pub index: IndexBuilder,
     /// Index entries that were built but not yet handed to a spill.
@@ -36,6 +38,7 @@ impl Segment {
             max_timestamp: None,
             is_max_proven: true,
             first_timestamp: None,
+            appended_at: None,
             index: IndexBuilder::new(base, config.index_interval_bytes as usize),
             index_pending: IndexPending::default(),
         }

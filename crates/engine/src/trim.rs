@@ -32,9 +32,8 @@ struct WaitingTrim {
     wal_end: WalPosition,
     partition: TopicPartition,
     log_start: Offset,
-    call: u64,
-    /// Which of the call's partitions.
-    place: usize,
+    /// Who asked: a call, and which of its partitions. Nobody asks for retention.
+    asked: Option<(u64, usize)>,
 }
 
 #[derive(Debug)]
@@ -59,22 +58,10 @@ impl Engine {
         let mut outcomes = Vec::with_capacity(partitions.len());
         let mut waiting = 0;
         for (place, wish) in partitions.iter().enumerate() {
-            match self.place_trim(now, wish) {
-                Ok(Placed::Entry(wal_end, log_start)) => {
-                    self.trims.waiting.push_back(WaitingTrim {
-                        wal_end,
-                        partition: wish.partition,
-                        log_start,
-                        call,
-                        place,
-                    });
-                    waiting += 1;
-                    // What holds once the entry is durable.
-                    outcomes.push(Ok(log_start));
-                }
-                Ok(Placed::Nothing(log_start)) => outcomes.push(Ok(log_start)),
-                Err(error) => outcomes.push(Err(error)),
-            }
+            let begun = self.begin_trim(now, wish, Some((call, place)));
+            waiting += usize::from(matches!(begun, Ok((_, true))));
+            // What holds once the entry is durable.
+            outcomes.push(begun.map(|(log_start, _)| log_start));
         }
         if waiting == 0 {
             let reply = Reply::Trim(outcomes);
@@ -87,6 +74,26 @@ impl Engine {
             waiting,
         };
         self.trims.calls.insert(call, parked);
+    }
+
+    /// Begins one trim. Gives where the log will start, and whether that waits for a flush.
+    pub(crate) fn begin_trim(
+        &mut self,
+        now: Now,
+        wish: &TrimPartition,
+        asked: Option<(u64, usize)>,
+    ) -> Result<(Offset, bool), TrimError> {
+        let (wal_end, log_start) = match self.place_trim(now, wish)? {
+            Placed::Entry(wal_end, log_start) => (wal_end, log_start),
+            Placed::Nothing(log_start) => return Ok((log_start, false)),
+        };
+        self.trims.waiting.push_back(WaitingTrim {
+            wal_end,
+            partition: wish.partition,
+            log_start,
+            asked,
+        });
+        Ok((log_start, true))
     }
 
     /// Puts the entry of one trim into the write-ahead log.
@@ -144,15 +151,18 @@ impl Engine {
             if slot.is_some_and(|slot| self.has_removable(slot)) {
                 self.request_checkpoint();
             }
-            let Some(parked) = self.trims.calls.get_mut(&trim.call) else {
+            let Some((call, place)) = trim.asked else {
                 continue;
             };
-            if let Some(place) = parked.outcomes.get_mut(trim.place) {
+            let Some(parked) = self.trims.calls.get_mut(&call) else {
+                continue;
+            };
+            if let Some(place) = parked.outcomes.get_mut(place) {
                 *place = outcome;
             }
             parked.waiting -= 1;
             if parked.waiting == 0
-                && let Some(done) = self.trims.calls.remove(&trim.call)
+                && let Some(done) = self.trims.calls.remove(&call)
             {
                 self.effects.push(Effect::Reply {
                     ticket: done.ticket,
@@ -204,6 +214,7 @@ impl Engine {
             partition: log.partition,
             folder: log.folder.clone(),
             segments: removed,
+            delay: log.config.file_delete_delay,
         });
     }
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use crate::{Compression, Durability, TimestampType};
 
@@ -340,8 +341,7 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         "60000",
         "log.segment.delete.delay.ms",
         "How long a deleted segment's file stays on disk, in milliseconds.",
-    )
-    .not_yet(),
+    ),
     row(
         "flush.messages",
         ConfigKind::Long { min: 1 },
@@ -510,16 +510,14 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         "-1",
         "log.retention.bytes",
         "Bytes of a partition beyond which its oldest segments are deleted; -1 keeps all.",
-    )
-    .not_yet(),
+    ),
     row(
         "retention.ms",
         ConfigKind::Long { min: -1 },
         "604800000",
         "log.retention.ms",
         "Age in milliseconds beyond which segments are deleted; -1 keeps all.",
-    )
-    .not_yet(),
+    ),
     row(
         "segment.bytes",
         ConfigKind::Int { min: 1_048_576 },
@@ -600,6 +598,8 @@ pub struct TopicConfig {
     pub compression: TopicCompression,
     /// `klamm.durability`.
     pub durability: Durability,
+    /// `file.delete.delay.ms`.
+    pub file_delete_delay: Duration,
     /// `index.interval.bytes`.
     pub index_interval_bytes: u32,
     /// `max.message.bytes`.
@@ -670,6 +670,7 @@ impl TopicConfig {
                 }),
             },
             durability: text("klamm.durability").parse().unwrap_or_default(),
+            file_delete_delay: Duration::from_millis(number("file.delete.delay.ms").unsigned_abs()),
             index_interval_bytes: number("index.interval.bytes") as u32,
             message_bytes_max: number("max.message.bytes") as u32,
             timestamp_type: match text("message.timestamp.type") {

@@ -334,6 +334,11 @@ impl SegmentFiles {
         Ok(self.open.borrow().values().all(|files| files.log.is_trim()))
     }
 
+    /// Lets go of a segment that is to be removed: nobody writes to it any more.
+    pub(crate) fn forget(&self, partition: TopicPartition, segment: Offset) {
+        self.open.borrow_mut().remove(&(partition, segment));
+    }
+
     /// Closes what nobody wrote to for some rounds: it is durable, and its place is wanted.
     fn close_forgotten(&self) {
         let round = self.round.get() + 1;

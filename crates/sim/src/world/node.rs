@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use klamm_engine::api::{Call, Now, Reply, SharedImage, Ticket};
@@ -41,6 +42,8 @@ pub struct LifeOptions {
     pub wal_bytes: u64,
     /// Bytes of the disk that producers may not fill.
     pub disk_reserve: u64,
+    /// How often segments are looked for that are not to be kept any longer.
+    pub retention_check_interval: Duration,
     /// How finely work is divided.
     pub scale: Scale,
     /// The broker's file.
@@ -531,6 +534,7 @@ impl SimNode {
                 partition,
                 folder,
                 segments,
+                ..
             } => Work::RemoveSegments(Removal::of(partition, folder, segments)),
             Effect::DropFolder { partition, folder } => self.drop_folder(shard, partition, folder),
         };
@@ -662,6 +666,7 @@ impl Core {
                 producers: ProducerLimits::default(),
                 broker_file: options.broker_file.clone(),
                 disk_reserve: Some(options.disk_reserve),
+                retention_check_interval: options.retention_check_interval,
                 scale: options.scale,
             },
             share.partitions,
@@ -760,6 +765,7 @@ impl LifeOptions {
             wal_file_bytes: 4096 + 1024 * random.between(2, 24) as u64,
             wal_bytes: 1024 * random.between(8, 64) as u64,
             disk_reserve: 0,
+            retention_check_interval: Duration::from_secs(300),
             scale: Scale {
                 chunk_bytes,
                 spill_bytes: random.between(1, 16) * 512,
