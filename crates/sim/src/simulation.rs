@@ -44,6 +44,8 @@ pub struct RunOptions {
     pub damage: Option<Damage>,
     /// Clients also delete records: the starts of logs move.
     pub trims: bool,
+    /// The broker keeps no more than so much of each log, and looks after that often.
+    pub retention: bool,
     /// In most lives the disk refuses one write or flush (without `damage` only).
     pub disk_fails: bool,
     /// The disk has a size, and others use it, too (without the other two).
@@ -420,7 +422,12 @@ impl Simulation {
                 // Of a topic that is gone nothing is remembered.
                 if !self.deleted.contains_key(&partition.topic) {
                     let log = self.ledger.log(partition);
-                    log_start_never_goes_back::check(log, partition, cursors.log_start)?;
+                    log_start_never_goes_back::check(
+                        log,
+                        partition,
+                        cursors.log_start,
+                        self.options.retention,
+                    )?;
                 }
             }
             if let Some(epoch) = node.engine(home.0).leader_epoch(partition) {

@@ -92,6 +92,35 @@ fn starts_of_logs_that_clients_move_stay_moved_in_hundreds_of_worlds() {
 }
 
 #[test]
+fn what_retention_takes_stays_gone_and_nothing_else_goes_in_hundreds_of_worlds() {
+    let mut total = RunStats::default();
+    let mut broken = Vec::new();
+    for disk_fails in [false, true] {
+        for seed in 0..300 {
+            let options = RunOptions {
+                retention: true,
+                trims: seed % 3 == 0,
+                disk_fails,
+                ..RunOptions::default()
+            };
+            let outcome = run(seed, options);
+            total.add(&outcome.stats);
+            if let Some(violation) = outcome.violation {
+                broken.push(format!("seed {seed}, {options:?}: {violation}"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+    for (what, count, least) in [
+        ("segments removed", total.segments_removed, 2000),
+        ("power cuts", total.disk.power_cuts, 1000),
+        ("acknowledgements", total.acknowledged, 10_000),
+    ] {
+        assert!(count >= least, "only {count} {what}, {least} expected");
+    }
+}
+
+#[test]
 fn the_same_seed_makes_the_same_world() {
     for seed in 0..40 {
         let options = RunOptions {

@@ -1,4 +1,4 @@
-//! `klamm-sim --seed N [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full] [--trims]`: runs worlds, and prints one
+//! `klamm-sim --seed N [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full] [--trims] [--retention]`: runs worlds, and prints one
 //! line for each that broke an invariant, with the command that runs it again.
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use klamm_sim::faults::Plant;
 use klamm_sim::simulation::{Damage, RunOptions, RunStats, run};
 
-const USAGE: &str = "usage: klamm-sim [--seed N] [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full] [--trims]";
+const USAGE: &str = "usage: klamm-sim [--seed N] [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full] [--trims] [--retention]";
 
 struct Arguments {
     seed: u64,
@@ -18,6 +18,7 @@ struct Arguments {
     disk_fails: bool,
     disk_full: bool,
     trims: bool,
+    retention: bool,
 }
 
 fn parse() -> Result<Arguments, String> {
@@ -30,6 +31,7 @@ fn parse() -> Result<Arguments, String> {
         disk_fails: false,
         disk_full: false,
         trims: false,
+        retention: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -49,6 +51,7 @@ fn parse() -> Result<Arguments, String> {
                 arguments.damage = Some(known.ok_or_else(|| format!("no damage {name}"))?);
             }
             "--trims" => arguments.trims = true,
+            "--retention" => arguments.retention = true,
             "--disk-fails" => arguments.disk_fails = true,
             "--disk-full" => arguments.disk_full = true,
             _ => return Err(format!("unknown argument {word}")),
@@ -62,8 +65,8 @@ fn parse() -> Result<Arguments, String> {
     if worlds.iter().filter(|&&is_asked_for| is_asked_for).count() > 1 {
         return Err("--damage, --disk-fails and --disk-full are worlds of their own".to_owned());
     }
-    if arguments.trims && arguments.damage.is_some() {
-        return Err("--trims goes with worlds without damage".to_owned());
+    if (arguments.trims || arguments.retention) && arguments.damage.is_some() {
+        return Err("--trims and --retention go with worlds without damage".to_owned());
     }
     Ok(arguments)
 }
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         disk_fails: arguments.disk_fails,
         disk_full: arguments.disk_full,
         trims: arguments.trims,
+        retention: arguments.retention,
     };
     let mut total = RunStats::default();
     let mut broken = 0_u64;
@@ -111,7 +115,14 @@ fn main() -> ExitCode {
                 _ => "",
             };
             let trims = if arguments.trims { " --trims" } else { "" };
-            println!("klamm-sim --seed {seed}{plant}{damage}{disk}{trims} --trace  # {violation}");
+            let retention = if arguments.retention {
+                " --retention"
+            } else {
+                ""
+            };
+            println!(
+                "klamm-sim --seed {seed}{plant}{damage}{disk}{trims}{retention} --trace  # {violation}"
+            );
         }
     }
     println!("{} seeds, {broken} broken: {total:?}", arguments.seeds);

@@ -1,5 +1,5 @@
-//! The start of a log only grows, never beyond what somebody asked for, and whoever was told of a
-//! start finds it again after a power cut (DeleteRecords).
+//! The start of a log only grows, never beyond what somebody asked for or retention takes, and
+//! whoever was told of a start finds it again after a power cut (DeleteRecords).
 
 use klamm_model::{Offset, TopicPartition};
 
@@ -12,7 +12,12 @@ const INVARIANT: &str = "log_start_never_goes_back";
 ///
 /// # Errors
 /// It went back, or further than anybody asked.
-pub fn check(log: &mut LogLedger, partition: TopicPartition, now: Offset) -> Result<(), Violation> {
+pub fn check(
+    log: &mut LogLedger,
+    partition: TopicPartition,
+    now: Offset,
+    may_expire: bool,
+) -> Result<(), Violation> {
     ensure!(
         INVARIANT,
         log.log_start <= now.0,
@@ -21,7 +26,7 @@ pub fn check(log: &mut LogLedger, partition: TopicPartition, now: Offset) -> Res
     );
     ensure!(
         INVARIANT,
-        now.0 == 0 || now.0 <= log.trim_asked,
+        may_expire || now.0 == 0 || now.0 <= log.trim_asked,
         "{partition}: begins at {now}, nobody asked for more than {}",
         log.trim_asked
     );

@@ -1,5 +1,7 @@
 //! How lives of the node begin and end, and what is judged between them.
 
+use std::time::Duration;
+
 use klamm_engine::boot::{Finding, OWN_FOLDER};
 use klamm_model::{Offset, TopicPartition};
 use klamm_records::segment::partition_folder;
@@ -114,6 +116,9 @@ impl Simulation {
             if let Some(full) = self.full {
                 full.shape(&mut life);
             }
+            if self.options.retention {
+                self.keep_little(&mut life);
+            }
             let changes_left = (cuts > 0).then(|| {
                 let most = [3, 30, 120][self.random.below(3)];
                 self.random.below(most) as u64
@@ -223,6 +228,14 @@ impl Simulation {
         Ok(())
     }
 
+    /// A life in which logs are shortened often.
+    fn keep_little(&mut self, life: &mut LifeOptions) {
+        let bytes = 1024 * self.trimming.between(0, 24);
+        life.retention_check_interval = Duration::from_millis(self.trimming.between(1, 50) as u64);
+        let key = "log.retention.bytes".to_owned();
+        life.broker_file.insert(key, bytes.to_string());
+    }
+
     /// Clients connect anew, to any core.
     pub(super) fn move_clients(&mut self) {
         let shards = self.node().shards();
@@ -289,7 +302,12 @@ impl Simulation {
                 .map_or(0, |start| start.0);
             if partition != TopicPartition::METADATA {
                 let log = self.ledger.log(partition);
-                log_start_never_goes_back::check(log, partition, Offset(log_start))?;
+                log_start_never_goes_back::check(
+                    log,
+                    partition,
+                    Offset(log_start),
+                    self.options.retention,
+                )?;
             }
             let found = if partition == TopicPartition::METADATA {
                 Some("__cluster_metadata-0".to_owned())
