@@ -44,8 +44,11 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
 /// What the trace says of a new topic whose own values do nothing: whoever set them should not
 /// have to read the documentation to learn it.
 fn without_effect(overrides: &BTreeMap<String, String>) -> Vec<Warning> {
-    let rows = overrides.keys().filter_map(|key| topic_config_key(key));
-    Warning::without_effect(rows.map(|row| (row.name, row.served)))
+    let rows = overrides.iter().filter_map(|(key, value)| {
+        let row = topic_config_key(key)?;
+        Some((row.name, row.served_as(value)))
+    });
+    Warning::without_effect(rows)
 }
 
 fn command(view: &create_topics::RequestView<'_>) -> Command {
@@ -203,19 +206,21 @@ mod tests {
     #[test]
     fn values_that_do_nothing_are_named_with_the_reason() {
         let overrides = [
-            "flush.ms",
-            "retention.ms",
-            "cleanup.policy",
-            "segment.bytes",
+            ("flush.ms", "1"),
+            ("min.compaction.lag.ms", "1"),
+            ("cleanup.policy", "compact,delete"),
+            ("segment.bytes", "1"),
         ];
-        let overrides = overrides.map(|key| (key.to_owned(), "1".to_owned()));
+        let overrides = overrides.map(|(key, value)| (key.to_owned(), value.to_owned()));
         let said: Vec<_> = without_effect(&overrides.into())
             .iter()
             .map(Warning::to_string)
             .collect();
         assert_eq!(said.len(), 2, "{said:?}");
-        assert!(said[0].contains("not served yet: cleanup.policy, retention.ms"));
+        assert!(said[0].contains("not served yet: cleanup.policy, min.compaction.lag.ms"));
         assert!(said[1].contains("built without what they tune: flush.ms"));
+        let deleted = [("cleanup.policy".to_owned(), "delete".to_owned())];
+        assert_eq!(without_effect(&deleted.into()), []);
         assert_eq!(without_effect(&BTreeMap::new()), []);
     }
 

@@ -295,6 +295,7 @@ impl Simulation {
             .unwrap_or_default();
         let image = metadata_replay_equals_state::replay(&metadata)?;
         let none = dump::PartitionDump::default();
+        let may_expire = self.options.retention;
         for (&partition, &end) in &started.log_ends {
             let log_start = started
                 .log_starts
@@ -302,12 +303,7 @@ impl Simulation {
                 .map_or(0, |start| start.0);
             if partition != TopicPartition::METADATA {
                 let log = self.ledger.log(partition);
-                log_start_never_goes_back::check(
-                    log,
-                    partition,
-                    Offset(log_start),
-                    self.options.retention,
-                )?;
+                log_start_never_goes_back::check(log, partition, Offset(log_start), may_expire)?;
             }
             let found = if partition == TopicPartition::METADATA {
                 Some("__cluster_metadata-0".to_owned())
