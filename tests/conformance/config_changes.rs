@@ -59,7 +59,10 @@ fn every_version_of_the_old_way_replaces_all_keys() {
     let (min, max) = client.api_versions()[&33];
     assert_eq!((min, max), (0, 2));
     for version in min..=max {
-        let keys = [("retention.ms", "3600000"), ("segment.ms", "70000000")];
+        let keys = [
+            ("delete.retention.ms", "3600000"),
+            ("segment.ms", "70000000"),
+        ];
         let topic = client.create_topic_with("replaced", 1, &keys);
         let new = [("segment.ms", Some("80000000")), ("flush.ms", Some("9000"))];
         assert_eq!(client.replace(TOPIC, &topic.name, &new, version), DONE);
@@ -71,7 +74,7 @@ fn every_version_of_the_old_way_replaces_all_keys() {
         );
         let found = client.described(TOPIC, &topic.name);
         assert_eq!(found["segment.ms"].value, some("80000000"));
-        assert_eq!(found["retention.ms"].source, DEFAULT);
+        assert_eq!(found["delete.retention.ms"].source, DEFAULT);
         let null = client.replace(TOPIC, &topic.name, &[("flush.ms", None)], version);
         assert_eq!(null, refused(42, "Null value not supported for : flush.ms"));
         let logger = client.replace(8, "1", &[("root", Some("INFO"))], version);

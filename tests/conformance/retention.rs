@@ -125,7 +125,8 @@ fn a_log_larger_than_retention_bytes_keeps_as_many_and_no_segment_more() {
         ("retention.ms", "-1"),
     ];
     let topic = client.create_topic_with("large", 1, &configs);
-    append(&mut client, &topic, (0..100).map(|_| 1_000));
+    // What goes first is the latest by its time.
+    append(&mut client, &topic, (0..100).map(|at| 2_000 - at));
     let size = RawBatch::of(&[Record {
         timestamp: 1_000,
         ..Record::new("key", "v".repeat(300))
@@ -138,6 +139,8 @@ fn a_log_larger_than_retention_bytes_keeps_as_many_and_no_segment_more() {
         (kept(start) < 10_000 + 4096).then_some(start)
     });
     assert!(kept(start) >= 10_000, "{} bytes are left", kept(start));
+    let latest = client.list_offset(&topic, 0, -3).offset;
+    assert!(latest >= start, "{latest} is before {start}");
     check(&mut client, &topic, start..100);
     // What is younger goes on.
     append(&mut client, &topic, [2_000]);

@@ -420,8 +420,12 @@ fn new_topics_with_values_that_do_nothing_are_named_in_the_log() {
     let broker = Broker::start();
     let mut client = broker.client();
     let from = broker.log_length();
-    let keys = [("retention.ms", "1000"), ("max.message.bytes", "2000")];
+    let keys = [
+        ("cleanup.policy", "compact"),
+        ("max.message.bytes", "2000"),
+        ("min.compaction.lag.ms", "1000"),
+    ];
     let topic = client.create_topic_with("kept", 1, &keys);
-    let said = "not served yet: retention.ms";
+    let said = "not served yet: cleanup.policy, min.compaction.lag.ms";
     broker.expect_log(from, &["WARN", &topic.name, "without effect", said]);
 }

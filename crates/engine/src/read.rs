@@ -484,10 +484,10 @@ fn find_offset(log: &PartitionLog, question: &OffsetQuestion, isolation: Isolati
             Found::Now(Ok(None))
         }
         OffsetPosition::MaxTimestamp => {
-            let times = log
-                .segments
-                .iter()
-                .filter_map(|segment| segment.max_timestamp);
+            // Segments before the start may still be there.
+            let gone = log.segments.before(positions.log_start);
+            let kept = log.segments.iter().skip(gone);
+            let times = kept.filter_map(|segment| segment.max_timestamp);
             match times.map(|(time, _)| time).max() {
                 Some(latest) => {
                     let end = log.leader.readable_end(isolation);
