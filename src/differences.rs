@@ -45,6 +45,11 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         klamm: "`STATIC_BROKER_CONFIG`, with the value in milliseconds under the name of the finest key.",
     },
     Difference {
+        subject: "Retention of the segment that is written to",
+        kafka: "Begins a new segment where all records of the newest one have expired, and deletes that one too.",
+        klamm: "Keeps it until the next append finds it full or older than `segment.ms`.",
+    },
+    Difference {
         subject: "`max.connections.per.ip.overrides`",
         kafka: "Takes host names too, and fails later where they cannot be resolved.",
         klamm: "Takes addresses; anything else is refused.",

@@ -51,6 +51,7 @@ pub(crate) struct Turns {
     flushing: Cell<bool>,
     /// The deadline that a timer is set for.
     armed: Cell<Option<Instant>>,
+    timer: RefCell<Option<exec::Task<()>>>,
     housekeeping: Cell<bool>,
     trimming: Cell<bool>,
 }
@@ -73,6 +74,7 @@ impl Turns {
             effects: RefCell::default(),
             flushing: Cell::new(false),
             armed: Cell::new(None),
+            timer: RefCell::default(),
             housekeeping: Cell::new(false),
             trimming: Cell::new(false),
         })
@@ -429,14 +431,14 @@ impl Turns {
         }
         self.armed.set(Some(deadline));
         let turns = Rc::clone(self);
-        exec::spawn_local(async move {
+        let timer = exec::spawn_local(async move {
             exec::sleep(deadline.since(Core::now().instant)).await;
-            if turns.armed.get() == Some(deadline) {
-                turns.armed.set(None);
-            }
+            turns.armed.set(None);
             turns.core.work.notify();
-        })
-        .detach();
+        });
+        // The one before ends: clients ask for deadlines as often as they like, and one that lies
+        // far ahead must not leave a timer behind each time.
+        drop(self.timer.replace(Some(timer)));
     }
 
     async fn housekeep(self: Rc<Self>) {

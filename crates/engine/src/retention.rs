@@ -1,5 +1,5 @@
 //! Retention: what is older than `retention.ms`, or beyond `retention.bytes`, leaves its log by whole
-//! segments, the oldest first. The start of the log moves as DeleteRecords moves it: an entry of
+//! segments, the oldest first; the segment that is written to stays. The start of the log moves as DeleteRecords moves it: an entry of
 //! the write-ahead log that holds once it is durable. A core looks at all its partitions every so
 //! often, at some of them in each turn, so that nobody waits for a round.
 
@@ -93,17 +93,14 @@ impl Engine {
             to: TrimTo::Offset(to),
         };
         // Without room for the entry the next round tries again.
-        if self.begin_trim(now, &wish, None).is_ok()
-            && let Some(log) = self.partition_mut(slot)
-        {
-            log.roll_if_expired(to);
-        }
+        let _tried_again = self.begin_trim(now, &wish, None);
     }
 }
 
 impl PartitionLog {
-    /// The offset after the last segment that is to go, if any is: of those that are committed as a
-    /// whole, the oldest ones that are too old, or without which the log is still large enough.
+    /// The offset after the last segment that is to go, if any is: of those that nobody writes to and
+    /// that are committed as a whole, the oldest ones that are too old, or without which the log is
+    /// still large enough.
     fn expired_before(&self, now: Timestamp, began: Timestamp) -> Option<Offset> {
         if !self.config.cleanup.delete {
             return None;
@@ -114,39 +111,18 @@ impl PartitionLog {
         let kept = || self.segments.iter().skip(self.segments.before(start));
         let mut bytes: u64 = kept().map(|segment| segment.bytes).sum();
         let ends = kept().skip(1).map(|segment| segment.base);
-        let ends = ends.chain([cursors.log_end]);
         let mut expired = None;
         for (segment, end) in kept().zip(ends) {
             let is_old = (self.config.retention_ms)
                 .is_some_and(|ms| now.0.saturating_sub(last_time(segment, began).0) > ms);
             bytes -= segment.bytes;
             let is_surplus = (self.config.retention_bytes).is_some_and(|least| bytes >= least);
-            let is_begun = segment.base < cursors.log_end;
-            let is_committed = end <= cursors.high_watermark;
-            if !(is_begun && is_committed && (is_old || is_surplus)) {
+            if end > cursors.high_watermark || !(is_old || is_surplus) {
                 break;
             }
             expired = Some(end);
         }
         expired
-    }
-
-    /// Begins a new segment where all that the log holds has expired: only segments that nobody
-    /// writes to can leave the disk.
-    fn roll_if_expired(&mut self, to: Offset) {
-        let Some(active) = self.segments.active_mut() else {
-            return;
-        };
-        if active.base >= to || to < self.leader.cursors().log_end {
-            return;
-        }
-        active.close_index();
-        let config = std::sync::Arc::clone(&self.config);
-        self.segments.roll(to, &config);
-        if !self.is_unsynced() {
-            self.recovery.segment = Some(to);
-            self.recovery.bytes = 0;
-        }
     }
 }
 

@@ -200,6 +200,7 @@ impl Engine {
         let mut removed = Vec::new();
         while log.first_is_removable()
             && let Some(base) = log.segments.first_base()
+            && log.spilling.is_none_or(|(under_way, _)| under_way != base)
             && !self.cold.reads_segment(log.partition, base)
             && !self.repairs.concern(log.partition, base)
         {

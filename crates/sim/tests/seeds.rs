@@ -112,7 +112,7 @@ fn what_retention_takes_stays_gone_and_nothing_else_goes_in_hundreds_of_worlds()
     }
     assert!(broken.is_empty(), "\n{}", broken.join("\n"));
     for (what, count, least) in [
-        ("segments removed", total.segments_removed, 2000),
+        ("segments removed", total.segments_removed, 800),
         ("power cuts", total.disk.power_cuts, 1000),
         ("acknowledgements", total.acknowledged, 10_000),
     ] {
