@@ -1,12 +1,29 @@
 //! Administrative requests as plain values: what to ask, and what was answered, topic by topic.
 //! Nothing here keeps state; the driver sends and waits.
 
+mod cluster;
+mod configs;
+#[cfg(test)]
+mod tests;
+mod trim;
+
 use std::time::Duration;
 
-use klamm_model::{TopicId, TopicName};
-use klamm_wire::{create_topics, delete_topics, describe_configs};
+use klamm_model::{NodeId, TopicId, TopicName};
+use klamm_wire::{create_partitions, create_topics, delete_topics};
 
 use crate::error::BrokerError;
+
+pub use cluster::{
+    ClusterDescription, DescribedBroker, LogDir, StoredReplica, describe_cluster,
+    describe_log_dirs, described_cluster, described_log_dirs,
+};
+pub use configs::{
+    ConfigChange, ConfigEntry, ConfigOperation, ConfigResource, ConfigSource, ConfigSynonym,
+    ConfigType, alter_configs, altered_configs, describe_configs, described_configs,
+    list_config_resources, listed_config_resources,
+};
+pub use trim::{TrimTo, delete_records, deleted_records};
 
 /// A topic to be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,115 +180,63 @@ pub fn deleted_topics(view: &delete_topics::ResponseView<'_>) -> Vec<Result<Stri
     view.responses().iter().map(topic).collect()
 }
 
-/// What a configuration belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConfigResource {
-    /// A topic, by name.
-    Topic,
-    /// A broker, by id; an empty name stands for the default of all.
-    Broker,
-}
-
-impl ConfigResource {
-    /// The number on the wire.
-    #[must_use]
-    pub const fn number(self) -> i8 {
-        match self {
-            Self::Topic => 2,
-            Self::Broker => 4,
-        }
-    }
-}
-
-/// One configuration key as a broker described it.
+/// More partitions for a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigEntry {
-    /// The key.
-    pub name: String,
-    /// Its value; `None` for a sensitive one.
-    pub value: Option<String>,
-    /// Where the value comes from.
-    pub source: ConfigSource,
-    /// It cannot be changed while the broker runs.
-    pub read_only: bool,
-    /// Its value is a secret.
-    pub sensitive: bool,
-    /// What the broker says that the key does; older brokers say nothing.
-    pub documentation: Option<String>,
+pub struct MorePartitions {
+    /// The topic.
+    pub topic: TopicName,
+    /// How many partitions it shall have in all.
+    pub count: i32,
+    /// Where the replicas of each new partition go; empty to let the broker choose.
+    pub assignments: Vec<Vec<NodeId>>,
 }
 
-/// Where a configuration value comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConfigSource {
-    /// Set on this topic.
-    Topic,
-    /// Set on this broker while it ran.
-    DynamicBroker,
-    /// Set for all brokers while they ran.
-    DynamicDefault,
-    /// The broker's file.
-    StaticBroker,
-    /// Built in.
-    Default,
-    /// A number that this client does not know.
-    Other(i8),
-}
-
-impl ConfigSource {
-    const fn from_number(number: i8) -> Self {
-        match number {
-            1 => Self::Topic,
-            2 => Self::DynamicBroker,
-            3 => Self::DynamicDefault,
-            4 => Self::StaticBroker,
-            5 => Self::Default,
-            other => Self::Other(other),
+impl MorePartitions {
+    /// So many partitions in all, placed by the broker.
+    #[must_use]
+    pub const fn new(topic: TopicName, count: i32) -> Self {
+        Self {
+            topic,
+            count,
+            assignments: Vec::new(),
         }
     }
 }
 
-/// A DescribeConfigs request for one resource in the shape of `version`: documentation can be asked
-/// for from 3 on.
+/// A CreatePartitions request.
 #[must_use]
-pub fn describe_configs(
-    resource: ConfigResource,
-    name: &str,
-    version: i16,
-) -> describe_configs::Request<'static> {
-    let row = describe_configs::DescribeConfigsResource {
-        resource_type: resource.number(),
-        resource_name: name.to_owned().into(),
-        configuration_keys: None,
+pub fn create_partitions(
+    topics: &[MorePartitions],
+    timeout: Duration,
+    apply: Apply,
+) -> create_partitions::Request<'static> {
+    let assignment = |nodes: &Vec<NodeId>| create_partitions::CreatePartitionsAssignment {
+        broker_ids: nodes.iter().map(|node| node.0).collect(),
     };
-    describe_configs::Request {
-        resources: vec![row],
-        include_synonyms: false,
-        include_documentation: version >= 3,
+    let topic = |topic: &MorePartitions| create_partitions::CreatePartitionsTopic {
+        name: topic.topic.as_str().to_owned().into(),
+        count: topic.count,
+        assignments: (!topic.assignments.is_empty())
+            .then(|| topic.assignments.iter().map(assignment).collect()),
+    };
+    create_partitions::Request {
+        topics: topics.iter().map(topic).collect(),
+        timeout_ms: milliseconds(timeout),
+        validate_only: apply == Apply::ValidateOnly,
     }
 }
 
-/// Reads a DescribeConfigs answer about one resource.
-///
-/// # Errors
-/// What the broker said about the resource.
-pub fn described_configs(
-    view: &describe_configs::ResponseView<'_>,
-) -> Result<Vec<ConfigEntry>, BrokerError> {
-    let mut entries = Vec::new();
-    for row in view.results() {
+/// Reads a CreatePartitions answer: the topics that have what was asked for.
+pub fn created_partitions(
+    view: &create_partitions::ResponseView<'_>,
+) -> Vec<Result<String, BrokerError>> {
+    let topic = |row: create_partitions::CreatePartitionsTopicResultView<'_>| {
         BrokerError::check(row.error_code(), row.error_message(), || {
-            format!("configuration of {}", row.resource_name())
-        })?;
-        entries.extend(row.configs().iter().map(|config| ConfigEntry {
-            name: config.name().to_owned(),
-            value: config.value().map(str::to_owned),
-            source: ConfigSource::from_number(config.config_source()),
-            read_only: config.read_only(),
-            sensitive: config.is_sensitive(),
-            documentation: config.documentation().map(str::to_owned),
-        }));
-    }
-    Ok(entries)
+            format!("topic {}", row.name())
+        })
+        .map(|()| row.name().to_owned())
+    };
+    view.results().iter().map(topic).collect()
 }
 
 /// A duration as Kafka's 32-bit milliseconds.

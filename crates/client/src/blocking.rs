@@ -16,10 +16,12 @@ use bytes::Bytes;
 use klamm_model::{Acks, ErrorCode, IsolationLevel, NodeId, Offset, Retriability, TopicName};
 use klamm_records::batch::Record;
 use klamm_records::compress::Scratch;
-use klamm_wire::{ApiKey, DecodeError, Message, fetch as fetch_wire, list_offsets, produce};
+use klamm_wire::{
+    ApiKey, DecodeError, Message, Request, VersionRange, fetch as fetch_wire, list_offsets, produce,
+};
 
 use crate::append::{self, Appended};
-use crate::connection::{ConnectionOptions, Response, SendError, ServedVersions};
+use crate::connection::{ConnectionOptions, Response, SendError, ServedVersions, sendable};
 use crate::error::BrokerError;
 use crate::fetch::{self, FetchOptions, RecordFault, RecordReader};
 use crate::metadata::{self, Broker, Cluster, PartitionName, TopicInfo};
@@ -322,6 +324,46 @@ impl Client {
             .network
             .send(socket, |machine| machine.send_up_to(request, version_max));
         self.answer(socket, request, sent)
+    }
+
+    /// Sends a request in the highest version in common and reads the answer by its own view: any
+    /// API of the tables in [`klamm_wire`], for what has no call of its own here.
+    ///
+    /// # Errors
+    /// Any [`ClientError`] but `Broker`: error codes inside the answer are the caller's.
+    pub fn request<Q: Request, T>(
+        &mut self,
+        target: Target,
+        request: &Q,
+        read: impl FnOnce(Q::ResponseView<'_>) -> T,
+    ) -> Result<T, ClientError> {
+        self.request_up_to(target, request, i16::MAX, read)
+    }
+
+    /// Like [`request`](Self::request), in no version above `version_max`.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub fn request_up_to<Q: Request, T>(
+        &mut self,
+        target: Target,
+        request: &Q,
+        version_max: i16,
+        read_view: impl FnOnce(Q::ResponseView<'_>) -> T,
+    ) -> Result<T, ClientError> {
+        let response = self.call_up_to(target, request, version_max)?;
+        Ok(read_view(read::<Q::ResponseView<'_>>(&response)?))
+    }
+
+    /// The version in which a request of this API would go to `target`, for requests whose shape
+    /// depends on it.
+    ///
+    /// # Errors
+    /// No connection, or no version in common.
+    pub fn version(&mut self, target: Target, key: ApiKey) -> Result<i16, ClientError> {
+        let wanted = sendable(key).unwrap_or(VersionRange { first: 0, last: 0 });
+        let picked = self.served(target)?.pick(key, wanted);
+        picked.map_err(|missing| ClientError::Send(SendError::NoVersion(missing)))
     }
 
     fn answer(
