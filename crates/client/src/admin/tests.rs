@@ -143,7 +143,7 @@ fn partitions_are_placed_by_the_broker_unless_the_caller_does() {
     let mut placed = MorePartitions::new(name("b"), 3);
     placed.assignments = vec![vec![NodeId(1), NodeId(2)]];
     let topics = [MorePartitions::new(name("a"), 2), placed];
-    let request = super::create_partitions(&topics, Duration::from_secs(1), Apply::Really);
+    let request = create_partitions(&topics, Duration::from_secs(1), Apply::Really);
     let bytes = encoded(&request, 3);
     let view = create_partitions::RequestView::parse(&bytes, 3).expect("what was encoded");
     let placed: Vec<Option<usize>> = view
