@@ -16,6 +16,7 @@ use klamm_shard::Shards;
 use klamm_shard::api::metadata::{self, BrokerDefaults, Command, Registration, Reply};
 use klamm_shard::api::replica::ProducerLimits;
 use klamm_shard::api::segment::{DirectoryId, META_PROPERTIES_FILE, MetaProperties};
+use klamm_shard::api::{METADATA_FOLDER, OWN_FOLDER, TAKEOVER_MARK};
 use klamm_shard::node::{self, Node, NodeOptions};
 
 use crate::config::{Config, Endpoint, SocketLimits};
@@ -62,6 +63,9 @@ fn run_node(mut config: Config) -> Result<(), StartProblem> {
     let held = (!is_new)
         .then(|| lock_folder(&config.data_dir))
         .transpose()?;
+    if !is_new {
+        check_own(&config.data_dir)?;
+    }
     check_listeners(&config)?;
     let admin = config.admin.as_ref().map(open_admin).transpose()?;
     let lock = held.map_or_else(|| lock_folder(&config.data_dir), Ok)?;
@@ -153,6 +157,21 @@ fn lock_folder(folder: &Path) -> Result<FolderLock, StartProblem> {
         },
         LockError::Failed { error, .. } => unusable(error),
     })
+}
+
+/// Refuses a folder that Apache Kafka wrote: a start would take its metadata log for the void rest
+/// of one of ours, and every partition for one of a topic that is no more. Our own folder is there
+/// before the metadata log is.
+fn check_own(folder: &Path) -> Result<(), StartProblem> {
+    let is_there = |name: &str| disk::file_len(folder.join(name)).is_ok();
+    let is_kafkas = !is_there(OWN_FOLDER) && is_there(METADATA_FOLDER);
+    if is_kafkas || is_there(TAKEOVER_MARK) {
+        return Err(StartProblem::DataDirOfKafka {
+            path: folder.to_owned(),
+            is_underway: !is_kafkas,
+        });
+    }
+    Ok(())
 }
 
 /// Reads whose folder this is, or makes it this node's.

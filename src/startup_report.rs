@@ -2,7 +2,7 @@
 //! facts, the command prints the lines.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use klamm_os::net::BindError;
 use klamm_os::probe::ProbeError;
@@ -155,6 +155,13 @@ pub enum StartProblem {
         /// What was found and what was expected.
         found: String,
     },
+    /// The data folder is Apache Kafka's, or is being taken over from it.
+    DataDirOfKafka {
+        /// The folder.
+        path: PathBuf,
+        /// A takeover was begun and not finished.
+        is_underway: bool,
+    },
     /// `meta.properties` says nothing that can be read.
     MetaProperties {
         /// The file.
@@ -243,6 +250,9 @@ impl fmt::Display for StartProblem {
                  node's folder, or to an empty one",
                 path.display()
             ),
+            Self::DataDirOfKafka { path, is_underway } => {
+                formatter.write_str(&kafkas_folder(path, *is_underway))
+            }
             Self::MetaProperties { path, found } => write!(
                 formatter,
                 "{} is damaged: {found}\n    to change: bring the file back from a copy; it has \
@@ -288,6 +298,22 @@ pub fn failed_start(problems: &[StartProblem]) -> String {
         text.push_str(&problem.to_string());
     }
     text
+}
+
+/// What is said of a folder that Apache Kafka wrote.
+fn kafkas_folder(path: &Path, is_underway: bool) -> String {
+    let path = path.display();
+    if is_underway {
+        return format!(
+            "data folder {path} is being taken over from Apache Kafka, which has not ended well\n    \
+             to change: run the same klamm adopt again"
+        );
+    }
+    format!(
+        "data folder {path} is Apache Kafka's; nothing in it was changed\n    to change: take it \
+         over with klamm adopt {path} --into <new folder>, or set log.dirs to an empty folder, \
+         which begins a new cluster"
+    )
 }
 
 #[cfg(test)]

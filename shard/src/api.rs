@@ -7,7 +7,7 @@ pub use klamm_engine::api::{
     QuorumFacts, ReadCall, ReadError, ReadOutcome, ReadPartition, ReadPositions, SharedImage,
     TrimError, TrimOutcome, TrimPartition, TrimTo,
 };
-pub use klamm_engine::boot::{BootError, Finding};
+pub use klamm_engine::boot::{BootError, Finding, METADATA_FOLDER, OWN_FOLDER, TAKEOVER_MARK};
 pub use klamm_engine::engine::{EngineGauges, EngineStats};
 pub use klamm_engine::space::reserve_of;
 pub use klamm_engine::{batch, metadata, replica};

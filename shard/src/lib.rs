@@ -16,6 +16,7 @@ mod requests;
 mod shards;
 mod stock;
 mod storage;
+pub mod takeover;
 mod turn;
 mod watch;
 

@@ -65,7 +65,7 @@ fn beside(path: &Path) -> PathBuf {
     path.with_added_extension("tmp")
 }
 
-fn failed(operation: &'static str, path: &Path, error: &io::Error) -> StorageError {
+pub(crate) fn failed(operation: &'static str, path: &Path, error: &io::Error) -> StorageError {
     StorageError {
         operation,
         path: path.display().to_string(),

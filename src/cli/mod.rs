@@ -1,6 +1,7 @@
 //! The command line: one file per command, one enum of them. Exit codes: 0 done, 1 failed, 2 the
 //! command line itself is wrong.
 
+mod adopt;
 mod bench;
 mod configured;
 mod connect;
@@ -44,6 +45,8 @@ enum Command {
     Produce(produce::ProduceArguments),
     /// Print the records of a topic.
     Consume(consume::ConsumeArguments),
+    /// Take over the data folder of an Apache Kafka node.
+    Adopt(adopt::AdoptArguments),
     /// Make load for any Kafka broker, and measure it.
     Bench(bench::BenchArguments),
     /// Check this machine for every knob of tuning.md, and print what mends it.
@@ -62,6 +65,7 @@ pub fn main(boot: Boot) -> ExitCode {
         Command::Topic(arguments) => topic::run(&arguments),
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),
+        Command::Adopt(arguments) => adopt::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Reference(arguments) => reference::run(&arguments),

@@ -4,6 +4,7 @@
 #[path = "../harness/mod.rs"]
 mod harness;
 
+mod adopt;
 mod api_versions;
 mod broker_configs;
 mod cli;

@@ -301,6 +301,10 @@ impl Broker {
             };
         }
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        Self::start_on(folder, options)
+    }
+
+    fn start_on(folder: tempfile::TempDir, options: Options) -> Self {
         let process = Process::start(folder.path(), &options);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
         let started_in = Duration::ZERO;
@@ -319,6 +323,12 @@ impl Broker {
 
     /// A new broker whose process the test needs; `None`, said loudly, where there is none.
     pub(crate) fn own(test: &str, options: Options) -> Option<Self> {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        Self::own_on(test, folder, options)
+    }
+
+    /// [`own`](Self::own), on a folder that is there already.
+    pub(crate) fn own_on(test: &str, folder: tempfile::TempDir, options: Options) -> Option<Self> {
         if external().is_some() {
             super::skipped(
                 test,
@@ -326,7 +336,7 @@ impl Broker {
             );
             return None;
         }
-        Some(Self::start_with(options))
+        Some(Self::start_on(folder, options))
     }
 
     fn wait_until_it_serves(&mut self) {

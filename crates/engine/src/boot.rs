@@ -37,6 +37,12 @@ pub const OWN_FOLDER: &str = "klamm";
 /// Where copies of damaged files are kept.
 pub const QUARANTINE_FOLDER: &str = "klamm/quarantine";
 
+/// While this file is there, a folder is being taken over from Apache Kafka, and must not be served.
+pub const TAKEOVER_MARK: &str = "klamm/takeover";
+
+/// The quorum's log.
+pub const METADATA_FOLDER: &str = "__cluster_metadata-0";
+
 const BASE_CHECKPOINT: &str = "klamm/checkpoint-base";
 
 /// What boot is told.
@@ -354,6 +360,29 @@ impl From<StorageError> for BootError {
 /// # Errors
 /// The folder cannot be used; nothing was acknowledged on it, and what it holds is still there.
 pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted, BootError> {
+    recover_folder(storage, options, None)
+}
+
+/// Recovers a folder whose segments Apache Kafka wrote, and whose metadata log
+/// [`write_metadata`](crate::kafka_folder::write_metadata) made: every batch of every segment is
+/// read and its checksum proved, indexes and lists of leader epochs are made anew, and logs begin
+/// where `log_starts` says.
+///
+/// # Errors
+/// See [`boot`].
+pub fn take_over<S: Storage>(
+    storage: &mut S,
+    options: &BootOptions,
+    log_starts: &BTreeMap<TopicPartition, Offset>,
+) -> Result<Booted, BootError> {
+    recover_folder(storage, options, Some(log_starts))
+}
+
+fn recover_folder<S: Storage>(
+    storage: &mut S,
+    options: &BootOptions,
+    taken_over: Option<&BTreeMap<TopicPartition, Offset>>,
+) -> Result<Booted, BootError> {
     make_folders(storage, options)?;
     let mut findings = Vec::new();
     let known = read_checkpoints(storage, &mut findings)?;
@@ -372,8 +401,11 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
         findings: &mut findings,
         replayed: &mut replayed,
         unflushed: &mut unflushed,
-        trust_files: known.incomplete,
+        trust_files: known.incomplete || taken_over.is_some(),
     };
+    for (&partition, &log_start) in taken_over.into_iter().flatten() {
+        wal.logged.entry(partition).or_default().log_start = log_start;
+    }
     let (quorum_log, quorum, image) = recover_quorum(&mut work, &mut wal, &known)?;
     let mut shards = recover_partitions(&mut work, &mut wal, &known, &image)?;
     storage.settle(&unflushed)?;
@@ -400,7 +432,7 @@ pub fn boot<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<Booted
 fn make_folders<S: Storage>(storage: &mut S, options: &BootOptions) -> Result<(), BootError> {
     storage.create_folder(OWN_FOLDER)?;
     // Term and vote are saved here before the quorum's log has its first segment.
-    storage.create_folder("__cluster_metadata-0")?;
+    storage.create_folder(METADATA_FOLDER)?;
     // Entries are acknowledged as soon as their file is flushed, so its folder must be durable.
     for shard in 0..options.shards {
         storage.create_folder(&format!("{OWN_FOLDER}/wal-{shard}"))?;
@@ -550,7 +582,7 @@ fn read_entries<S: Storage>(
     let mut scratch = Scratch::default();
     let metadata = |fault: String| BootError::Metadata(fault);
     for segment in log.segments.iter() {
-        let path = boot_partition::log_path("__cluster_metadata-0", segment.base);
+        let path = boot_partition::log_path(METADATA_FOLDER, segment.base);
         let bytes = bytes::Bytes::from(storage.read(&path)?.unwrap_or_default());
         let mut at = 0;
         while at < bytes.len() {

@@ -32,6 +32,7 @@ mod checkpoint;
 mod describe;
 pub mod effects;
 pub mod engine;
+pub mod kafka_folder;
 pub mod memory;
 mod partition;
 mod producers;

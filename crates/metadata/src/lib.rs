@@ -47,6 +47,7 @@ mod chunked;
 mod controller;
 mod delta;
 mod image;
+pub mod kafka;
 pub mod limits;
 pub mod record;
 mod snapshot;

@@ -40,6 +40,17 @@ pub fn list(path: impl AsRef<Path>) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// Copies a file's bytes to a new one of this user only, and makes them durable; an older file of
+/// that name is replaced. The name is durable after [`sync_dir`]. Blocks.
+pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
+    let mut source = File::open(from)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut copy = options.open(to)?;
+    io::copy(&mut source, &mut copy)?;
+    copy.sync_all().map_err(flush_failed)
+}
+
 /// Renames, replacing `to`; durable after [`sync_dir`] of the folder.
 pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     fs::rename(from, to)

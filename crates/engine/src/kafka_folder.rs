@@ -1,0 +1,243 @@
+//! Taking over a data folder from Apache Kafka: its metadata log is read into an image, and written
+//! anew as the quorum's log. Segments are Kafka's own already; [`crate::boot::take_over`] proves them.
+
+use std::fmt;
+
+use bytes::Bytes;
+use klamm_metadata::kafka::{KafkaMetadata, KafkaMetadataError};
+use klamm_metadata::{Image, MetadataRecord, record};
+use klamm_model::{Offset, PartitionIndex, Timestamp, TopicName};
+use klamm_raftlog::{HardState, Index, Payload, Term};
+use klamm_records::batch::{self, BatchBuilder, BatchOptions};
+use klamm_records::compress::Scratch;
+use klamm_records::segment::{SegmentFile, segment_file};
+
+use crate::boot::METADATA_FOLDER;
+use crate::quorum_log::{self, QUORUM_STATE_PATH};
+use crate::storage::{Storage, StorageError};
+
+/// Ends the name of a snapshot of Kafka's metadata (KIP-630).
+const SNAPSHOT_SUFFIX: &str = ".checkpoint";
+
+/// Digits of the offset in the name of a snapshot.
+const OFFSET_DIGITS: usize = 20;
+
+/// Records that become one entry of the quorum's log.
+const ENTRY_RECORDS_MAX: usize = 4096;
+
+/// Kafka's metadata or positions cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdoptError {
+    /// A file cannot be read or written.
+    Storage(StorageError),
+    /// A file is not what it should be.
+    File {
+        /// Its path in the folder.
+        path: String,
+        /// What is wrong.
+        fault: String,
+    },
+    /// The metadata cannot be taken over.
+    Metadata(KafkaMetadataError),
+}
+
+impl fmt::Display for AdoptError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Storage(error) => error.fmt(formatter),
+            Self::File { path, fault } => write!(formatter, "{path}: {fault}"),
+            Self::Metadata(error) => write!(formatter, "Kafka's metadata: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for AdoptError {}
+
+impl From<StorageError> for AdoptError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+/// Reads Kafka's metadata log: the newest snapshot in `folder`, then what was appended behind it.
+///
+/// # Errors
+/// A file cannot be read, is damaged, or holds what cannot be taken over.
+pub fn read_kafka_metadata<S: Storage>(
+    storage: &mut S,
+    folder: &str,
+) -> Result<KafkaMetadata, AdoptError> {
+    let names = storage.list(folder)?;
+    let mut metadata = KafkaMetadata::default();
+    let mut from = Offset::ZERO;
+    // Names sort as offsets do.
+    let newest = names.iter().rev().find_map(|name| {
+        let digits = name.strip_suffix(SNAPSHOT_SUFFIX)?.get(..OFFSET_DIGITS)?;
+        Some((digits.parse().ok().map(Offset)?, name))
+    });
+    if let Some((end, name)) = newest {
+        take_in(
+            storage,
+            &format!("{folder}/{name}"),
+            Offset::ZERO,
+            &mut metadata,
+        )?;
+        from = end;
+    }
+    let logs = names.iter().filter_map(|name| {
+        let (base, file) = klamm_records::segment::parse_segment_file(name)?;
+        (file == SegmentFile::Log).then_some((base, name))
+    });
+    let mut found = newest.is_some();
+    for (base, name) in logs {
+        // What a snapshot holds may have been deleted in part.
+        found |= base == Offset::ZERO;
+        take_in(storage, &format!("{folder}/{name}"), from, &mut metadata)?;
+    }
+    if !found {
+        return Err(AdoptError::File {
+            path: folder.to_owned(),
+            fault: "expected Kafka's metadata log from its beginning or behind a snapshot, found \
+                    neither"
+                .to_owned(),
+        });
+    }
+    Ok(metadata)
+}
+
+/// Takes in the records of one file from an offset on.
+fn take_in<S: Storage>(
+    storage: &mut S,
+    path: &str,
+    from: Offset,
+    metadata: &mut KafkaMetadata,
+) -> Result<(), AdoptError> {
+    let fault = |at: usize, fault: &dyn fmt::Display| AdoptError::File {
+        path: path.to_owned(),
+        fault: format!("at byte {at}: {fault}"),
+    };
+    let bytes = Bytes::from(storage.read(path)?.unwrap_or_default());
+    let mut scratch = Scratch::default();
+    let mut at = 0;
+    while at < bytes.len() {
+        let one = bytes.slice(at..);
+        let header = batch::read_head(&one).map_err(|error| fault(at, &error))?;
+        let is_whole = header.size <= one.len();
+        if !is_whole {
+            return Err(fault(at, &"a batch that ends behind the file"));
+        }
+        let one = one.slice(..header.size);
+        batch::verify(&one).map_err(|error| fault(at, &error))?;
+        if !header.attributes.is_control() && header.base_offset >= from {
+            let records = batch::records(&one, usize::MAX, &mut scratch);
+            for record in records.map_err(|error| fault(at, &error))? {
+                let record = record.map_err(|error| fault(at, &error))?;
+                let value = record.value.unwrap_or_default();
+                metadata.take(&value).map_err(AdoptError::Metadata)?;
+            }
+        }
+        at += header.size;
+    }
+    Ok(())
+}
+
+/// Writes an image as the quorum's whole log, with the state of a node that leads nothing yet.
+///
+/// # Errors
+/// The files could not be written.
+pub fn write_metadata<S: Storage>(storage: &mut S, image: &Image) -> Result<(), AdoptError> {
+    storage.create_folder(METADATA_FOLDER)?;
+    let term = Term(1);
+    let mut log = Vec::new();
+    let records = image.to_records();
+    for (index, records) in (1..).map(Index).zip(records.chunks(ENTRY_RECORDS_MAX)) {
+        log.extend(entry(index, term, records)?);
+    }
+    let path = format!(
+        "{METADATA_FOLDER}/{}",
+        segment_file(Offset::ZERO, SegmentFile::Log)
+    );
+    storage.replace(&path, &log)?;
+    let state = HardState { term, vote: None };
+    storage.replace(
+        QUORUM_STATE_PATH,
+        quorum_log::format_state(state).as_bytes(),
+    )?;
+    storage.flush_folder(METADATA_FOLDER)?;
+    Ok(storage.flush_folder("")?)
+}
+
+fn entry(index: Index, term: Term, records: &[MetadataRecord]) -> Result<Vec<u8>, AdoptError> {
+    let (key, value) = quorum_log::encode_entry(&Payload::Data(record::encode(records)));
+    let mut builder = BatchBuilder::new(BatchOptions {
+        base_offset: quorum_log::offset_of(index),
+        leader_epoch: quorum_log::epoch_of(term),
+        ..BatchOptions::default()
+    });
+    builder.append(Timestamp::NONE, Some(&key), Some(&value), &[]);
+    builder.build().map_err(|error| AdoptError::File {
+        path: METADATA_FOLDER.to_owned(),
+        fault: error.to_string(),
+    })
+}
+
+/// Reads Kafka's `log-start-offset-checkpoint` or its like: version, count, then topic, partition
+/// and offset on each line.
+///
+/// # Errors
+/// What was expected in which line.
+pub fn parse_offsets(text: &str) -> Result<Vec<(TopicName, PartitionIndex, Offset)>, String> {
+    let mut lines = text.lines();
+    if lines.next() != Some("0") {
+        return Err("line 1: expected version 0".to_owned());
+    }
+    let count: usize = lines
+        .next()
+        .and_then(|line| line.parse().ok())
+        .ok_or("line 2: expected the number of entries")?;
+    let mut found = Vec::new();
+    for (number, line) in lines.enumerate() {
+        let entry = parse_offset(line);
+        let entry = entry
+            .ok_or_else(|| format!("line {}: expected topic, partition and offset", number + 3))?;
+        found.push(entry);
+    }
+    if found.len() != count {
+        return Err(format!("expected {count} entries, found {}", found.len()));
+    }
+    Ok(found)
+}
+
+fn parse_offset(line: &str) -> Option<(TopicName, PartitionIndex, Offset)> {
+    let mut words = line.split(' ');
+    let topic = TopicName::new(words.next()?).ok()?;
+    let index = words.next()?.parse().ok().map(PartitionIndex)?;
+    let offset = words.next()?.parse().ok().map(Offset)?;
+    (words.next().is_none() && offset >= Offset::ZERO).then_some((topic, index, offset))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kafkas_list_of_offsets_is_read_whole_or_not_at_all() {
+        let name = TopicName::new("plain").expect("a legal name");
+        assert_eq!(
+            parse_offsets("0\n1\nplain 0 7\n"),
+            Ok(vec![(name, PartitionIndex(0), Offset(7))])
+        );
+        assert_eq!(parse_offsets("0\n0\n"), Ok(Vec::new()));
+        for wrong in [
+            "",
+            "1\n0\n",
+            "0\nx\n",
+            "0\n2\nplain 0 7\n",
+            "0\n1\nplain 0\n",
+            "0\n1\nplain 0 -1\n",
+            "0\n1\nplain 0 7 8\n",
+        ] {
+            assert!(parse_offsets(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,616 @@
+//! Taking over the data folder of a single Apache Kafka node, as a copy or in place, before any
+//! core runs. While it is under way [`boot::TAKEOVER_MARK`] keeps the folder from being served, and
+//! after a crash it is begun again: Kafka's own metadata stays in the folder.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use klamm_engine::Scale;
+use klamm_engine::boot::{self, BootError, BootOptions, Finding, METADATA_FOLDER, OWN_FOLDER};
+use klamm_engine::kafka_folder::{self, AdoptError};
+use klamm_engine::metadata::kafka::LeftBehind;
+use klamm_engine::metadata::{ConfigMap, Image};
+use klamm_engine::replica::ProducerLimits;
+use klamm_engine::storage::StorageError;
+use klamm_model::{NodeId, Offset, TopicName, TopicPartition};
+use klamm_os::disk::{self, FolderLock, LockError};
+use klamm_records::segment::{
+    META_PROPERTIES_FILE, MetaProperties, PARTITION_METADATA_FILE, SegmentFile,
+    format_partition_metadata, parse_partition_folder, parse_partition_metadata,
+    parse_segment_file, partition_folder,
+};
+
+use crate::shards::Core;
+use crate::storage::DataFolder;
+
+/// Kafka writes it when it stopped well, and removes it when it starts.
+const CLEAN_SHUTDOWN_FILE: &str = ".kafka_cleanshutdown";
+
+/// Where the logs begin whose first records were deleted.
+const LOG_START_FILE: &str = "log-start-offset-checkpoint";
+
+/// Where files that only Kafka needs are kept after a takeover in place.
+const KEPT_FOLDER: &str = "klamm/kafka";
+
+/// Small files are no longer than this.
+const TEXT_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes of a write-ahead file, for a boot that makes none.
+const WAL_FILE_BYTES: u64 = 32 << 20;
+
+/// What to take over.
+#[derive(Clone, Debug)]
+pub struct TakeoverOptions {
+    /// Kafka's `log.dirs`, all of them.
+    pub sources: Vec<PathBuf>,
+    /// A new folder that gets copies; absent, the one source becomes klamm's.
+    pub into: Option<PathBuf>,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TakeoverStep {
+    /// Segments are copied.
+    Copying {
+        /// Bytes copied.
+        done: u64,
+        /// Bytes of all segments.
+        all: u64,
+    },
+    /// Every batch is read and its checksum proved.
+    Proving {
+        /// Partitions.
+        partitions: usize,
+        /// Bytes of all segments.
+        bytes: u64,
+    },
+}
+
+/// What was taken over.
+#[derive(Clone, Debug)]
+pub struct TakenOver {
+    /// The folder that klamm may serve now.
+    pub folder: PathBuf,
+    /// Its node.
+    pub node: NodeId,
+    /// Its cluster, as clients see it.
+    pub cluster: String,
+    /// Topics.
+    pub topics: usize,
+    /// Partitions.
+    pub partitions: usize,
+    /// Bytes of all segments.
+    pub bytes: u64,
+    /// Offsets that can be read, counted over all partitions.
+    pub offsets: u64,
+    /// Partitions that Kafka's metadata names and that had no folder: they are empty.
+    pub without_folder: Vec<String>,
+    /// Folders and metadata that stay behind, in words.
+    pub left_behind: Vec<String>,
+}
+
+/// Why a folder cannot be taken over. Nothing of Kafka's was changed, unless it says so.
+#[derive(Debug)]
+pub enum TakeoverError {
+    /// A folder cannot be locked.
+    Lock(LockError),
+    /// Something on the disk cannot be read or written.
+    Storage(StorageError),
+    /// The folder is not in the state that it must be in.
+    Folder {
+        /// Which one.
+        path: PathBuf,
+        /// What was expected, and found.
+        fault: String,
+    },
+    /// Kafka's metadata or positions cannot be used.
+    Adopt(AdoptError),
+    /// The segments contradict the metadata.
+    Boot(BootError),
+    /// Bytes of segments are damaged. In a takeover in place, Kafka's metadata was put aside
+    /// already; it is begun again with the same command once the damage is mended.
+    Damage(Vec<Finding>),
+}
+
+impl fmt::Display for TakeoverError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lock(error) => error.fmt(formatter),
+            Self::Storage(error) => error.fmt(formatter),
+            Self::Folder { path, fault } => write!(formatter, "{}: {fault}", path.display()),
+            Self::Adopt(error) => error.fmt(formatter),
+            Self::Boot(error) => error.fmt(formatter),
+            Self::Damage(findings) => {
+                write!(formatter, "the segments are damaged:")?;
+                for finding in findings {
+                    write!(formatter, "\n  {finding}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for TakeoverError {}
+
+impl From<StorageError> for TakeoverError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<AdoptError> for TakeoverError {
+    fn from(error: AdoptError) -> Self {
+        Self::Adopt(error)
+    }
+}
+
+/// Takes over what [`TakeoverOptions`] says. Blocks; calls `step` now and then.
+///
+/// # Errors
+/// [`TakeoverError`].
+pub fn take_over(
+    options: &TakeoverOptions,
+    step: &mut dyn FnMut(TakeoverStep),
+) -> Result<TakenOver, TakeoverError> {
+    let target = match (&options.into, options.sources.as_slice()) {
+        (Some(into), _) => into.clone(),
+        (None, [one]) => one.clone(),
+        (None, sources) => {
+            return Err(TakeoverError::Folder {
+                path: sources.first().cloned().unwrap_or_default(),
+                fault: "expected one folder to take over in place, found several: name a new \
+                        folder that gets copies"
+                    .to_owned(),
+            });
+        }
+    };
+    let in_place = options.into.is_none();
+    let _locks = lock_all(options)?;
+    let is_underway = exists(&target.join(boot::TAKEOVER_MARK));
+    if !is_underway {
+        check_target(&target, in_place)?;
+    }
+    if !(in_place && is_underway) {
+        check_stopped(&options.sources)?;
+    }
+    let mut kafka = Kafka::read(&options.sources, in_place)?;
+    let mut storage = begin(&target)?;
+    if in_place {
+        put_aside(&target, &kafka)?;
+    } else {
+        copy_segments(&kafka, &target, &mut storage, step)?;
+    }
+    kafka_folder::write_metadata(&mut storage, &kafka.image)?;
+    let meta = write_meta(&target, &kafka.meta);
+    meta.map_err(|error| failed("write", &target.join(META_PROPERTIES_FILE), &error))?;
+    step(TakeoverStep::Proving {
+        partitions: kafka.partitions.len(),
+        bytes: kafka.bytes,
+    });
+    let offsets = prove(&mut storage, &kafka)?;
+    end(&target, in_place)?;
+    let without_folder = kafka.without_folder();
+    Ok(TakenOver {
+        folder: target,
+        node: kafka.meta.node,
+        cluster: kafka.meta.cluster.to_string(),
+        topics: kafka.image.topics().count(),
+        partitions: kafka.partitions.len(),
+        bytes: kafka.bytes,
+        offsets,
+        without_folder,
+        left_behind: std::mem::take(&mut kafka.left_behind),
+    })
+}
+
+fn failed(operation: &'static str, path: &Path, error: &std::io::Error) -> TakeoverError {
+    TakeoverError::Storage(crate::storage::failed(operation, path, error))
+}
+
+fn fault(path: &Path, fault: impl Into<String>) -> TakeoverError {
+    TakeoverError::Folder {
+        path: path.to_owned(),
+        fault: fault.into(),
+    }
+}
+
+fn exists(path: &Path) -> bool {
+    disk::file_len(path).is_ok()
+}
+
+fn lock_all(options: &TakeoverOptions) -> Result<Vec<FolderLock>, TakeoverError> {
+    let mut locks = Vec::new();
+    for source in &options.sources {
+        if !exists(source) {
+            return Err(fault(
+                source,
+                "expected a data folder of Apache Kafka, found nothing",
+            ));
+        }
+        locks.push(disk::lock_folder(source).map_err(TakeoverError::Lock)?);
+    }
+    if let Some(into) = &options.into {
+        disk::create_dir_all(into).map_err(|error| failed("create", into, &error))?;
+        locks.push(disk::lock_folder(into).map_err(TakeoverError::Lock)?);
+    }
+    Ok(locks)
+}
+
+/// Kafka holds another kind of lock than we do; but only while it is stopped, and stopped well, is
+/// its mark there.
+fn check_stopped(sources: &[PathBuf]) -> Result<(), TakeoverError> {
+    let running = sources
+        .iter()
+        .find(|source| !exists(&source.join(CLEAN_SHUTDOWN_FILE)));
+    running.map_or(Ok(()), |source| {
+        Err(fault(
+            source,
+            format!(
+                "expected {CLEAN_SHUTDOWN_FILE}, which Apache Kafka leaves when it stopped well, \
+                 found none: stop it with kafka-server-stop.sh; if it crashed, start it once more, \
+                 so that it recovers its logs, and stop it then"
+            ),
+        ))
+    })
+}
+
+fn check_target(target: &Path, in_place: bool) -> Result<(), TakeoverError> {
+    if in_place {
+        return match exists(&target.join(OWN_FOLDER)) {
+            true => Err(fault(target, "it is klamm's already: klamm serve opens it")),
+            false => Ok(()),
+        };
+    }
+    let names = disk::list(target).map_err(|error| failed("list", target, &error))?;
+    // The lock's file is ours.
+    match names.iter().find(|name| !name.starts_with('.')) {
+        Some(name) => Err(fault(
+            target,
+            format!("expected a new or empty folder, found {name} in it"),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A partition, and where Kafka has it.
+#[derive(Debug)]
+struct KafkaPartition {
+    topic: TopicName,
+    /// Its folder; absent, it is empty.
+    folder: Option<PathBuf>,
+    /// Names and lengths of its segments.
+    segments: Vec<(String, u64)>,
+}
+
+/// What lies in Kafka's folders.
+#[derive(Debug)]
+struct Kafka {
+    meta: MetaProperties,
+    image: Image,
+    partitions: BTreeMap<TopicPartition, KafkaPartition>,
+    log_starts: BTreeMap<TopicPartition, Offset>,
+    bytes: u64,
+    left_behind: Vec<String>,
+    /// Folders of partitions that the metadata does not know.
+    strays: Vec<PathBuf>,
+}
+
+impl Kafka {
+    fn read(sources: &[PathBuf], in_place: bool) -> Result<Self, TakeoverError> {
+        let meta = read_meta(sources)?;
+        let (mut storage, folder) = find_metadata(sources, in_place)?;
+        let metadata = kafka_folder::read_kafka_metadata(&mut storage, &folder)?;
+        let adopted = metadata.adopt(meta.cluster, meta.node);
+        let (image, left) = adopted.map_err(AdoptError::Metadata)?;
+        let mut kafka = Self {
+            meta,
+            partitions: partitions_of(&image),
+            image,
+            log_starts: BTreeMap::new(),
+            bytes: 0,
+            left_behind: in_words(&left),
+            strays: Vec::new(),
+        };
+        for source in sources {
+            kafka.find_folders(source)?;
+            kafka.find_log_starts(source)?;
+        }
+        Ok(kafka)
+    }
+
+    fn find_folders(&mut self, source: &Path) -> Result<(), TakeoverError> {
+        let names = disk::list(source).map_err(|error| failed("list", source, &error))?;
+        for name in names {
+            let folder = source.join(&name);
+            let Some((topic, index)) = parse_partition_folder(&name) else {
+                if name.ends_with("-delete")
+                    || name.ends_with("-stray")
+                    || name.ends_with("-future")
+                {
+                    self.left_behind.push(format!("folder {name}"));
+                    self.strays.push(folder);
+                }
+                continue;
+            };
+            if name == METADATA_FOLDER {
+                continue;
+            }
+            let id = read_topic_id(&folder)?;
+            let partition = TopicPartition { topic: id, index };
+            let known = self.partitions.get_mut(&partition);
+            let Some(known) = known.filter(|known| known.topic == topic) else {
+                self.left_behind
+                    .push(format!("folder {name}, of a topic that is no more"));
+                self.strays.push(folder);
+                continue;
+            };
+            if let Some(other) = &known.folder {
+                let other = other.display();
+                return Err(fault(
+                    &folder,
+                    format!("the same partition lies in {other}"),
+                ));
+            }
+            known.segments = segments_in(&folder)?;
+            self.bytes += known.segments.iter().map(|(_, bytes)| bytes).sum::<u64>();
+            known.folder = Some(folder);
+        }
+        Ok(())
+    }
+
+    fn find_log_starts(&mut self, source: &Path) -> Result<(), TakeoverError> {
+        let path = source.join(LOG_START_FILE);
+        if !exists(&path) {
+            return Ok(());
+        }
+        let text = disk::read_to_string(&path, TEXT_BYTES_MAX);
+        let text = text.map_err(|error| failed("read", &path, &error))?;
+        let starts = kafka_folder::parse_offsets(&text).map_err(|error| fault(&path, error))?;
+        for (topic, index, start) in starts {
+            if let Some(topic) = self.image.topic(topic.as_str()) {
+                let topic = topic.id();
+                self.log_starts
+                    .insert(TopicPartition { topic, index }, start);
+            }
+        }
+        Ok(())
+    }
+
+    fn without_folder(&self) -> Vec<String> {
+        let partitions = self.partitions.iter();
+        partitions
+            .filter(|(_, found)| found.folder.is_none())
+            .map(|(partition, found)| partition_folder(&found.topic, partition.index))
+            .collect()
+    }
+}
+
+fn in_words(left: &LeftBehind) -> Vec<String> {
+    let counts = left.counts.iter();
+    counts
+        .map(|(what, count)| format!("metadata: {count} records of {what}"))
+        .collect()
+}
+
+fn read_meta(sources: &[PathBuf]) -> Result<MetaProperties, TakeoverError> {
+    let mut found: Option<MetaProperties> = None;
+    for source in sources {
+        let path = source.join(META_PROPERTIES_FILE);
+        let text = disk::read_to_string(&path, TEXT_BYTES_MAX);
+        let text = text.map_err(|error| failed("read", &path, &error))?;
+        let meta = MetaProperties::parse(&text).map_err(|error| fault(&path, error.to_string()))?;
+        match found {
+            Some(first) if (first.cluster, first.node) != (meta.cluster, meta.node) => {
+                return Err(fault(
+                    &path,
+                    format!(
+                        "expected node {} of cluster {}, as in the first folder, found node {} of \
+                         cluster {}",
+                        first.node, first.cluster, meta.node, meta.cluster
+                    ),
+                ));
+            }
+            Some(_) => {}
+            None => found = Some(meta),
+        }
+    }
+    found.ok_or_else(|| fault(Path::new(""), "expected at least one folder"))
+}
+
+/// Kafka's metadata log: in one of its folders, or where an interrupted takeover has put it.
+fn find_metadata(
+    sources: &[PathBuf],
+    in_place: bool,
+) -> Result<(DataFolder, String), TakeoverError> {
+    let aside = format!("{KEPT_FOLDER}/{METADATA_FOLDER}");
+    for source in sources {
+        let places = [in_place.then_some(aside.as_str()), Some(METADATA_FOLDER)];
+        for folder in places.into_iter().flatten() {
+            if exists(&source.join(folder)) {
+                return Ok((DataFolder::open(source.clone())?, folder.to_owned()));
+            }
+        }
+    }
+    Err(fault(
+        sources
+            .first()
+            .map_or_else(|| Path::new(""), PathBuf::as_path),
+        format!(
+            "expected {METADATA_FOLDER}, the metadata of a node that runs without ZooKeeper, in one \
+             of the folders, found none: name its metadata.log.dir, too"
+        ),
+    ))
+}
+
+fn partitions_of(image: &Image) -> BTreeMap<TopicPartition, KafkaPartition> {
+    let topics = image.topics().flat_map(|topic| {
+        topic.partitions().map(|(index, _)| {
+            let partition = TopicPartition {
+                topic: topic.id(),
+                index,
+            };
+            let found = KafkaPartition {
+                topic: topic.name().clone(),
+                folder: None,
+                segments: Vec::new(),
+            };
+            (partition, found)
+        })
+    });
+    topics.collect()
+}
+
+fn read_topic_id(folder: &Path) -> Result<klamm_model::TopicId, TakeoverError> {
+    let path = folder.join(PARTITION_METADATA_FILE);
+    let text = disk::read_to_string(&path, TEXT_BYTES_MAX);
+    let text = text.map_err(|error| failed("read", &path, &error))?;
+    parse_partition_metadata(&text).map_err(|error| fault(&path, error.to_string()))
+}
+
+fn segments_in(folder: &Path) -> Result<Vec<(String, u64)>, TakeoverError> {
+    let names = disk::list(folder).map_err(|error| failed("list", folder, &error))?;
+    let mut segments = Vec::new();
+    for name in names {
+        let is_log = parse_segment_file(&name).is_some_and(|(_, file)| file == SegmentFile::Log);
+        if is_log {
+            let path = folder.join(&name);
+            let bytes = disk::file_len(&path).map_err(|error| failed("look at", &path, &error))?;
+            segments.push((name, bytes));
+        }
+    }
+    Ok(segments)
+}
+
+/// Marks the folder as being taken over, durably.
+fn begin(target: &Path) -> Result<DataFolder, TakeoverError> {
+    use klamm_engine::storage::Storage as _;
+    let mut storage = DataFolder::open(target.to_owned())?;
+    storage.create_folder(OWN_FOLDER)?;
+    storage.flush_folder("")?;
+    storage.replace(boot::TAKEOVER_MARK, b"of a data folder of Apache Kafka\n")?;
+    // What an interrupted takeover said of files that are made anew.
+    for name in storage.list(OWN_FOLDER)? {
+        if name.starts_with("checkpoint-") {
+            storage.remove(&format!("{OWN_FOLDER}/{name}"))?;
+        }
+    }
+    Ok(storage)
+}
+
+/// Puts Kafka's metadata and folders that are nobody's where klamm does not look. Kafka's records
+/// stay where they are.
+fn put_aside(target: &Path, kafka: &Kafka) -> Result<(), TakeoverError> {
+    let kept = target.join(KEPT_FOLDER);
+    disk::create_dir_all(&kept).map_err(|error| failed("create", &kept, &error))?;
+    let metadata = target.join(METADATA_FOLDER);
+    let aside = kept.join(METADATA_FOLDER);
+    if !exists(&aside) {
+        disk::rename(&metadata, &aside).map_err(|error| failed("move", &metadata, &error))?;
+    } else {
+        // An interrupted takeover's own.
+        disk::remove_dir_all(&metadata).map_err(|error| failed("remove", &metadata, &error))?;
+    }
+    for stray in &kafka.strays {
+        if let Some(name) = stray.file_name() {
+            disk::rename(stray, kept.join(name)).map_err(|error| failed("move", stray, &error))?;
+        }
+    }
+    for folder in [&kept, &target.join(OWN_FOLDER), target] {
+        disk::sync_dir(folder).map_err(|error| failed("flush", folder, &error))?;
+    }
+    Ok(())
+}
+
+fn copy_segments(
+    kafka: &Kafka,
+    target: &Path,
+    storage: &mut DataFolder,
+    step: &mut dyn FnMut(TakeoverStep),
+) -> Result<(), TakeoverError> {
+    use klamm_engine::storage::Storage as _;
+    let space = disk::free_space(target).map_err(|error| failed("look at", target, &error))?;
+    if space.free < kafka.bytes {
+        return Err(fault(
+            target,
+            format!(
+                "expected room for {} bytes of segments, found {}: free some, or take the folder \
+                 over in place",
+                kafka.bytes, space.free
+            ),
+        ));
+    }
+    let mut done = 0;
+    for (partition, found) in &kafka.partitions {
+        let Some(source) = &found.folder else {
+            continue;
+        };
+        let name = partition_folder(&found.topic, partition.index);
+        let folder = target.join(&name);
+        disk::create_dir_all(&folder).map_err(|error| failed("create", &folder, &error))?;
+        let metadata = format_partition_metadata(partition.topic);
+        storage.replace(
+            &format!("{name}/{PARTITION_METADATA_FILE}"),
+            metadata.as_bytes(),
+        )?;
+        for (segment, bytes) in &found.segments {
+            let (from, to) = (source.join(segment), folder.join(segment));
+            disk::copy(&from, &to).map_err(|error| failed("copy", &from, &error))?;
+            done += bytes;
+            step(TakeoverStep::Copying {
+                done,
+                all: kafka.bytes,
+            });
+        }
+        disk::sync_dir(&folder).map_err(|error| failed("flush", &folder, &error))?;
+    }
+    disk::sync_dir(target).map_err(|error| failed("flush", target, &error))
+}
+
+fn write_meta(target: &Path, meta: &MetaProperties) -> std::io::Result<()> {
+    disk::write_atomically(target.join(META_PROPERTIES_FILE), meta.format().as_bytes())
+}
+
+/// Has every batch read and proved, and everything made that a start needs. Gives the offsets that
+/// can be read.
+fn prove(storage: &mut DataFolder, kafka: &Kafka) -> Result<u64, TakeoverError> {
+    let options = BootOptions {
+        node: kafka.meta.node,
+        shards: 1,
+        wal_file_bytes: WAL_FILE_BYTES,
+        producers: ProducerLimits::default(),
+        broker_file: ConfigMap::new(),
+        now: Core::now(),
+        scale: Scale::default(),
+    };
+    let booted = boot::take_over(storage, &options, &kafka.log_starts);
+    let booted = booted.map_err(TakeoverError::Boot)?;
+    let (damage, _): (Vec<_>, Vec<_>) = booted
+        .findings
+        .into_iter()
+        .partition(Finding::costs_records);
+    if !damage.is_empty() {
+        return Err(TakeoverError::Damage(damage));
+    }
+    let partitions = booted
+        .shards
+        .iter()
+        .flat_map(|shard| shard.partitions.values());
+    let readable = partitions.map(|found| (found.log.log_end.0 - found.log.log_start.0).max(0));
+    Ok(readable.sum::<i64>().unsigned_abs())
+}
+
+/// The folder is klamm's.
+fn end(target: &Path, in_place: bool) -> Result<(), TakeoverError> {
+    if in_place {
+        // Kafka must not believe that nothing happened here since it stopped.
+        let mark = target.join(CLEAN_SHUTDOWN_FILE);
+        disk::remove_file(&mark).map_err(|error| failed("remove", &mark, &error))?;
+        disk::sync_dir(target).map_err(|error| failed("flush", target, &error))?;
+    }
+    let mark = target.join(boot::TAKEOVER_MARK);
+    disk::remove_file(&mark).map_err(|error| failed("remove", &mark, &error))?;
+    let own = target.join(OWN_FOLDER);
+    disk::sync_dir(&own).map_err(|error| failed("flush", &own, &error))
+}
