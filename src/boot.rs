@@ -282,7 +282,12 @@ impl Life {
             .sum();
         let connections = Arc::new(ConnectionTable::default());
         let ready = Arc::new(AtomicBool::new(false));
-        let control = Control::new(&config, options.shards, Arc::clone(&ready));
+        let control = Control::new(
+            &config,
+            options.shards,
+            options.broker_file.clone(),
+            Arc::clone(&ready),
+        );
         let (started, starts) = mpsc::sync_channel::<Started>(1);
         let front = {
             let config = Arc::clone(&config);

@@ -7,18 +7,22 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use klamm_model::ShardId;
+use klamm_model::{NodeId, ShardId};
 use klamm_os::disk;
 use klamm_os::mailbox::MailSender;
 use klamm_os::stats;
-use klamm_shard::Shards;
+use klamm_shard::api::PartitionGauges;
+use klamm_shard::api::metadata::{ConfigMap, Image, Topic};
 use klamm_shard::node::Errand;
+use klamm_shard::{Shards, TimesTaken};
 
 use crate::config::Config;
 use crate::http::{
-    ControlPlane, ControllerMetrics, NodeFacts, ShardMetrics, ShardReplies, TimeHistogram,
+    ControlPlane, ControllerMetrics, NodeFacts, PartitionMetrics, PartitionReplies, ProcessFacts,
+    QuorumMetrics, ReplicationMetrics, RequestTimes, ShardMetrics, ShardReplies, TimeHistogram,
+    TopicPattern,
 };
-use crate::net::FrontContext;
+use crate::net::{ApiTimesTaken, FrontContext};
 
 thread_local! {
     /// The front of the core that this thread runs, for errands.
@@ -36,12 +40,19 @@ pub(crate) struct Control {
     facts: NodeFacts,
     /// The data folder.
     folder: PathBuf,
+    /// The broker's file as far as it sets defaults for topics.
+    broker_file: Arc<ConfigMap>,
     ready: Arc<AtomicBool>,
     errands: Arc<OnceLock<Vec<MailSender<Errand>>>>,
 }
 
 impl Control {
-    pub(crate) fn new(config: &Config, shards: u16, ready: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        shards: u16,
+        broker_file: ConfigMap,
+        ready: Arc<AtomicBool>,
+    ) -> Self {
         let facts = NodeFacts {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             node_id: config.node_id.0,
@@ -52,6 +63,7 @@ impl Control {
         Self {
             facts,
             folder: config.data_dir.clone(),
+            broker_file: Arc::new(broker_file),
             ready,
             errands: Arc::default(),
         }
@@ -74,6 +86,8 @@ impl ControlPlane for Control {
     fn node(&self) -> NodeFacts {
         let space = disk::free_space(&self.folder).ok();
         NodeFacts {
+            ready: self.ready().is_ok(),
+            process: process_facts(),
             disk_free_bytes: space.map_or(0, |space| space.free),
             disk_bytes: space.map_or(0, |space| space.total),
             ..self.facts.clone()
@@ -83,41 +97,54 @@ impl ControlPlane for Control {
     fn ask_shards(&self, replies: ShardReplies) {
         for sender in self.errands.get().into_iter().flatten() {
             let replies = replies.clone();
+            let node = NodeId(self.facts.node_id);
+            let file = Arc::clone(&self.broker_file);
             // A core that cannot take the errand shows as one that does not answer.
-            drop(sender.send(Box::new(move |shards| replies.answer(metrics_of(shards)))));
+            drop(sender.send(Box::new(move |shards| {
+                replies.answer(metrics_of(shards, node, &file));
+            })));
+        }
+    }
+
+    fn ask_partitions(&self, topics: TopicPattern, replies: PartitionReplies) {
+        for sender in self.errands.get().into_iter().flatten() {
+            let (replies, topics) = (replies.clone(), topics.clone());
+            let node = NodeId(self.facts.node_id);
+            let file = Arc::clone(&self.broker_file);
+            drop(sender.send(Box::new(move |shards| {
+                replies.answer(partitions_of(shards, &topics, node, &file));
+            })));
         }
     }
 }
 
-fn metrics_of(shards: &Shards) -> ShardMetrics {
+fn metrics_of(shards: &Shards, node: NodeId, file: &ConfigMap) -> ShardMetrics {
     let (engine, gauges, probe) = (shards.stats(), shards.gauges(), shards.probe());
-    let (connections, front) = FRONT.with(|front| {
+    let (connections, front, requests) = FRONT.with(|front| {
         let front = front.borrow();
         front.as_ref().map_or_else(Default::default, |front| {
-            (front.connected() as u64, front.counters())
+            let requests = front.latencies().into_iter().map(request_times).collect();
+            (front.connected() as u64, front.counters(), requests)
         })
     });
-    let controller = (shards.id() == ShardId(0)).then(|| {
-        let image = shards.image();
-        let offline = image.topics().flat_map(|topic| {
-            topic
-                .partitions()
-                .map(|(_, partition)| u64::from(partition.leader.is_none()))
-                .collect::<Vec<_>>()
-        });
-        ControllerMetrics {
-            active: true,
-            topics: image.topic_count() as u64,
-            partitions: image.partition_count() as u64,
-            partitions_offline: offline.sum(),
+    let is_first = shards.id() == ShardId(0);
+    let seen = is_first.then(|| see(&shards.image(), node, file));
+    let quorum = shards.quorum_facts().map(|facts| {
+        let own = facts.voters.iter().find(|(voter, _)| *voter == node);
+        QuorumMetrics {
+            leads: facts.leader == Some(node),
+            leader: facts.leader.map(|leader| leader.0),
+            epoch: facts.leader_epoch.0,
+            high_watermark: facts.high_watermark.0,
+            log_end: own.map(|(_, end)| end.0),
         }
     });
-    let (sum_us, buckets, beyond) = probe.flush_times();
     ShardMetrics {
         shard: shards.id().0,
         connections,
         partitions: gauges.partitions,
         leaders: gauges.partitions,
+        segments: gauges.segments,
         log_bytes: gauges.log_bytes,
         messages_in: engine.records_appended,
         bytes_in: engine.bytes_appended,
@@ -135,29 +162,215 @@ fn metrics_of(shards: &Shards) -> ShardMetrics {
         request_bytes: front.request_bytes,
         request_bytes_room: front.request_bytes_room,
         requests_waiting: front.requests_waiting,
+        requests_open: front.requests_open,
+        requests_queued: front.requests_queued,
+        requests,
         turns: probe.turns.get(),
+        turn_time: times(probe.turn_times.taken()),
         letters: probe.letters.get(),
-        wakes: stats::with(|stats| stats.ring_wakes.get()),
-        system_calls: stats::with(stats::Stats::system_calls),
-        ring_entries: stats::with(|stats| stats.ring_entries.get()),
-        allocations: stats::with(|stats| stats.allocations.get()),
-        // The engine places each batch once; readers get slices.
-        copied_bytes: engine.bytes_appended
-            + front.bytes_moved
-            + stats::with(|stats| stats.block_bytes_copied.get()),
-        requests_parked: gauges.parked_appends + gauges.parked_reads,
-        wal_written_bytes: stats::with(|stats| stats.gathered_write_bytes.get()),
+        letters_waiting: shards.letters_waiting() as u64,
+        parked_appends: gauges.parked_appends,
+        parked_reads: gauges.parked_reads,
+        cold_reads: engine.cold_reads,
+        spills: engine.spills,
+        checkpoints: engine.checkpoints,
+        segments_removed: engine.segments_removed,
         wal_live_bytes: gauges.wal_backlog,
         wal_files_made_ahead: probe.wal_files_made_ahead.get(),
         wal_files_made_waiting: probe.wal_files_made_waiting.get(),
         wal_flushes: probe.flushes.get(),
-        wal_flush_time: TimeHistogram {
-            sum_us,
-            buckets,
-            beyond,
-        },
-        acked_not_durable_bytes: gauges.bytes_not_durable,
+        wal_flush_time: times(probe.flush_times.taken()),
+        not_durable_bytes: gauges.bytes_not_durable,
         tail_bytes: gauges.tail_bytes,
-        controller,
+        controller: seen.map(|(controller, _)| controller),
+        replication: seen.map(|(_, replication)| replication),
+        quorum,
+        ..kernel_numbers(engine.bytes_appended + front.bytes_moved)
+    }
+}
+
+/// What this core asked of the kernel and of the allocator. The engine places each batch once, and
+/// readers get slices: `copied` is that, and what the front moved.
+fn kernel_numbers(copied: u64) -> ShardMetrics {
+    stats::with(|stats| ShardMetrics {
+        idle_us: stats.idle_ns.get() / 1000,
+        wakes: stats.ring_wakes.get(),
+        system_calls: stats.system_calls(),
+        ring_entries: stats.ring_entries.get(),
+        ring_enters: stats.ring_enters.get(),
+        ring_completions: stats.ring_completions.get(),
+        receives: stats.receives.get(),
+        sends: stats.sends.get(),
+        received_bytes: stats.received_bytes.get(),
+        sent_bytes: stats.sent_bytes.get(),
+        allocations: stats.allocations.get(),
+        copied_bytes: copied + stats.block_bytes_copied.get(),
+        wal_written_bytes: stats.gathered_write_bytes.get(),
+        ..ShardMetrics::default()
+    })
+}
+
+fn times(taken: TimesTaken) -> TimeHistogram {
+    TimeHistogram {
+        sum_us: taken.sum_us,
+        buckets: taken.buckets,
+    }
+}
+
+fn request_times(taken: ApiTimesTaken) -> RequestTimes {
+    RequestTimes {
+        api: taken.key.name(),
+        queue: times(taken.queue),
+        log: times(taken.log),
+        wait: times(taken.wait),
+        behind: times(taken.behind),
+        send: times(taken.send),
+        total: times(taken.total),
+    }
+}
+
+/// `min.insync.replicas` of topics, cheaply: the metadata may have many.
+struct MinInSync {
+    default: u64,
+}
+
+impl MinInSync {
+    const KEY: &str = "min.insync.replicas";
+
+    fn new(image: &Image, node: NodeId, file: &ConfigMap) -> Self {
+        let layer = image.broker_layer(node, file);
+        Self {
+            default: layer
+                .get(Self::KEY)
+                .and_then(|text| number(text))
+                .unwrap_or(1),
+        }
+    }
+
+    fn of(&self, topic: &Topic) -> u64 {
+        let own = topic
+            .overrides()
+            .get(Self::KEY)
+            .and_then(|text| number(text));
+        own.unwrap_or(self.default)
+    }
+}
+
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok()
+}
+
+/// Walks the metadata once.
+fn see(image: &Image, node: NodeId, file: &ConfigMap) -> (ControllerMetrics, ReplicationMetrics) {
+    let mut controller = ControllerMetrics {
+        active: true,
+        topics: image.topic_count() as u64,
+        partitions: image.partition_count() as u64,
+        brokers: image.brokers().len() as u64,
+        ..ControllerMetrics::default()
+    };
+    let mut replication = ReplicationMetrics::default();
+    let min_in_sync = MinInSync::new(image, node, file);
+    for topic in image.topics() {
+        let least = min_in_sync.of(topic);
+        for (_, partition) in topic.partitions() {
+            let Some(leader) = partition.leader else {
+                controller.partitions_offline += 1;
+                continue;
+            };
+            let is_preferred = partition.replicas.first() == Some(&leader);
+            controller.preferred_replica_imbalance += u64::from(!is_preferred);
+            if leader == node {
+                let replicas = partition.replicas.len() as u64;
+                let in_sync = partition.isr.len() as u64;
+                let least = least.min(replicas);
+                replication.under_replicated += u64::from(in_sync < replicas);
+                replication.under_min_isr += u64::from(in_sync < least);
+                replication.at_min_isr += u64::from(in_sync == least);
+            }
+        }
+    }
+    (controller, replication)
+}
+
+fn partitions_of(
+    shards: &Shards,
+    topics: &TopicPattern,
+    node: NodeId,
+    file: &ConfigMap,
+) -> Vec<PartitionMetrics> {
+    let image = shards.image();
+    let min_in_sync = MinInSync::new(&image, node, file);
+    let gauges = shards.partition_gauges().into_iter();
+    let wanted = gauges.filter(|gauges| topics.admits(gauges.topic.as_str()));
+    let seen = wanted.filter_map(|gauges: PartitionGauges| {
+        // Deleted a moment ago, otherwise.
+        let topic = image.topic(gauges.topic.as_str())?;
+        let partition = topic.partition(gauges.index)?;
+        Some(PartitionMetrics {
+            topic: gauges.topic.to_string(),
+            index: gauges.index.0,
+            shard: shards.id().0,
+            messages_in: gauges.traffic.records_in,
+            bytes_in: gauges.traffic.bytes_in,
+            bytes_out: gauges.traffic.bytes_out,
+            log_start: gauges.log_start.0,
+            high_watermark: gauges.high_watermark.0,
+            log_end: gauges.log_end.0,
+            segments: gauges.segments,
+            log_bytes: gauges.log_bytes,
+            leader: partition.leader.map_or(-1, |leader| leader.0),
+            leader_is_preferred: partition.leader.as_ref() == partition.replicas.first(),
+            replicas: partition.replicas.len() as u64,
+            in_sync: partition.isr.len() as u64,
+            min_in_sync: min_in_sync.of(topic),
+        })
+    });
+    seen.collect()
+}
+
+/// What the kernel tells of this process; 0 for what it does not.
+fn process_facts() -> ProcessFacts {
+    let read = |path| disk::read_to_string(path, 16 * 1024).unwrap_or_default();
+    ProcessFacts {
+        cpu_hundredths: cpu_hundredths(&read("/proc/self/stat")).unwrap_or(0),
+        resident_bytes: line_number(&read("/proc/self/status"), "VmRSS:").map_or(0, |kb| kb * 1024),
+        open_files: disk::list("/proc/self/fd").map_or(0, |names| names.len() as u64),
+        open_files_max: line_number(&read("/proc/self/limits"), "Max open files").unwrap_or(0),
+    }
+}
+
+/// User and system time of `/proc/self/stat`, which counts in hundredths (proc_pid_stat(5)).
+fn cpu_hundredths(stat: &str) -> Option<u64> {
+    // The name of the program stands in parentheses and may hold anything.
+    let (_, numbers) = stat.rsplit_once(')')?;
+    let numbers: Vec<&str> = numbers.split_whitespace().collect();
+    let number = |place: usize| numbers.get(place)?.parse::<u64>().ok();
+    Some(number(11)? + number(12)?)
+}
+
+/// The first number of the line that begins so.
+fn line_number(text: &str, beginning: &str) -> Option<u64> {
+    let rest = text.lines().find_map(|line| line.strip_prefix(beginning))?;
+    rest.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processor_time_is_read_behind_a_name_with_spaces_and_parentheses() {
+        let stat = "42 (a) b (c)) S 1 42 42 0 -1 4194560 500 0 3 0 170 30 0 0 20 0 7 0 99";
+        assert_eq!(cpu_hundredths(stat), Some(200));
+        assert_eq!(cpu_hundredths("42"), None);
+    }
+
+    #[test]
+    fn this_process_has_memory_files_and_a_limit() {
+        let facts = process_facts();
+        assert!(facts.resident_bytes > 0, "{facts:?}");
+        assert!(facts.open_files >= 3, "{facts:?}");
+        assert!(facts.open_files_max >= facts.open_files, "{facts:?}");
     }
 }

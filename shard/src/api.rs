@@ -10,6 +10,7 @@ pub use klamm_engine::api::{
 pub use klamm_engine::boot::{BootError, Finding, METADATA_FOLDER, OWN_FOLDER, TAKEOVER_MARK};
 pub use klamm_engine::engine::{EngineGauges, EngineStats};
 pub use klamm_engine::space::reserve_of;
+pub use klamm_engine::{PartitionGauges, Traffic};
 pub use klamm_engine::{batch, metadata, replica};
 
 /// What says whose a data folder is.

@@ -20,7 +20,7 @@ pub mod takeover;
 mod turn;
 mod watch;
 
-pub use probe::Probe;
+pub use probe::{Probe, Times, TimesTaken};
 pub use rehearsal::Rehearsal;
 pub use requests::{Answered, Append, Pending, Read, Returning};
 pub use shards::Shards;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use klamm_engine::PartitionGauges;
 use klamm_engine::api::{
     ActiveProducer, AppendCall, Call, EpochOutcome, EpochQuestion, Now, OffsetOutcome,
     OffsetQuestion, OffsetsCall, QuorumFacts, ReadCall, Reply, SharedImage, TrimOutcome,
@@ -172,18 +173,21 @@ impl Shards {
     }
 
     /// Waits while some core's segments are too far behind its write-ahead log: producers are held
-    /// back at the socket, everyone else goes on.
-    pub async fn admit(&self) {
+    /// back at the socket, everyone else goes on. True if there was a wait.
+    pub async fn admit(&self) -> bool {
         /// How long a core is given to write segments before it is looked at again.
         const PAUSE: Duration = Duration::from_millis(1);
+        let mut waited = false;
         while self
             .core
             .pressed
             .iter()
             .any(|core| core.load(Ordering::Relaxed))
         {
+            waited = true;
             exec::sleep(PAUSE).await;
         }
+        waited
     }
 
     /// An append without batches yet.
@@ -428,6 +432,24 @@ impl Shards {
     #[must_use]
     pub fn gauges(&self) -> EngineGauges {
         self.core.engine.borrow().gauges()
+    }
+
+    /// Every partition of clients' topics on this core.
+    #[must_use]
+    pub fn partition_gauges(&self) -> Vec<PartitionGauges> {
+        self.core.engine.borrow().partition_gauges()
+    }
+
+    /// Where the metadata quorum stands, from the one core that hosts this node's part of it.
+    #[must_use]
+    pub fn quorum_facts(&self) -> Option<QuorumFacts> {
+        self.core.engine.borrow().quorum_facts()
+    }
+
+    /// Letters that wait because the queue of another core is full.
+    #[must_use]
+    pub fn letters_waiting(&self) -> usize {
+        self.core.overflow.borrow().len()
     }
 
     /// Counters and histograms of this core.

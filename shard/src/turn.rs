@@ -127,7 +127,7 @@ impl Turns {
     }
 
     fn turn(self: &Rc<Self>) {
-        Probe::count(&self.core.probe.turns, 1);
+        let began = clock::monotonic_ns();
         self.resend();
         let mut effects = self.effects.take();
         self.core
@@ -144,6 +144,9 @@ impl Turns {
             mine.store(pressed, Ordering::Relaxed);
         }
         self.core.endpoint.flush();
+        Probe::count(&self.core.probe.turns, 1);
+        let took = clock::monotonic_ns() - began;
+        self.core.probe.turn_times.add_ns(took);
     }
 
     /// Letters that found a full queue go first, in order.

@@ -1,23 +1,49 @@
 //! What the shards count, as plain numbers for rendering. Filled by boot from the shards' probes;
 //! `metrics_table` names each number for the outside.
 
-/// Time of one kind of operation, in buckets.
+use super::times::TimeHistogram;
+
+/// Times of the requests of one API, by part; the parts of a request add up to its total.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TimeHistogram {
-    /// Sum of all times in microseconds.
-    pub sum_us: u64,
-    /// Pairs of a bucket's upper end (inclusive, in microseconds, ascending) and the number of
-    /// times in that bucket alone.
-    pub buckets: Vec<(u64, u64)>,
-    /// Times beyond the last bucket.
-    pub beyond: u64,
+pub struct RequestTimes {
+    /// Kafka's name of the API.
+    pub api: &'static str,
+    /// From the last byte read to the beginning of the work.
+    pub queue: TimeHistogram,
+    /// Work that waits for nothing: decoding, and a place in the log or a read from memory.
+    pub log: TimeHistogram,
+    /// Waiting: for a flush, for records to come, for a disk, for other cores, for the quorum.
+    pub wait: TimeHistogram,
+    /// From a complete answer to the moment that the kernel is given it, with those before it.
+    pub behind: TimeHistogram,
+    /// Until the kernel had all of it.
+    pub send: TimeHistogram,
+    /// From the first of these moments to the last.
+    pub total: TimeHistogram,
 }
 
-impl TimeHistogram {
-    /// Number of all times.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.buckets.iter().map(|&(_, count)| count).sum::<u64>() + self.beyond
+impl RequestTimes {
+    /// The times that came since they were `before`.
+    pub(super) fn since(&self, before: &Self) -> Self {
+        Self {
+            api: self.api,
+            queue: self.queue.since(&before.queue),
+            log: self.log.since(&before.log),
+            wait: self.wait.since(&before.wait),
+            behind: self.behind.since(&before.behind),
+            send: self.send.since(&before.send),
+            total: self.total.since(&before.total),
+        }
+    }
+
+    /// Adds the times of another shard, or of another API under the same name.
+    pub(super) fn merge(&mut self, other: &Self) {
+        self.queue.merge(&other.queue);
+        self.log.merge(&other.log);
+        self.wait.merge(&other.wait);
+        self.behind.merge(&other.behind);
+        self.send.merge(&other.send);
+        self.total.merge(&other.total);
     }
 }
 
@@ -33,6 +59,8 @@ pub struct ShardMetrics {
     pub partitions: u64,
     /// Partitions led here.
     pub leaders: u64,
+    /// Segments of all partitions' logs.
+    pub segments: u64,
     /// Bytes of all partitions' logs on disk.
     pub log_bytes: u64,
     /// Records appended by clients (grows).
@@ -67,22 +95,56 @@ pub struct ShardMetrics {
     pub request_bytes_room: u64,
     /// Connections whose next request waits for room.
     pub requests_waiting: u64,
+    /// Requests that are whole here and not answered.
+    pub requests_open: u64,
+    /// Those of them on which work has not begun.
+    pub requests_queued: u64,
+    /// Where the time of requests went, by API.
+    pub requests: Vec<RequestTimes>,
     /// Turns of the loop (grows).
     pub turns: u64,
-    /// Letters sent to other shards (grows).
+    /// How long each of them took.
+    pub turn_time: TimeHistogram,
+    /// Microseconds without anything to do (grows).
+    pub idle_us: u64,
+    /// Letters taken in from other shards (grows).
     pub letters: u64,
+    /// Letters that wait because another shard's queue is full.
+    pub letters_waiting: u64,
     /// Wakes from sleep (grows).
     pub wakes: u64,
     /// System calls for sockets, write-ahead log, ring and wakes (grows).
     pub system_calls: u64,
     /// Operations handed to the ring (grows).
     pub ring_entries: u64,
+    /// Times that the ring was entered (grows).
+    pub ring_enters: u64,
+    /// Completions taken from the ring (grows).
+    pub ring_completions: u64,
+    /// Calls that received from sockets (grows).
+    pub receives: u64,
+    /// Calls that sent to sockets (grows).
+    pub sends: u64,
+    /// Bytes received from sockets (grows).
+    pub received_bytes: u64,
+    /// Bytes sent to sockets (grows).
+    pub sent_bytes: u64,
     /// Calls of the memory allocator (grows).
     pub allocations: u64,
     /// Bytes of records copied in memory (grows).
     pub copied_bytes: u64,
-    /// Requests parked until data, replicas or time allow an answer.
-    pub requests_parked: u64,
+    /// Produce requests that wait until their batches are kept.
+    pub parked_appends: u64,
+    /// Reads that wait for records, or for a disk.
+    pub parked_reads: u64,
+    /// Reads that had to go to segment files (grows).
+    pub cold_reads: u64,
+    /// Portions of the tail handed to segment files (grows).
+    pub spills: u64,
+    /// Checkpoints saved (grows).
+    pub checkpoints: u64,
+    /// Segments removed by retention or by DeleteRecords (grows).
+    pub segments_removed: u64,
     /// Bytes written to the write-ahead log (grows).
     pub wal_written_bytes: u64,
     /// Bytes of the write-ahead log that no checkpoint covers yet.
@@ -95,12 +157,16 @@ pub struct ShardMetrics {
     pub wal_flushes: u64,
     /// How long each of them took.
     pub wal_flush_time: TimeHistogram,
-    /// Bytes acknowledged to clients that a power loss would take.
-    pub acked_not_durable_bytes: u64,
+    /// Bytes appended that no flush has covered yet.
+    pub not_durable_bytes: u64,
     /// Bytes of recent records held in memory.
     pub tail_bytes: u64,
     /// What the controller knows; `Some` from the one shard that hosts it.
     pub controller: Option<ControllerMetrics>,
+    /// The partitions that this node leads, seen against their replicas; from the same shard.
+    pub replication: Option<ReplicationMetrics>,
+    /// Where the metadata quorum stands; from the same shard.
+    pub quorum: Option<QuorumMetrics>,
 }
 
 /// Numbers of the whole cluster, from the controller.
@@ -114,6 +180,49 @@ pub struct ControllerMetrics {
     pub partitions: u64,
     /// Partitions without a leader.
     pub partitions_offline: u64,
+    /// Partitions that another than their preferred replica leads.
+    pub preferred_replica_imbalance: u64,
+    /// Registered brokers.
+    pub brokers: u64,
+}
+
+/// The partitions that this node leads, seen against their replicas.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplicationMetrics {
+    /// Fewer replicas in sync than there are.
+    pub under_replicated: u64,
+    /// Fewer replicas in sync than `min.insync.replicas` asks for.
+    pub under_min_isr: u64,
+    /// Exactly as many in sync as it asks for.
+    pub at_min_isr: u64,
+}
+
+/// Where the metadata quorum stands, as this node sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QuorumMetrics {
+    /// This node leads it.
+    pub leads: bool,
+    /// Who leads.
+    pub leader: Option<i32>,
+    /// The reign of that leader.
+    pub epoch: i32,
+    /// End of what is committed.
+    pub high_watermark: i64,
+    /// End of this node's log; known to the leader only.
+    pub log_end: Option<i64>,
+}
+
+/// What the kernel says of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessFacts {
+    /// Processor time, of the process and of the kernel for it, in hundredths of a second.
+    pub cpu_hundredths: u64,
+    /// Memory that is in use now.
+    pub resident_bytes: u64,
+    /// Open file descriptors.
+    pub open_files: u64,
+    /// How many there may be.
+    pub open_files_max: u64,
 }
 
 /// What is known of the node without asking its shards.
@@ -125,6 +234,10 @@ pub struct NodeFacts {
     pub node_id: i32,
     /// Shards that run.
     pub shards: usize,
+    /// Clients can be served.
+    pub ready: bool,
+    /// What the kernel says of the process.
+    pub process: ProcessFacts,
     /// Wall-clock time of the start, in milliseconds since 1970.
     pub started_ms: i64,
     /// Free bytes of the file system that holds the data folder.
@@ -140,4 +253,65 @@ pub struct NodeMetrics {
     pub node: NodeFacts,
     /// The shards that answered in time, by number.
     pub shards: Vec<ShardMetrics>,
+}
+
+impl NodeMetrics {
+    /// Times of all requests over all shards, by API.
+    pub(super) fn requests(&self) -> Vec<RequestTimes> {
+        let mut merged: Vec<RequestTimes> = Vec::new();
+        for times in self.shards.iter().flat_map(|shard| &shard.requests) {
+            match merged.iter_mut().find(|other| other.api == times.api) {
+                Some(other) => other.merge(times),
+                None => merged.push(times.clone()),
+            }
+        }
+        merged.sort_by_key(|times| times.api);
+        merged
+    }
+
+    /// Times of one kind over all shards.
+    pub(super) fn times(&self, read: fn(&ShardMetrics) -> &TimeHistogram) -> TimeHistogram {
+        let mut merged = TimeHistogram::default();
+        for shard in &self.shards {
+            merged.merge(read(shard));
+        }
+        merged
+    }
+}
+
+/// One partition with its counters since it was opened, and what it is like now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionMetrics {
+    /// Name of its topic.
+    pub topic: String,
+    /// Its number.
+    pub index: i32,
+    /// The shard that it lives on.
+    pub shard: u16,
+    /// Records appended by clients (grows).
+    pub messages_in: u64,
+    /// Bytes of batches appended by clients (grows).
+    pub bytes_in: u64,
+    /// Bytes of batches handed to clients (grows).
+    pub bytes_out: u64,
+    /// First offset that can be read.
+    pub log_start: i64,
+    /// End of what is committed.
+    pub high_watermark: i64,
+    /// Offset that the next record gets.
+    pub log_end: i64,
+    /// Segments.
+    pub segments: u64,
+    /// Bytes of them.
+    pub log_bytes: u64,
+    /// Node that leads it.
+    pub leader: i32,
+    /// Its preferred replica leads it.
+    pub leader_is_preferred: bool,
+    /// Its replicas.
+    pub replicas: u64,
+    /// Those of them in sync.
+    pub in_sync: u64,
+    /// How many must be in sync for producers that ask for all.
+    pub min_in_sync: u64,
 }

@@ -3,12 +3,12 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -16,8 +16,10 @@ use klamm_os::clock;
 use tokio::sync::{mpsc, oneshot};
 
 use super::listener::AdminListener;
-use super::metrics::{NodeFacts, NodeMetrics, ShardMetrics};
+use super::metrics::{NodeFacts, NodeMetrics, PartitionMetrics, ShardMetrics};
+use super::metrics_partitions::{PARTITIONS_MAX, TopicPattern, render_partitions};
 use super::render::{CONTENT_TYPE, render};
+use super::window::Past;
 
 /// How long shards may take to answer a collection.
 const COLLECTION_DEADLINE: Duration = Duration::from_secs(1);
@@ -39,15 +41,30 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// Asks every shard for its numbers; each answers through a clone of `replies` from its own
     /// thread. A shard that cannot be asked is left out.
     fn ask_shards(&self, replies: ShardReplies);
+
+    /// Asks every shard in the same way for the partitions of some topics.
+    fn ask_partitions(&self, topics: TopicPattern, replies: PartitionReplies);
 }
 
-/// Where shards put their numbers. Clones belong to one collection; dropping all of them ends it.
-#[derive(Clone, Debug)]
-pub struct ShardReplies(mpsc::Sender<ShardMetrics>);
+/// Where shards put their answers. Clones belong to one collection; dropping all of them ends it.
+#[derive(Debug)]
+pub struct Replies<T>(mpsc::Sender<T>);
 
-impl ShardReplies {
-    /// Hands over one shard's numbers; never blocks. An answer after the deadline is dropped.
-    pub fn answer(&self, metrics: ShardMetrics) {
+/// Of their own numbers.
+pub type ShardReplies = Replies<ShardMetrics>;
+
+/// Of their partitions.
+pub type PartitionReplies = Replies<Vec<PartitionMetrics>>;
+
+impl<T> Clone for Replies<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Replies<T> {
+    /// Hands over one shard's answer; never blocks. An answer after the deadline is dropped.
+    pub fn answer(&self, metrics: T) {
         // Full or closed means that nobody waits for it any more.
         drop(self.0.try_send(metrics));
     }
@@ -133,12 +150,23 @@ async fn serve(
     }
 }
 
+/// What requests share: the control plane, and the collections before. The lock is held for a
+/// moment, on this thread only.
+struct Served<C> {
+    control: C,
+    past: Mutex<Past>,
+}
+
 fn router<C: ControlPlane>(control: C) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz::<C>))
         .route("/metrics", get(metrics::<C>))
-        .with_state(Arc::new(control))
+        .route("/metrics/partitions", get(partitions::<C>))
+        .with_state(Arc::new(Served {
+            control,
+            past: Mutex::default(),
+        }))
 }
 
 /// The process runs; whether it serves clients is readiness' question.
@@ -146,8 +174,8 @@ async fn livez() -> &'static str {
     "alive\n"
 }
 
-async fn readyz<C: ControlPlane>(State(control): State<Arc<C>>) -> Response {
-    match control.ready() {
+async fn readyz<C: ControlPlane>(State(served): State<Arc<Served<C>>>) -> Response {
+    match served.control.ready() {
         Ok(()) => "ready\n".into_response(),
         Err(reason) => (
             StatusCode::SERVICE_UNAVAILABLE,
@@ -157,8 +185,45 @@ async fn readyz<C: ControlPlane>(State(control): State<Arc<C>>) -> Response {
     }
 }
 
-async fn metrics<C: ControlPlane>(State(control): State<Arc<C>>) -> Response {
-    match render(collect(&*control).await) {
+async fn metrics<C: ControlPlane>(State(served): State<Arc<Served<C>>>) -> Response {
+    let now = collect(&served.control).await;
+    let past = served.past.lock();
+    let observed = past
+        .unwrap_or_else(PoisonError::into_inner)
+        .observe(clock::monotonic(), now);
+    page(render(observed))
+}
+
+async fn partitions<C: ControlPlane>(
+    State(served): State<Arc<Served<C>>>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let query = query.unwrap_or_default();
+    let topics = match query.split_once('=') {
+        None if query.is_empty() => TopicPattern::all(),
+        // Names of topics need no escapes, and the star has one at most.
+        Some(("topic", pattern)) => TopicPattern::new(&pattern.replace("%2A", "*")),
+        _ => {
+            let text = "expected nothing, or ?topic=NAME, or ?topic=BEGINNING*\n";
+            return (StatusCode::BAD_REQUEST, text).into_response();
+        }
+    };
+    let shards = served.control.node().shards;
+    let ask = |replies| served.control.ask_partitions(topics, replies);
+    let found = gather(shards, ask).await;
+    let found: Vec<PartitionMetrics> = found.into_iter().flatten().collect();
+    if found.len() > PARTITIONS_MAX {
+        let text = format!(
+            "{} partitions match, and at most {PARTITIONS_MAX} are shown at once; choose topics with ?topic=NAME or ?topic=BEGINNING*\n",
+            found.len()
+        );
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    }
+    page(render_partitions(found))
+}
+
+fn page(rendered: Result<String, std::fmt::Error>) -> Response {
+    match rendered {
         Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(error) => {
             tracing::error!(%error, "metrics could not be encoded");
@@ -168,21 +233,26 @@ async fn metrics<C: ControlPlane>(State(control): State<Arc<C>>) -> Response {
 }
 
 /// Asks all shards and keeps what they answer before the deadline.
-async fn collect(control: &impl ControlPlane) -> NodeMetrics {
-    let node = control.node();
-    let (sender, mut receiver) = mpsc::channel(node.shards.max(1));
-    control.ask_shards(ShardReplies(sender));
-    let mut shards = Vec::new();
+async fn gather<T>(shards: usize, ask: impl FnOnce(Replies<T>)) -> Vec<T> {
+    let (sender, mut receiver) = mpsc::channel(shards.max(1));
+    ask(Replies(sender));
+    let mut answers = Vec::new();
     let gather = async {
-        while shards.len() < node.shards {
-            let Some(metrics) = receiver.recv().await else {
+        while answers.len() < shards {
+            let Some(answer) = receiver.recv().await else {
                 break;
             };
-            shards.push(metrics);
+            answers.push(answer);
         }
     };
     // Too late means fewer shards, which `klamm_shards_answering` shows.
     drop(tokio::time::timeout(COLLECTION_DEADLINE, gather).await);
+    answers
+}
+
+async fn collect(control: &impl ControlPlane) -> NodeMetrics {
+    let node = control.node();
+    let mut shards = gather(node.shards, |replies| control.ask_shards(replies)).await;
     shards.sort_by_key(|metrics: &ShardMetrics| metrics.shard);
     NodeMetrics { node, shards }
 }
@@ -235,6 +305,21 @@ mod tests {
                     });
                 });
                 thread.join().expect("answers");
+            }
+        }
+
+        fn ask_partitions(&self, topics: TopicPattern, replies: PartitionReplies) {
+            for (shard, topic) in [(0, "orders"), (1, "orders"), (1, "bills")] {
+                let partition = PartitionMetrics {
+                    topic: topic.to_owned(),
+                    index: i32::from(shard),
+                    shard,
+                    ..PartitionMetrics::default()
+                };
+                let admitted = topics.admits(topic).then_some(partition);
+                if shard == 0 || topic == "bills" {
+                    replies.answer(admitted.into_iter().collect());
+                }
             }
         }
     }
@@ -298,9 +383,24 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_partitions_chooses_topics() {
+        let (_, server) = start();
+        let page = |path: &str| get(server.address(), path);
+        let (status, body) = page("/metrics/partitions");
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        assert!(body.contains("topic=\"bills\"") && body.contains("topic=\"orders\""));
+        let (_, body) = page("/metrics/partitions?topic=ord*");
+        assert!(!body.contains("topic=\"bills\"") && body.contains("topic=\"orders\""));
+        let (status, body) = page("/metrics/partitions?group=a");
+        assert_eq!(status, "HTTP/1.1 400 Bad Request");
+        assert!(body.contains("?topic=NAME"), "{body}");
+        server.stop();
+    }
+
+    #[test]
     fn an_answer_after_the_deadline_is_dropped() {
         let (sender, receiver) = mpsc::channel(1);
-        let replies = ShardReplies(sender);
+        let replies = Replies(sender);
         drop(receiver);
         replies.answer(ShardMetrics::default());
     }

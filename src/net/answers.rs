@@ -37,6 +37,14 @@ impl Answer {
         matches!(self, Self::Barrier(_) | Self::LateProduce(_))
     }
 
+    /// True if work on it begins only when it is the first in the connection's queue.
+    pub(crate) const fn begins_when_first(&self) -> bool {
+        matches!(
+            self,
+            Self::Fetch(_) | Self::Later(_) | Self::Barrier(_) | Self::LateProduce(_)
+        )
+    }
+
     /// When the answer must leave at the latest, by the coarse clock.
     pub(crate) const fn due_at(&self) -> Option<u64> {
         match self {

@@ -8,9 +8,10 @@ use std::io;
 use std::net::Shutdown;
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context as TaskContext, Poll};
 
 use bytes::{Bytes, BytesMut};
+use klamm_os::clock;
 use klamm_os::exec::{self, Notify};
 use klamm_os::net::{Socket, Stream};
 use klamm_shard::Shards;
@@ -21,6 +22,7 @@ use super::answers::Answer;
 use super::buffers::{LARGE_BYTES, bytes_to_read};
 use super::close::Close;
 use super::front::{FrontContext, TICK};
+use super::latency::Moments;
 use super::pool::SMALL_BYTES;
 use super::request::{Caller, Context};
 use crate::dispatch::dispatch;
@@ -57,6 +59,8 @@ pub(crate) struct Connection {
     requests: Cell<usize>,
     request_bytes: Cell<usize>,
     barriers: Cell<usize>,
+    /// Requests that are whole here and whose work has not begun.
+    queued: Cell<usize>,
     /// Rung for the writer: there is an answer, or reading is over, or a deadline passed.
     answers: Notify,
     /// Rung for the reader: there is room again.
@@ -81,6 +85,9 @@ pub(crate) struct Connection {
 
 struct Queued {
     answer: Answer,
+    moments: Moments,
+    /// Work on it has begun.
+    has_begun: bool,
     bytes: usize,
 }
 
@@ -145,6 +152,7 @@ impl Connection {
             requests: Cell::new(0),
             request_bytes: Cell::new(0),
             barriers: Cell::new(0),
+            queued: Cell::new(0),
             answers: Notify::new(),
             room: Notify::new(),
             reading_over: Cell::new(false),
@@ -288,7 +296,13 @@ impl Connection {
         }
     }
 
-    fn push(&self, answer: Answer, bytes: usize) {
+    /// Requests that are whole here and not answered, and those of them on which no work has begun.
+    pub(crate) fn open(&self) -> (usize, usize) {
+        let queued = self.queued.get();
+        (self.requests.get().max(queued), queued)
+    }
+
+    fn push(&self, answer: Answer, moments: Moments, bytes: usize) {
         // From here on the queue's entry counts it.
         self.claimed.set(0);
         self.requests.set(self.requests.get() + 1);
@@ -296,8 +310,49 @@ impl Connection {
         if answer.is_barrier() {
             self.barriers.set(self.barriers.get() + 1);
         }
-        self.queue.borrow_mut().push_back(Queued { answer, bytes });
+        let has_begun = !answer.begins_when_first();
+        if has_begun {
+            self.queued.set(self.queued.get() - 1);
+        }
+        self.queue.borrow_mut().push_back(Queued {
+            answer,
+            moments,
+            has_begun,
+            bytes,
+        });
         self.answers.notify();
+    }
+
+    /// Works on the first answer of the queue, and notes when. `now` is the time as far as it is
+    /// known.
+    fn poll_answer(
+        &self,
+        queued: &mut Queued,
+        task: &mut TaskContext<'_>,
+        front: &FrontContext,
+        out: &mut Gather,
+        now: &mut Option<u64>,
+    ) -> Poll<Result<(), Close>> {
+        if !queued.has_begun {
+            queued.has_begun = true;
+            self.queued.set(self.queued.get() - 1);
+            queued
+                .moments
+                .begin(*now.get_or_insert_with(clock::monotonic_ns));
+            let polled = queued.answer.poll(task, front.tick(), out);
+            let placed = clock::monotonic_ns();
+            queued.moments.place(placed);
+            queued.moments.complete(placed);
+            *now = Some(placed);
+            return polled;
+        }
+        let polled = queued.answer.poll(task, front.tick(), out);
+        if polled.is_ready() {
+            queued
+                .moments
+                .complete(*now.get_or_insert_with(clock::monotonic_ns));
+        }
+        polled
     }
 
     fn answered(&self, front: &FrontContext, queued: &Queued) {
@@ -373,7 +428,8 @@ async fn read_loop(connection: &Rc<Connection>, context: &Context) -> Result<(),
             Some(read) => {
                 front.count(|counters| counters.bytes_in += read as u64);
                 connection.read_at.set(front.tick());
-                begin_frames(connection, context, limits, &mut buffer).await?;
+                let arrived = clock::monotonic_ns();
+                begin_frames(connection, context, limits, &mut buffer, arrived).await?;
             }
         }
         connection.expect_rest(still_wanted(limits, &buffer)?)?;
@@ -398,33 +454,51 @@ async fn begin_frames(
     context: &Context,
     limits: FrameLimits,
     buffer: &mut BytesMut,
+    arrived: u64,
 ) -> Result<(), Close> {
+    let mut now = arrived;
     while let Some(frame) = limits.split(buffer).map_err(Close::Frame)? {
         connection.partial.set(None);
         connection.frame_at.set(context.front.tick());
         let bytes = frame.len();
         connection.count_frame(&context.front, bytes);
+        connection.queued.set(connection.queued.get() + 1);
+        let mut waited = false;
         if !connection.has_room(&context.front) {
             connection.wait_for_room(&context.front).await;
+            waited = true;
         }
         if context.front.is_stopping() || connection.is_closed() {
             return Ok(());
         }
         if is_produce(&frame) {
-            context.shards.admit().await;
+            waited |= context.shards.admit().await;
+        }
+        if waited {
+            now = clock::monotonic_ns();
         }
         context.front.count(|counters| counters.requests += 1);
         connection.note_client(&frame);
         let behind_barrier = connection.barriers.get() > 0;
         let answer = dispatch(context, &frame, behind_barrier)?;
-        connection.push(answer, bytes);
+        let mut moments = Moments::arrived(key_of(&frame), arrived);
+        moments.begin(now);
+        now = clock::monotonic_ns();
+        moments.place(now);
+        connection.push(answer, moments, bytes);
     }
     Ok(())
 }
 
-/// A frame begins with its API's key.
+/// A frame begins with the number of its API.
+fn key_of(frame: &Bytes) -> i16 {
+    frame
+        .first_chunk()
+        .map_or(-1, |key| i16::from_be_bytes(*key))
+}
+
 fn is_produce(frame: &Bytes) -> bool {
-    frame.starts_with(&ApiKey::Produce.number().to_be_bytes())
+    key_of(frame) == ApiKey::Produce.number()
 }
 
 impl Connection {
@@ -463,8 +537,10 @@ async fn write_answers(
 ) {
     let mut out = Gather::new();
     loop {
-        let more = next_answers(connection, front, current, &mut out).await;
+        let mut answered = Vec::new();
+        let more = next_answers(connection, front, current, &mut out, &mut answered).await;
         let sent = send(connection, front, out.pieces()).await;
+        front.latencies.sent(answered, sent.is_ok());
         if out.room() > 0 {
             // A connection that waits holds no memory.
             front.answer_buffers.give(out.take_buffer());
@@ -490,9 +566,12 @@ async fn next_answers(
     front: &FrontContext,
     current: &mut Option<Queued>,
     out: &mut Gather,
+    answered: &mut Vec<Moments>,
 ) -> Result<bool, Close> {
     let mut bell = pin!(connection.answers.notified());
     poll_fn(|task| {
+        // Read again only after work that may have taken long.
+        let mut now = None;
         loop {
             if connection.is_closed() {
                 out.pieces().clear();
@@ -514,9 +593,14 @@ async fn next_answers(
                 }
                 continue;
             };
-            match queued.answer.poll(task, front.tick(), out) {
+            match connection.poll_answer(queued, task, front, out, &mut now) {
                 Poll::Ready(Ok(())) => {
                     connection.answered(front, queued);
+                    if answered.capacity() == 0 {
+                        // Not before: a connection that waits holds no memory.
+                        *answered = front.latencies.take();
+                    }
+                    answered.push(queued.moments);
                     *current = None;
                     if out.len() >= SEND_BYTES {
                         return Poll::Ready(Ok(true));

@@ -15,6 +15,7 @@ use klamm_shard::api::segment::DirectoryId;
 use super::buffers::BufferPool;
 use super::close::Close;
 use super::conn::Connection;
+use super::latency::{ApiTimesTaken, Latencies};
 use super::pool::RequestPool;
 use super::quiet::Quiet;
 use super::table::ConnectionTable;
@@ -79,6 +80,10 @@ pub struct FrontCounters {
     pub request_bytes_room: u64,
     /// Connections whose next request waits for room.
     pub requests_waiting: u64,
+    /// Requests that are whole here and not answered.
+    pub requests_open: u64,
+    /// Those of them on which work has not begun.
+    pub requests_queued: u64,
 }
 
 /// What the connections of one core share.
@@ -98,6 +103,7 @@ pub struct FrontContext {
     pub(crate) metadata: h03_metadata::WholeAnswers,
     pub(crate) produce: h00_produce::Spares,
     pub(crate) fetch: h01_fetch::Spares,
+    pub(crate) latencies: Latencies,
     counters: RefCell<FrontCounters>,
     /// Which lines about ended connections are written.
     pub(crate) quiet: RefCell<Quiet>,
@@ -141,6 +147,7 @@ impl FrontContext {
             metadata: h03_metadata::WholeAnswers::default(),
             produce: h00_produce::Spares::default(),
             fetch: h01_fetch::Spares::default(),
+            latencies: Latencies::default(),
             counters: RefCell::default(),
             quiet: RefCell::default(),
             listeners: RefCell::default(),
@@ -172,6 +179,11 @@ impl FrontContext {
     #[must_use]
     pub fn counters(&self) -> FrontCounters {
         let sessions = self.sessions.borrow();
+        let connections = self.connections.borrow();
+        let open = connections.values().map(|connection| connection.open());
+        let (requests_open, requests_queued) = open.fold((0, 0), |(open, queued), one| {
+            (open + one.0 as u64, queued + one.1 as u64)
+        });
         FrontCounters {
             bytes_moved: self.buffers.moved_bytes(),
             fetch_sessions: sessions.len() as u64,
@@ -180,8 +192,15 @@ impl FrontContext {
             request_bytes: self.requests.held() as u64,
             request_bytes_room: self.requests.room() as u64,
             requests_waiting: self.requests.waiting() as u64,
+            requests_open,
+            requests_queued,
             ..*self.counters.borrow()
         }
+    }
+
+    /// Where the time of requests went, by API.
+    pub(crate) fn latencies(&self) -> Vec<ApiTimesTaken> {
+        self.latencies.taken()
     }
 
     /// Connections of this core now.

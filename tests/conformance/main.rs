@@ -21,6 +21,7 @@ mod life;
 mod machine;
 mod many_partitions;
 mod metadata;
+mod metrics;
 mod offsets;
 mod partitions;
 mod produce;

@@ -161,9 +161,8 @@ impl Engine {
                     let mut validated = validated;
                     batch::stamp_validated(bytes, &mut validated, config.timestamp_type, now.wall);
                 });
-                self.stats.batches_appended += 1;
-                self.stats.records_appended += u64::from(header.record_count.unsigned_abs());
-                self.stats.bytes_appended += produced.records.len() as u64;
+                let records = header.record_count.unsigned_abs();
+                self.count_append(slot, records, produced.records.len());
                 let appended = Appended {
                     base_offset: placed.base_offset,
                     log_append_time,

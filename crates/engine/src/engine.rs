@@ -12,7 +12,7 @@ use klamm_records::compress::Scratch;
 use klamm_records::wal::WalPosition;
 use klamm_replica::ProducerLimits;
 
-use crate::api::{Call, Now, Reply, SharedImage, Ticket};
+use crate::api::{Call, Now, QuorumFacts, Reply, SharedImage, Ticket};
 use crate::append::{PendingBatch, Wait};
 use crate::boot::RecoveredPartition;
 use crate::checkpoint::Checkpointer;
@@ -71,7 +71,7 @@ pub struct EngineStats {
     pub bytes_refused: u64,
     /// Batches among them that were refused because the disk is full.
     pub batches_refused_for_space: u64,
-    /// Bytes handed to readers from memory.
+    /// Bytes handed to readers, from memory and from segment files.
     pub bytes_read: u64,
     /// Reads that had to go to segment files.
     pub cold_reads: u64,
@@ -525,6 +525,12 @@ impl Engine {
             self.forget_watch(released.id, &released.slots);
             self.tell(released.ticket, released.watched);
         }
+    }
+
+    /// Where the metadata quorum stands, if this core hosts this node's part of it.
+    #[must_use]
+    pub fn quorum_facts(&self) -> Option<QuorumFacts> {
+        self.quorum.as_ref().map(QuorumHost::facts)
     }
 
     /// Counters since the start.

@@ -50,12 +50,14 @@ mod segments;
 pub mod space;
 pub mod storage;
 mod tail;
+mod traffic;
 mod trim;
 mod waiters;
 mod wal;
 
 pub use engine::{Engine, EngineOptions};
 pub use scale::Scale;
+pub use traffic::{PartitionGauges, Traffic};
 pub use wal::WalOptions;
 
 pub use klamm_metadata as metadata;

@@ -21,6 +21,7 @@ use klamm_replica::{EpochStart, Leader, ProducersSnapshot};
 use crate::api::ReadPositions;
 use crate::effects::Spill;
 use crate::segments::{Segment, Segments};
+use crate::traffic::Traffic;
 use crate::waiters::AppendWaiters;
 
 /// A batch that lies in the tail.
@@ -113,6 +114,7 @@ pub(crate) struct PartitionLog {
     pub(crate) append_waiters: AppendWaiters,
     /// Ids of the watches on this partition.
     pub(crate) watches: Vec<u64>,
+    pub(crate) traffic: Traffic,
     /// Bytes appended that were not handed to a spill.
     pub(crate) unspilled_bytes: usize,
     /// Bytes that its segments will take when all that was appended is in them.

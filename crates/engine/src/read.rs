@@ -118,7 +118,7 @@ impl Engine {
                         let got =
                             log.read_tail(part.offset, end, limit, whole_first, &mut call.records);
                         outcome.records = first..call.records.len();
-                        self.stats.bytes_read += got as u64;
+                        self.count_read(slot, got);
                         budget = budget.saturating_sub(got);
                         whole_first &= got == 0;
                     }
@@ -205,6 +205,7 @@ impl Engine {
             .and_then(Option::as_ref)
             .filter(|log| log.partition == part.partition);
         let log_is_here = log.is_some();
+        let mut bytes_read = 0;
         let Some(call) = self.cold.calls.get_mut(&part.call) else {
             return;
         };
@@ -223,6 +224,7 @@ impl Engine {
             (ColdAnswer::Read(read), _, Ok(batches)) if !batches.is_empty() => {
                 if let Some(outcome) = read.outcomes.get_mut(part.place) {
                     let first = read.records.len();
+                    bytes_read = batches.iter().map(Bytes::len).sum();
                     read.records.extend(batches);
                     outcome.records = first..read.records.len();
                 }
@@ -262,6 +264,9 @@ impl Engine {
                 ticket: call.ticket,
                 reply,
             });
+        }
+        if bytes_read > 0 {
+            self.count_read(part.slot, bytes_read);
         }
         // It may have been what kept a trimmed segment.
         if log_is_here {

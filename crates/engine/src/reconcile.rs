@@ -217,6 +217,7 @@ impl Engine {
             epochs_saved: latest,
             append_waiters: AppendWaiters::default(),
             watches: Vec::new(),
+            traffic: crate::traffic::Traffic::default(),
             unspilled_bytes: 0,
             owed_bytes: 0,
             is_listed: false,

@@ -18,7 +18,7 @@ use glommio::{LocalExecutorBuilder, Placement, PoolPlacement};
 use super::{
     ring::Ring,
     schedule::{self, Schedule},
-    side, sys,
+    side, stats, sys,
 };
 
 /// How many shards to run, and with what.
@@ -265,24 +265,26 @@ async fn run_shard<R: 'static>(
             continue;
         }
         let limit = schedule.next_timer();
-        if limit == Some(Duration::ZERO) || look_for_work(spin, &ring, &schedule) {
+        if limit == Some(Duration::ZERO) {
             continue;
         }
-        if schedule.may_sleep() {
+        let idle_from = Instant::now();
+        if !look_for_work(spin, idle_from, &ring, &schedule) && schedule.may_sleep() {
             // No system call as long as the kernel keeps the multishot poll.
             Ring::keep_armed(&gate);
             ring.wait(limit);
             schedule.awake();
         }
+        let idle_ns = u64::try_from(idle_from.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        stats::with(|stats| stats.idle_ns.add(idle_ns));
     }
 }
 
-/// Looks for `spin` before sleeping; `true` when work turned up.
-fn look_for_work(spin: Duration, ring: &Ring, schedule: &Schedule) -> bool {
+/// Looks for `spin` from `start` before sleeping; `true` when work turned up.
+fn look_for_work(spin: Duration, start: Instant, ring: &Ring, schedule: &Schedule) -> bool {
     if spin.is_zero() {
         return false;
     }
-    let start = Instant::now();
     while start.elapsed() < spin {
         if schedule.has_work() || ring.has_events() {
             return true;

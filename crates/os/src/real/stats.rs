@@ -51,6 +51,8 @@ pub struct Stats {
     pub ring_wakes: Counter,
     /// Times that this shard found another one (or a mailbox owner) parked, and woke it.
     pub peer_wakes: Counter,
+    /// Nanoseconds without anything to do: asleep, or looking for work before that.
+    pub idle_ns: Counter,
     /// Calls of the allocator, where [`super::alloc::Counting`] is the program's.
     pub allocations: Counter,
 }
@@ -91,6 +93,7 @@ thread_local! {
         ring_completions: Counter(Cell::new(0)),
         ring_wakes: Counter(Cell::new(0)),
         peer_wakes: Counter(Cell::new(0)),
+        idle_ns: Counter(Cell::new(0)),
         allocations: Counter(Cell::new(0)),
     } };
 }
