@@ -47,6 +47,11 @@ impl<K, V> ChunkedMap<K, V> {
         self.len
     }
 
+    /// True if both are the same memory.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.chunks, &other.chunks)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.chunks
             .iter()

@@ -37,6 +37,8 @@ pub struct Delta {
     pub broker_config_changed: bool,
     /// A finalised feature level changed.
     pub features_changed: bool,
+    /// A quota of clients changed.
+    pub client_quotas_changed: bool,
 }
 
 impl Delta {
@@ -67,6 +69,8 @@ impl Delta {
         delta.broker_config_changed = before.broker_defaults() != after.broker_defaults()
             || before.all_broker_overrides() != after.all_broker_overrides();
         delta.features_changed = before.features() != after.features();
+        let (old, new) = (before.client_quotas(), after.client_quotas());
+        delta.client_quotas_changed = !old.is_same(new) && old != new;
         delta
     }
 

@@ -11,6 +11,7 @@ use klamm_model::{
 };
 
 use crate::chunked::ChunkedMap;
+use crate::quota::ClientQuotas;
 use crate::record::{ConfigResource, Listener, MetadataRecord, PartitionRecord};
 
 /// Keys and values of one resource's configuration, as texts.
@@ -236,6 +237,7 @@ struct Inner {
     broker_defaults: Arc<ConfigMap>,
     broker_overrides: Arc<BTreeMap<NodeId, ConfigMap>>,
     features: Arc<BTreeMap<String, i16>>,
+    client_quotas: ClientQuotas,
     next_producer: ProducerId,
 }
 
@@ -259,6 +261,7 @@ impl Default for Image {
                 broker_defaults: Arc::default(),
                 broker_overrides: Arc::default(),
                 features: Arc::default(),
+                client_quotas: ClientQuotas::default(),
                 next_producer: ProducerId(0),
             }),
         }
@@ -325,6 +328,12 @@ impl Image {
     #[must_use]
     pub fn features(&self) -> &BTreeMap<String, i16> {
         &self.inner.features
+    }
+
+    /// What clients are held to.
+    #[must_use]
+    pub fn client_quotas(&self) -> &ClientQuotas {
+        &self.inner.client_quotas
     }
 
     /// Configuration set for all brokers.
@@ -462,6 +471,9 @@ impl Inner {
                 self.next_producer = *next;
             }
             MetadataRecord::LeaderEpochsRaised { leader } => self.raise_leader_epochs(*leader),
+            MetadataRecord::ClientQuotaSet { entity, key, value } => {
+                self.client_quotas.set(entity, *key, *value);
+            }
             MetadataRecord::FeatureLevel { name, level } => {
                 let features = Arc::make_mut(&mut self.features);
                 match level {

@@ -49,6 +49,7 @@ mod delta;
 mod image;
 pub mod kafka;
 pub mod limits;
+mod quota;
 pub mod record;
 mod snapshot;
 
@@ -57,10 +58,14 @@ pub use controller::{
     CreatePartitionsError, CreateTopicError, CreatedTopic, Decision, DeleteTopicError,
     DeletedTopic, Elected, ElectionError, ElectionKind, FeatureError, FeatureUpdate,
     FeatureUpgrade, ManualAssignment, Moment, MorePartitions, NewTopic, ProducerIdBlock,
-    ProducerIdError, RESOURCE_REPEATED, Reassignment, ReassignmentError, RegisterError,
-    Registration, Reply, SupportedFeature, TopicReference, check_operations,
+    ProducerIdError, QuotaChange, QuotaError, QuotaOperation, RESOURCE_REPEATED, Reassignment,
+    ReassignmentError, RegisterError, Registration, Reply, SupportedFeature, TopicReference,
+    check_operations,
 };
 pub use delta::{Delta, TopicDelta};
 pub use image::{Broker, ConfigMap, Image, Partition, ReplayError, Topic};
+pub use quota::{
+    ClientQuotas, QuotaEntity, QuotaKey, QuotaKind, QuotaLimits, QuotaName, QuotaValue,
+};
 pub use record::{ConfigResource, Listener, MetadataRecord, PartitionRecord};
 pub use snapshot::SnapshotError;

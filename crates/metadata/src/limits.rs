@@ -25,3 +25,9 @@ pub const LISTENERS_MAX: usize = 64;
 
 /// Most partitions of one cluster.
 pub const CLUSTER_PARTITIONS_MAX: usize = 4_000_000;
+
+/// Most entities that have quotas. One answer of DescribeClientQuotas may name them all.
+pub const QUOTA_ENTITIES_MAX: usize = 20_000;
+
+/// Longest name of a user, client or address in a quota, in bytes.
+pub const QUOTA_NAME_BYTES_MAX: usize = 512;

@@ -65,6 +65,15 @@ impl Image {
         for (&node, map) in self.all_broker_overrides() {
             put_configs(&ConfigResource::Broker(node), map);
         }
+        for (entity, quotas) in self.client_quotas().entities() {
+            for (key, value) in quotas.iter() {
+                records.push(MetadataRecord::ClientQuotaSet {
+                    entity: entity.clone(),
+                    key,
+                    value: Some(value),
+                });
+            }
+        }
         if self.next_producer() > ProducerId(0) {
             records.push(MetadataRecord::ProducerIdsAllocated {
                 next: self.next_producer(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use klamm_model::limits::ADMIN_TOPICS_MAX;
 use klamm_model::{ErrorCode, TopicId, TopicName};
 
-use super::{Controller, Decision, Reply};
+use super::{Controller, Decision, Mutations, QUOTA_EXCEEDED, Reply};
 use crate::image::Topic;
 use crate::record::MetadataRecord;
 
@@ -44,6 +44,8 @@ pub enum DeleteTopicError {
     NameOfNamedId,
     /// The request names too many topics.
     TooMany,
+    /// The client's quota of mutations is exhausted (KIP-599).
+    QuotaExceeded,
 }
 
 impl DeleteTopicError {
@@ -57,6 +59,7 @@ impl DeleteTopicError {
                 ErrorCode::InvalidRequest
             }
             Self::TooMany => ErrorCode::PolicyViolation,
+            Self::QuotaExceeded => ErrorCode::ThrottlingQuotaExceeded,
         }
     }
 }
@@ -72,6 +75,7 @@ impl fmt::Display for DeleteTopicError {
                 "The provided topic name maps to an ID that was already supplied."
             }
             Self::TooMany => "Unable to perform excessively large batch operation.",
+            Self::QuotaExceeded => QUOTA_EXCEEDED,
         })
     }
 }
@@ -79,7 +83,11 @@ impl fmt::Display for DeleteTopicError {
 impl std::error::Error for DeleteTopicError {}
 
 impl Controller {
-    pub(super) fn delete_topics(&self, references: Vec<TopicReference>) -> Decision {
+    pub(super) fn delete_topics(
+        &self,
+        references: Vec<TopicReference>,
+        mut allowed: Mutations,
+    ) -> Decision {
         let mut mentions: BTreeMap<&TopicReference, usize> = BTreeMap::new();
         for reference in &references {
             *mentions.entry(reference).or_default() += 1;
@@ -95,7 +103,11 @@ impl Controller {
             let outcome = if references.len() > ADMIN_TOPICS_MAX {
                 Err(DeleteTopicError::TooMany)
             } else {
-                self.find_deletable(reference, &mentions)
+                let found = self.find_deletable(reference, &mentions);
+                found.and_then(|topic| match allowed.take(topic.partition_count()) {
+                    Ok(()) => Ok(topic),
+                    Err(_) => Err(DeleteTopicError::QuotaExceeded),
+                })
             };
             if let Ok(topic) = &outcome {
                 records.push(MetadataRecord::TopicDeleted { id: topic.id() });

@@ -9,6 +9,7 @@ mod features;
 mod partitions;
 mod placement;
 mod producers;
+mod quotas;
 mod reassignments;
 #[cfg(test)]
 mod scripts;
@@ -29,11 +30,13 @@ pub use elections::{Elected, ElectionError, ElectionKind};
 pub use features::{FeatureError, FeatureUpdate, FeatureUpgrade};
 pub use partitions::{CreatePartitionsError, MorePartitions};
 pub use producers::{ProducerIdBlock, ProducerIdError};
+pub use quotas::{QuotaChange, QuotaError, QuotaOperation};
 pub use reassignments::{Reassignment, ReassignmentError};
 pub use topics::{CreateTopicError, CreatedTopic, ManualAssignment, NewTopic};
 
 use crate::image::{Image, ReplayError};
 use crate::limits::{OPERATION_BYTES_MAX, OPERATION_RECORDS_MAX};
+use crate::quota::QuotaEntity;
 use crate::record::{MetadataRecord, size_hint};
 
 /// What the brokers' files say about topics that ask for no more.
@@ -106,6 +109,13 @@ pub enum Command {
         /// Only say what would happen.
         validate_only: bool,
     },
+    /// Change what clients are held to.
+    AlterClientQuotas {
+        /// The changes, one entity each.
+        changes: Vec<QuotaChange>,
+        /// Only say what would happen.
+        validate_only: bool,
+    },
     /// Give out a block of producer ids.
     AllocateProducerIds {
         /// How many.
@@ -124,6 +134,15 @@ pub enum Command {
         reassignments: Vec<Reassignment>,
         /// The number of replicas may change.
         replication_factor_may_change: bool,
+    },
+    /// Create topics, create partitions or delete topics, as far as a quota allows (KIP-599). Any
+    /// other command is decided as if it stood alone. Answered as the command within.
+    Within {
+        /// Partitions that may still be changed: a topic is refused once this is below zero, and
+        /// each that is not takes as many as it has.
+        mutations: i64,
+        /// What is asked.
+        command: Box<Self>,
     },
     /// Move the finalised levels of features.
     UpdateFeatures {
@@ -153,6 +172,8 @@ pub enum Reply {
     CreatePartitions(Vec<(String, Result<(), CreatePartitionsError>)>),
     /// To `SetConfigs`, in order.
     SetConfigs(Vec<Result<(), ConfigError>>),
+    /// To `AlterClientQuotas`: one answer for each *entity*, in the order of first mention.
+    AlterClientQuotas(Vec<(QuotaEntity, Result<(), QuotaError>)>),
     /// To `AllocateProducerIds`.
     ProducerIds(Result<ProducerIdBlock, ProducerIdError>),
     /// To `ElectLeaders`, in order.
@@ -217,23 +238,34 @@ impl Controller {
     /// Decides a command. Changes nothing: only [`Controller::replay`] does.
     #[must_use]
     pub fn decide(&self, moment: Moment, command: Command) -> Decision {
+        self.decide_within(moment, command, Mutations(None))
+    }
+
+    fn decide_within(&self, moment: Moment, command: Command, allowed: Mutations) -> Decision {
         match command {
+            Command::Within { mutations, command } => {
+                self.decide_within(moment, *command, Mutations(Some(mutations)))
+            }
             Command::Register(registration) => self.register(moment, registration),
             Command::CreateTopics {
                 topics,
                 validate_only,
-            } => self.create_topics(moment, topics, validate_only),
+            } => self.create_topics(moment, topics, validate_only, allowed),
             Command::AutoCreateTopic { name } => self.auto_create_topic(moment, name),
-            Command::DeleteTopics { topics } => self.delete_topics(topics),
+            Command::DeleteTopics { topics } => self.delete_topics(topics, allowed),
             Command::CreatePartitions {
                 topics,
                 validate_only,
-            } => self.create_partitions(moment, &topics, validate_only),
+            } => self.create_partitions(moment, &topics, validate_only, allowed),
             Command::SetConfigs {
                 changes,
                 mode,
                 validate_only,
             } => self.set_configs(changes, mode, validate_only),
+            Command::AlterClientQuotas {
+                changes,
+                validate_only,
+            } => self.alter_client_quotas(changes, validate_only),
             Command::AllocateProducerIds { count } => self.allocate_producer_ids(count),
             Command::ElectLeaders { kind, partitions } => self.elect_leaders(kind, partitions),
             Command::AlterReassignments {
@@ -335,6 +367,31 @@ impl Growth {
         Ok(())
     }
 }
+
+/// Partitions that a quota lets one command change; `None` is any number.
+#[derive(Clone, Copy, Debug)]
+struct Mutations(Option<i64>);
+
+/// The quota is exhausted.
+struct Exhausted;
+
+impl Mutations {
+    /// Takes what one topic changes. As in Kafka, the last that is let through may take more than
+    /// there is left.
+    fn take(&mut self, partitions: usize) -> Result<(), Exhausted> {
+        let Some(left) = &mut self.0 else {
+            return Ok(());
+        };
+        if *left < 0 {
+            return Err(Exhausted);
+        }
+        *left = left.saturating_sub(i64::try_from(partitions).unwrap_or(i64::MAX));
+        Ok(())
+    }
+}
+
+/// What a client is told whose quota of mutations is exhausted.
+const QUOTA_EXCEEDED: &str = "The throttling quota has been exceeded.";
 
 /// Draws topic ids from the seed of one decision (RFC 9562, version 4 in form).
 struct FreshIds {

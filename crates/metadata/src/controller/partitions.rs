@@ -8,7 +8,10 @@ use klamm_model::limits::{ADMIN_TOPICS_MAX, CREATE_PARTITIONS_MAX};
 use klamm_model::{ErrorCode, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex};
 
 use super::placement::Ring;
-use super::{Controller, CreateTopicError, Decision, FreshIds, Growth, Moment, Reply};
+use super::{
+    Controller, CreateTopicError, Decision, FreshIds, Growth, Moment, Mutations, QUOTA_EXCEEDED,
+    Reply,
+};
 use crate::image::Topic;
 use crate::limits::CLUSTER_PARTITIONS_MAX;
 use crate::record::{MetadataRecord, PartitionRecord};
@@ -57,6 +60,8 @@ pub enum CreatePartitionsError {
     Placement(CreateTopicError),
     /// More topics, partitions or records than one request may cause.
     TooLarge,
+    /// The client's quota of mutations is exhausted (KIP-599).
+    QuotaExceeded,
 }
 
 impl CreatePartitionsError {
@@ -70,6 +75,7 @@ impl CreatePartitionsError {
             Self::AssignmentCount { .. } => ErrorCode::InvalidReplicaAssignment,
             Self::Placement(error) => error.code(),
             Self::TooLarge => ErrorCode::PolicyViolation,
+            Self::QuotaExceeded => ErrorCode::ThrottlingQuotaExceeded,
         }
     }
 }
@@ -102,6 +108,7 @@ impl fmt::Display for CreatePartitionsError {
             Self::TooLarge => {
                 formatter.write_str("Unable to perform excessively large batch operation.")
             }
+            Self::QuotaExceeded => formatter.write_str(QUOTA_EXCEEDED),
         }
     }
 }
@@ -114,6 +121,7 @@ impl Controller {
         moment: Moment,
         topics: &[MorePartitions],
         validate_only: bool,
+        mut allowed: Mutations,
     ) -> Decision {
         let mut mentions: BTreeMap<&str, usize> = BTreeMap::new();
         for topic in topics {
@@ -133,7 +141,7 @@ impl Controller {
             } else if mentions.len() > ADMIN_TOPICS_MAX {
                 Err(CreatePartitionsError::TooLarge)
             } else {
-                let more = self.grow_topic(topic, start, records.len());
+                let more = self.grow_topic(topic, start, records.len(), &mut allowed);
                 more.and_then(|more| {
                     let grown = growth.add(&more);
                     grown.map_err(|_| CreatePartitionsError::TooLarge)?;
@@ -158,6 +166,7 @@ impl Controller {
         wanted: &MorePartitions,
         start: u64,
         others: usize,
+        allowed: &mut Mutations,
     ) -> Result<Vec<MetadataRecord>, CreatePartitionsError> {
         let topic = self
             .image
@@ -178,6 +187,9 @@ impl Controller {
             }
         };
         let additional = count - existing;
+        allowed
+            .take(additional)
+            .map_err(|_| CreatePartitionsError::QuotaExceeded)?;
         if let Some(assignments) = &wanted.assignments
             && assignments.len() != additional
         {

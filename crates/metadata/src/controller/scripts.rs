@@ -9,11 +9,13 @@ use klamm_model::{ClusterId, Instant, MetadataOffset, NodeId, TopicId, TopicName
 
 use super::*;
 use crate::delta::Delta;
+use crate::quota::QuotaName;
 use crate::record::ConfigResource;
 
 struct Script {
     controller: Controller,
     position: i64,
+    within: Option<i64>,
 }
 
 impl Script {
@@ -21,6 +23,7 @@ impl Script {
         Self {
             controller: Controller::resume(Image::default(), BrokerDefaults::default()),
             position: 0,
+            within: None,
         }
     }
 
@@ -29,6 +32,18 @@ impl Script {
         let verb = words.next().expect("a verb");
         let words: Vec<&str> = words.collect();
         match verb {
+            // `within 3 create ...`: of a client with a quota of mutations.
+            "within" => {
+                let mutations = words[0].parse().expect("a number");
+                self.within = Some(mutations);
+                let answer = self.run(&words[1..].join(" "));
+                self.within = None;
+                answer
+            }
+            "quota" | "validate-quota" => self.decide(Command::AlterClientQuotas {
+                changes: words.split(|word| *word == "/").map(quota_change).collect(),
+                validate_only: verb == "validate-quota",
+            }),
             "register" => self.decide(Command::Register(registration(&words))),
             "create" | "validate" => self.decide(Command::CreateTopics {
                 topics: words.split(|word| *word == "/").map(new_topic).collect(),
@@ -155,6 +170,13 @@ impl Script {
             seed: self.position as u128,
         };
         let before = self.controller.image().clone();
+        let command = match self.within {
+            None => command,
+            Some(mutations) => Command::Within {
+                mutations,
+                command: Box::new(command),
+            },
+        };
         let decision = self.controller.decide(moment, command);
         self.controller
             .replay_all(MetadataOffset(self.position), &decision.records)
@@ -174,7 +196,7 @@ impl Script {
                 .collect();
             writeln!(
                 out,
-                "delta +{:?} -{:?} ~{changed:?} brokers {:?} broker config {}",
+                "delta +{:?} -{:?} ~{changed:?} brokers {:?} broker config {}{}",
                 names(&delta.topics_created),
                 names(&delta.topics_deleted),
                 delta
@@ -183,6 +205,11 @@ impl Script {
                     .map(|node| node.0)
                     .collect::<Vec<_>>(),
                 delta.broker_config_changed,
+                if delta.client_quotas_changed {
+                    " quotas"
+                } else {
+                    ""
+                },
             )
             .expect("a string");
         }
@@ -314,6 +341,32 @@ fn more_partitions(words: &[&str]) -> MorePartitions {
     }
 }
 
+/// `user=a,client-id=* producer_byte_rate=10 request_percentage=null`; `*` is the default.
+fn quota_change(words: &[&str]) -> QuotaChange {
+    let part = |kind: &str| {
+        let parts = words[0]
+            .split(',')
+            .map(|part| part.split_once('=').expect("kind=name"));
+        let mut named = parts.filter(|(found, _)| *found == kind);
+        named.next().map(|(_, name)| match name {
+            "*" => QuotaName::Default,
+            name => QuotaName::Named(unquote(name)),
+        })
+    };
+    let entity = QuotaEntity::of(part("user"), part("client-id"), part("ip"));
+    let operations = words[1..].iter().map(|word| {
+        let (key, value) = word.split_once('=').expect("key=value");
+        QuotaOperation {
+            key: key.to_owned(),
+            value: value.parse().ok(),
+        }
+    });
+    QuotaChange {
+        entity: entity.expect("a combination"),
+        operations: operations.collect(),
+    }
+}
+
 fn config_change(words: &[&str]) -> ConfigChange {
     let resource = match words[0].split_once(':').expect("kind:name") {
         ("topic", name) => ConfigResource::Topic(TopicName::new(name).expect("legal")),
@@ -390,6 +443,15 @@ fn answer(reply: &Reply) -> String {
                 .expect("string");
             }
         }
+        Reply::AlterClientQuotas(answers) => {
+            for (entity, outcome) in answers {
+                match outcome {
+                    Ok(()) => writeln!(out, "{entity}: ok"),
+                    Err(error) => writeln!(out, "{entity}: {} {error}", error.code()),
+                }
+                .expect("string");
+            }
+        }
         Reply::ElectLeaders(elected) => {
             for one in elected {
                 let place = format!("{}:{}", one.topic, one.partition);
@@ -424,6 +486,8 @@ fn answer(reply: &Reply) -> String {
 }
 
 fn show(image: &Image) -> String {
+    let copy = Image::from_snapshot(&image.to_snapshot()).expect("own bytes");
+    assert_eq!(&copy, image, "a snapshot holds the whole image");
     let mut out = String::new();
     writeln!(
         out,
@@ -437,6 +501,11 @@ fn show(image: &Image) -> String {
     }
     writeln!(out, "features {:?}", image.features()).expect("string");
     writeln!(out, "broker defaults {:?}", image.broker_defaults()).expect("string");
+    for (entity, limits) in image.client_quotas().entities() {
+        let limits = limits.iter().map(|(key, value)| (key.name(), value.get()));
+        let limits: Vec<_> = limits.collect();
+        writeln!(out, "quota {entity} {limits:?}").expect("string");
+    }
     for topic in image.topics() {
         writeln!(out, "topic {} {:?}", topic.name(), topic.overrides()).expect("string");
         for (index, partition) in topic.partitions() {
@@ -495,6 +564,11 @@ fn check(file: &str) {
 #[test]
 fn create_topics_answers_as_kafka_does() {
     check("create_topics.txt");
+}
+
+#[test]
+fn client_quotas_are_kept_and_refused_as_in_kafka() {
+    check("quotas.txt");
 }
 
 #[test]

@@ -12,7 +12,10 @@ use klamm_model::{
 
 use super::configs::check_new_topic_configs;
 use super::placement::Ring;
-use super::{ConfigError, Controller, Decision, FreshIds, Growth, Moment, Reply, flat_name};
+use super::{
+    ConfigError, Controller, Decision, FreshIds, Growth, Moment, Mutations, QUOTA_EXCEEDED, Reply,
+    flat_name,
+};
 use crate::image::{ConfigMap, Topic};
 use crate::limits::{CLUSTER_PARTITIONS_MAX, REPLICAS_MAX};
 use crate::record::{ConfigResource, MetadataRecord, PartitionRecord};
@@ -131,6 +134,8 @@ pub enum CreateTopicError {
     TooManyPartitions,
     /// More topics or records than one request may cause.
     TooLarge,
+    /// The client's quota of mutations is exhausted (KIP-599).
+    QuotaExceeded,
 }
 
 impl CreateTopicError {
@@ -149,6 +154,7 @@ impl CreateTopicError {
             Self::Assignment(_) => ErrorCode::InvalidReplicaAssignment,
             Self::Config(error) => error.code(),
             Self::TooManyPartitions | Self::TooLarge => ErrorCode::PolicyViolation,
+            Self::QuotaExceeded => ErrorCode::ThrottlingQuotaExceeded,
         }
     }
 }
@@ -209,6 +215,7 @@ impl fmt::Display for CreateTopicError {
             Self::TooLarge => {
                 formatter.write_str("Unable to perform excessively large batch operation.")
             }
+            Self::QuotaExceeded => formatter.write_str(QUOTA_EXCEEDED),
         }
     }
 }
@@ -224,6 +231,7 @@ struct Request {
     records: Vec<MetadataRecord>,
     /// Names that this request takes, by their flat form.
     flat_names: BTreeMap<String, TopicName>,
+    allowed: Mutations,
 }
 
 impl Controller {
@@ -232,6 +240,7 @@ impl Controller {
         moment: Moment,
         topics: Vec<NewTopic>,
         validate_only: bool,
+        allowed: Mutations,
     ) -> Decision {
         let mut mentions: BTreeMap<&str, usize> = BTreeMap::new();
         for topic in &topics {
@@ -245,6 +254,7 @@ impl Controller {
             growth: Growth::default(),
             records: Vec::new(),
             flat_names: BTreeMap::new(),
+            allowed,
         };
         let mut answers = Vec::new();
         let mut answered = BTreeSet::new();
@@ -286,7 +296,7 @@ impl Controller {
             .find(|topic| topic.name == name)
             .cloned()
             .unwrap_or_else(|| NewTopic::named(&name));
-        let decision = self.create_topics(moment, vec![topic], false);
+        let decision = self.create_topics(moment, vec![topic], false, Mutations(None));
         let outcome = match decision.reply {
             Reply::CreateTopics(mut answers) => answers.pop().map(|(_, outcome)| outcome),
             _ => None,
@@ -327,6 +337,10 @@ impl Controller {
         } else {
             self.check_assignments(topic)?
         };
+        request
+            .allowed
+            .take(placed.len())
+            .map_err(|_| CreateTopicError::QuotaExceeded)?;
         let mut id = request.ids.next();
         while self.image.topic_by_id(id).is_some() {
             id = request.ids.next();

@@ -18,6 +18,7 @@ use klamm_model::{
 };
 
 use super::{ConfigResource, Listener, MetadataRecord, PartitionRecord};
+use crate::quota::{QuotaEntity, QuotaKey, QuotaName, QuotaValue};
 
 const FORMAT: u8 = 1;
 const VERSION: u8 = 0;
@@ -33,6 +34,7 @@ const CONFIG_SET: u8 = 7;
 const PRODUCER_IDS_ALLOCATED: u8 = 8;
 const FEATURE_LEVEL: u8 = 9;
 const LEADER_EPOCHS_RAISED: u8 = 10;
+const CLIENT_QUOTA_SET: u8 = 11;
 
 /// The bytes are no metadata records of a version that this program knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +137,7 @@ pub fn decode(payload: &[u8]) -> Result<Vec<MetadataRecord>, RecordError> {
         let (kind, version) = (reader.u8()?, reader.u8()?);
         let length = reader.u32()? as usize;
         let fields = reader.take(length)?;
-        if !(CLUSTER..=LEADER_EPOCHS_RAISED).contains(&kind) {
+        if !(CLUSTER..=CLIENT_QUOTA_SET).contains(&kind) {
             return Err(RecordError::Kind { found: kind });
         }
         if version > VERSION {
@@ -189,6 +191,10 @@ pub(crate) fn size_hint(record: &MetadataRecord) -> usize {
             MetadataRecord::ProducerIdsAllocated { .. } => 8,
             MetadataRecord::FeatureLevel { name, .. } => 4 + name.len(),
             MetadataRecord::LeaderEpochsRaised { .. } => 4,
+            MetadataRecord::ClientQuotaSet { entity, .. } => {
+                let named = entity.parts().map(|(_, name)| 3 + name.text().len());
+                11 + named.sum::<usize>()
+            }
         }
 }
 
@@ -264,6 +270,15 @@ fn put_record(out: &mut BytesMut, record: &MetadataRecord) {
             out.put_i32(leader.0);
             LEADER_EPOCHS_RAISED
         }
+        MetadataRecord::ClientQuotaSet { entity, key, value } => {
+            put_entity(out, entity);
+            out.put_u8(key.number());
+            out.put_u8(u8::from(value.is_some()));
+            if let Some(value) = value {
+                out.put_u64(value.get().to_bits());
+            }
+            CLIENT_QUOTA_SET
+        }
     };
     let length = u32::try_from(out.len() - start - HEAD_BYTES).expect("limits keep records small");
     out[start] = kind;
@@ -291,6 +306,23 @@ fn put_resource(out: &mut BytesMut, resource: &ConfigResource) {
             out.put_u8(2);
             put_text(out, name.as_str());
         }
+    }
+}
+
+/// The kind of entity, then the names that this kind has.
+fn put_entity(out: &mut BytesMut, entity: &QuotaEntity) {
+    out.put_u8(match entity {
+        QuotaEntity::User(_) => 0,
+        QuotaEntity::Client(_) => 1,
+        QuotaEntity::UserClient(..) => 2,
+        QuotaEntity::Ip(_) => 3,
+    });
+    for (_, name) in entity.parts() {
+        let named = match name {
+            QuotaName::Default => None,
+            QuotaName::Named(text) => Some(text.as_str()),
+        };
+        put_option(out, named);
     }
 }
 
@@ -468,6 +500,42 @@ impl<'a> Reader<'a> {
     }
 }
 
+impl Reader<'_> {
+    fn quota_name(&mut self) -> Result<QuotaName, RecordError> {
+        Ok(match self.option("quota entity name")? {
+            None => QuotaName::Default,
+            Some(name) => QuotaName::Named(name),
+        })
+    }
+
+    fn quota_entity(&mut self) -> Result<QuotaEntity, RecordError> {
+        Ok(match self.u8()? {
+            0 => QuotaEntity::User(self.quota_name()?),
+            1 => QuotaEntity::Client(self.quota_name()?),
+            2 => QuotaEntity::UserClient(self.quota_name()?, self.quota_name()?),
+            3 => QuotaEntity::Ip(self.quota_name()?),
+            _ => return self.illegal("quota entity"),
+        })
+    }
+
+    fn quota_key(&mut self) -> Result<QuotaKey, RecordError> {
+        match QuotaKey::from_number(self.u8()?) {
+            Some(key) => Ok(key),
+            None => self.illegal("quota key"),
+        }
+    }
+
+    fn quota_value(&mut self) -> Result<Option<QuotaValue>, RecordError> {
+        if !self.flag("quota value")? {
+            return Ok(None);
+        }
+        match QuotaValue::new(f64::from_bits(u64::from_be_bytes(self.array()?))) {
+            Some(value) => Ok(Some(value)),
+            None => self.illegal("quota value"),
+        }
+    }
+}
+
 fn read_record(fields: &mut Reader<'_>) -> Result<MetadataRecord, RecordError> {
     Ok(match fields.kind {
         CLUSTER => MetadataRecord::Cluster {
@@ -513,6 +581,11 @@ fn read_record(fields: &mut Reader<'_>) -> Result<MetadataRecord, RecordError> {
         },
         LEADER_EPOCHS_RAISED => MetadataRecord::LeaderEpochsRaised {
             leader: fields.node()?,
+        },
+        CLIENT_QUOTA_SET => MetadataRecord::ClientQuotaSet {
+            entity: fields.quota_entity()?,
+            key: fields.quota_key()?,
+            value: fields.quota_value()?,
         },
         found => return Err(RecordError::Kind { found }),
     })
@@ -577,6 +650,16 @@ mod tests {
                 level: 29,
             },
             MetadataRecord::LeaderEpochsRaised { leader: NodeId(2) },
+            MetadataRecord::ClientQuotaSet {
+                entity: QuotaEntity::UserClient(QuotaName::Default, QuotaName::named("shop")),
+                key: QuotaKey::ProducerByteRate,
+                value: QuotaValue::new(1024.0),
+            },
+            MetadataRecord::ClientQuotaSet {
+                entity: QuotaEntity::Ip(QuotaName::named("10.0.0.1")),
+                key: QuotaKey::ConnectionCreationRate,
+                value: None,
+            },
         ]
     }
 
@@ -632,7 +715,7 @@ mod tests {
         let bytes = encode(&one_of_each_kind());
         for length in 0..bytes.len() {
             let cut = decode(&bytes[..length]);
-            assert!(cut.is_err() || cut.expect("whole records").len() < 12);
+            assert!(cut.is_err() || cut.expect("whole records").len() < 14);
         }
         for place in 0..bytes.len() {
             for value in [0, 1, 0x7f, 0x80, 0xff] {

@@ -12,6 +12,8 @@ use klamm_model::{
 pub(crate) use codec::size_hint;
 pub use codec::{RecordError, decode, encode};
 
+use crate::quota::{QuotaEntity, QuotaKey, QuotaValue};
+
 /// Where clients or brokers reach a broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -100,6 +102,15 @@ pub enum MetadataRecord {
         key: String,
         /// The value; `None` removes the key.
         value: Option<String>,
+    },
+    /// A quota of clients was set, or removed (KIP-546).
+    ClientQuotaSet {
+        /// Whose.
+        entity: QuotaEntity,
+        /// Of what.
+        key: QuotaKey,
+        /// The limit; `None` removes it.
+        value: Option<QuotaValue>,
     },
     /// Producer ids below this one are given out.
     ProducerIdsAllocated {
