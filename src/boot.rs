@@ -24,7 +24,8 @@ use crate::disk_room;
 use crate::features;
 use crate::http::{ADMIN_CONNECTIONS_MAX, AdminServer};
 use crate::net::{
-    ConnectionTable, FrontContext, FrontSetup, accept, listener_options, serve_connections,
+    ConnectionTable, FrontContext, FrontSetup, accept, listener_options, quota_table,
+    serve_connections,
 };
 use crate::node_metrics::{self, Control};
 use crate::ports::{check_listeners, open_admin, resolve};
@@ -281,6 +282,7 @@ impl Life {
             .map(|shard| shard.partitions.len())
             .sum();
         let connections = Arc::new(ConnectionTable::default());
+        let quotas = quota_table(&config);
         let ready = Arc::new(AtomicBool::new(false));
         let control = Control::new(
             &config,
@@ -296,6 +298,7 @@ impl Life {
                     config: Arc::clone(&config),
                     directory: meta.directory,
                     connections: Arc::clone(&connections),
+                    quotas: Arc::clone(&quotas),
                     shard: shards.id(),
                     shards: shards.count(),
                     seed: (seed >> 32) as u64 ^ u64::from(shards.id().0) << 48,

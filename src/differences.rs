@@ -90,6 +90,41 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         klamm: "200000 partitions, topics, keys or other things; a request of more ends its connection. Texts of an answer about a configuration are cut after 4096 bytes.",
     },
     Difference {
+        subject: "Users in quotas",
+        kafka: "Are who clients have shown to be.",
+        klamm: "Everybody is `ANONYMOUS`, as in Kafka without authentication: only quotas of this user, and of the default one, hold anybody.",
+    },
+    Difference {
+        subject: "Addresses in quotas (`ip`)",
+        kafka: "May be host names.",
+        klamm: "Are addresses; anything else is refused in the words that Kafka has for a name that cannot be resolved.",
+    },
+    Difference {
+        subject: "Quotas that are no number, or without end",
+        kafka: "Keeps them.",
+        klamm: "`INVALID_REQUEST`.",
+    },
+    Difference {
+        subject: "How many entities can have quotas",
+        kafka: "Any number, of names of any length.",
+        klamm: "20000, of names of at most 512 bytes. Of clients whose use has to be counted there are as many at a time; further ones share one use.",
+    },
+    Difference {
+        subject: "When bytes of a Produce count, and when a connection is muted",
+        kafka: "When it is answered.",
+        klamm: "When it begins, because requests of one connection overlap. Bytes of a Fetch are those of its records and a fixed number for each partition that it tells of.",
+    },
+    Difference {
+        subject: "`request_percentage`",
+        kafka: "Is a share of one of its request and network threads.",
+        klamm: "Is a share of one core: the time that it works on requests and answers, without writing them to the socket. ApiVersions and DescribeQuorum do not tell the time to wait, which is kept all the same.",
+    },
+    Difference {
+        subject: "`controller_mutation_rate` and topics that Metadata creates by need",
+        kafka: "Count.",
+        klamm: "Do not count.",
+    },
+    Difference {
         subject: "How many keys can be set while brokers run",
         kafka: "Any number.",
         klamm: "2000 of one broker, and as many of all; `POLICY_VIOLATION` beyond that.",

@@ -9,8 +9,9 @@ use crate::handlers::{
     h20_delete_topics, h21_delete_records, h22_init_producer_id, h23_offset_for_leader_epoch,
     h32_describe_configs, h33_alter_configs, h34_alter_replica_log_dirs, h35_describe_log_dirs,
     h37_create_partitions, h43_elect_leaders, h44_incremental_alter_configs,
-    h45_alter_partition_reassignments, h46_list_partition_reassignments, h55_describe_quorum,
-    h57_update_features, h60_describe_cluster, h61_describe_producers, h74_list_config_resources,
+    h45_alter_partition_reassignments, h46_list_partition_reassignments,
+    h48_describe_client_quotas, h49_alter_client_quotas, h55_describe_quorum, h57_update_features,
+    h60_describe_cluster, h61_describe_producers, h74_list_config_resources,
     h75_describe_topic_partitions,
 };
 use crate::net::{Answer, Close, Context, Request};
@@ -28,7 +29,8 @@ pub fn dispatch(context: &Context, frame: &Bytes, behind_barrier: bool) -> Resul
     let Some(row) = served(key) else {
         return Err(Close::NotServed { key });
     };
-    let request = Request::new(frame, &header, body);
+    let limits = context.limits(header.client_id);
+    let request = Request::new(frame, &header, body, limits);
     if !row.admits(header.version) {
         if key == ApiKey::ApiVersions {
             return h18_api_versions::unsupported(&request).map(Answer::Ready);
@@ -105,6 +107,12 @@ fn route_administration(context: Context, request: Request) -> Result<Answer, Cl
         )),
         ApiKey::ListPartitionReassignments => {
             Answer::Ready(h46_list_partition_reassignments::handle(&request)?)
+        }
+        ApiKey::DescribeClientQuotas => Answer::Later(Box::pin(
+            h48_describe_client_quotas::handle(context, request),
+        )),
+        ApiKey::AlterClientQuotas => {
+            Answer::Barrier(Box::pin(h49_alter_client_quotas::handle(context, request)))
         }
         ApiKey::DescribeQuorum => {
             Answer::Later(Box::pin(h55_describe_quorum::handle(context, request)))

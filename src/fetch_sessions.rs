@@ -335,6 +335,24 @@ impl FetchSessions {
         }
     }
 
+    /// Ends a request that is told nothing now: its session, as it is.
+    ///
+    /// # Errors
+    /// The session went on without this request, or made room for another.
+    pub(crate) fn go_on(&self, relation: Relation) -> Result<i32, SessionError> {
+        match relation {
+            Relation::Sessionless | Relation::Full { .. } => Ok(NO_SESSION),
+            Relation::Incremental { id, epoch } => {
+                let session = self.sessions.get(&id).ok_or(SessionError::Unknown)?;
+                if session.epoch == epoch {
+                    Ok(id)
+                } else {
+                    Err(SessionError::Epoch)
+                }
+            }
+        }
+    }
+
     /// A new session for what was just told, or [`NO_SESSION`] if there is no room for it.
     fn create<'p>(
         &mut self,

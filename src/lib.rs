@@ -16,6 +16,7 @@ pub mod logging;
 pub mod net;
 mod node_metrics;
 mod ports;
+mod quotas;
 pub mod rehearsal;
 pub mod served;
 pub mod startup_report;

@@ -165,6 +165,8 @@ fn metrics_of(shards: &Shards, node: NodeId, file: &ConfigMap) -> ShardMetrics {
         requests_open: front.requests_open,
         requests_queued: front.requests_queued,
         requests,
+        throttles: front.throttles,
+        throttle_ms: front.throttle_ms,
         turns: probe.turns.get(),
         turn_time: times(probe.turn_times.taken()),
         letters: probe.letters.get(),

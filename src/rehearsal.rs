@@ -15,7 +15,9 @@ use klamm_wire::{FrameLimits, Gather};
 use crate::boot::node_options;
 use crate::config::Config;
 use crate::dispatch::dispatch;
-use crate::net::{Answer, Caller, Close, ConnectionTable, Context, FrontContext, FrontSetup};
+use crate::net::{
+    Answer, Caller, Close, ConnectionTable, Context, FrontContext, FrontSetup, quota_table,
+};
 
 /// Session ids follow from this; each rehearsal is like the other.
 const SEED: u64 = 7;
@@ -33,10 +35,12 @@ impl Rehearsal {
         let core = klamm_shard::Rehearsal::new(&node_options(&config, SEED.into()), image);
         let connections = Arc::new(ConnectionTable::default());
         let shards = core.shards();
+        let quotas = quota_table(&config);
         let front = FrontContext::new(FrontSetup {
             config: Arc::new(config),
             directory: DirectoryId([0; 16]),
             connections,
+            quotas,
             shard: shards.id(),
             shards: shards.count(),
             seed: SEED,

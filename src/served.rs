@@ -61,6 +61,8 @@ pub const SERVED: &[Served] = &[
     row(ApiKey::IncrementalAlterConfigs, 0, 1),
     row(ApiKey::AlterPartitionReassignments, 0, 1),
     row(ApiKey::ListPartitionReassignments, 0, 0),
+    row(ApiKey::DescribeClientQuotas, 0, 1),
+    row(ApiKey::AlterClientQuotas, 0, 1),
     row(ApiKey::DescribeQuorum, 0, 2),
     row(ApiKey::UpdateFeatures, 0, 2),
     row(ApiKey::DescribeCluster, 0, 2),

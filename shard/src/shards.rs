@@ -18,7 +18,7 @@ use klamm_engine::api::{
 };
 use klamm_engine::effects::Effect;
 use klamm_engine::engine::{Engine, EngineGauges, EngineStats};
-use klamm_engine::metadata::{Command, Reply as ControlReply};
+use klamm_engine::metadata::{ClientQuotas, Command, Reply as ControlReply};
 use klamm_engine::space::SpaceState;
 use klamm_model::{Acks, Instant, IsolationLevel, ShardId, TopicPartition, WallTime};
 use klamm_os::mesh::Endpoint;
@@ -158,6 +158,14 @@ impl Shards {
     #[must_use]
     pub fn image(&self) -> SharedImage {
         self.core.image.borrow().clone()
+    }
+
+    /// What clients are held to, where anybody is held to anything.
+    #[must_use]
+    pub fn client_quotas(&self) -> Option<ClientQuotas> {
+        let image = self.core.image.borrow();
+        let quotas = image.client_quotas();
+        (!quotas.is_empty()).then(|| quotas.clone())
     }
 
     /// Both clocks.

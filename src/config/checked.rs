@@ -63,6 +63,15 @@ pub struct FetchLimits {
     pub session_slots: u32,
 }
 
+/// Over what time the use of a quota is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotaWindows {
+    /// How many samples.
+    pub samples: u32,
+    /// How long each is.
+    pub seconds: u32,
+}
+
 /// What holds for topics that say nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicDefaults {
@@ -121,6 +130,10 @@ pub struct Config {
     pub sockets: SocketLimits,
     /// Fetch.
     pub fetch: FetchLimits,
+    /// `quota.window.num` and `quota.window.size.seconds`.
+    pub quota_windows: QuotaWindows,
+    /// The same of `controller.quota`.
+    pub controller_quota_windows: QuotaWindows,
     /// Topics.
     pub topics: TopicDefaults,
     /// `max.request.partition.size.limit`.
@@ -169,6 +182,14 @@ impl Config {
             fetch: FetchLimits {
                 response_bytes_max: reader.number("fetch.max.bytes"),
                 session_slots: reader.number("max.incremental.fetch.session.cache.slots"),
+            },
+            quota_windows: QuotaWindows {
+                samples: reader.number("quota.window.num"),
+                seconds: reader.number("quota.window.size.seconds"),
+            },
+            controller_quota_windows: QuotaWindows {
+                samples: reader.number("controller.quota.window.num"),
+                seconds: reader.number("controller.quota.window.size.seconds"),
             },
             topics,
             described_partitions_max: reader.number("max.request.partition.size.limit"),

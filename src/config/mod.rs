@@ -14,7 +14,8 @@ mod reader;
 mod tests;
 
 pub use checked::{
-    Config, FetchLimits, HostFacts, ShardSettings, SocketLimits, TopicDefaults, cores_text,
+    Config, FetchLimits, HostFacts, QuotaWindows, ShardSettings, SocketLimits, TopicDefaults,
+    cores_text,
 };
 pub use describe::{ConfigSource, ConfigSynonym, DescribedKey};
 pub use dynamic::{BrokerKeyChange, ConnectionLimits, Dynamic, DynamicRefused, check_dynamic};

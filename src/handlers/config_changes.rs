@@ -53,7 +53,7 @@ impl Refusal {
     }
 
     /// What a request holds may be so long that no answer could repeat it.
-    fn shortened(mut self) -> Self {
+    pub(crate) fn shortened(mut self) -> Self {
         if self.message.len() > MESSAGE_BYTES_MAX {
             let end = self.message.floor_char_boundary(MESSAGE_BYTES_MAX);
             self.message.truncate(end);

@@ -17,6 +17,7 @@ use klamm_wire::{ApiKey, Gather, frame, produce};
 
 use super::{TopicKey, borrowed, endpoint_of, leader_hint, led_partition};
 use crate::net::{Close, Context, Request};
+use crate::quotas::{ClientLimits, ThrottleMs};
 
 /// First version that names topics by id (KIP-516).
 const FIRST_BY_ID: i16 = 13;
@@ -41,6 +42,9 @@ pub struct Pending {
     version: i16,
     correlation_id: i32,
     silent: bool,
+    limits: Option<Rc<ClientLimits>>,
+    /// How long the client waits for the bytes of the request.
+    throttle: ThrottleMs,
 }
 
 /// The request's partitions in order, with what is known of each before the cores answer.
@@ -162,6 +166,15 @@ pub fn begin(context: &Context, request: &Request) -> Result<Pending, Close> {
     let is_begun = !append.partitions().is_empty();
     let append = is_begun.then(|| append.begin());
     let silent = view.acks() == 0;
+    let limits = request.limits.clone();
+    let throttle = limits.as_deref().map_or(0, |limits| {
+        // Counted before it is kept, so that nothing of the connection that is read already gets
+        // past the quota.
+        let now = context.shards.now().instant;
+        let throttle = limits.produce(now, request.frame().len());
+        context.caller.mute(now, throttle);
+        throttle
+    });
     let timeout_ms = u64::try_from(view.timeout_ms()).unwrap_or(0);
     Ok(Pending {
         plan,
@@ -172,6 +185,8 @@ pub fn begin(context: &Context, request: &Request) -> Result<Pending, Close> {
         version: request.version,
         correlation_id: request.correlation_id,
         silent,
+        limits,
+        throttle,
     })
 }
 
@@ -270,6 +285,22 @@ impl Pending {
         })
     }
 
+    /// How long the client is told to wait. What the request cost besides bytes does not count
+    /// where nobody is told (acks=0), as in Kafka.
+    fn throttle(&self) -> ThrottleMs {
+        let work = self.context.charge_work(self.limits.as_ref());
+        let work = if self.silent { 0 } else { work };
+        if work > self.throttle {
+            let now = self.context.shards.now().instant;
+            self.context.caller.hold(now, work);
+        }
+        let throttle = work.max(self.throttle);
+        if throttle > 0 {
+            self.context.front.throttled(throttle);
+        }
+        throttle
+    }
+
     /// `outcomes` are missing where time was over.
     fn answer(
         &mut self,
@@ -281,6 +312,7 @@ impl Pending {
             counters.produce_requests += 1;
             counters.produce_requests_failed += u64::from(failed.is_some());
         });
+        let throttle = self.throttle();
         if self.silent {
             return match failed {
                 None => Ok(()),
@@ -290,7 +322,8 @@ impl Pending {
         let spares = &self.context.front.produce;
         let image = self.context.shards.image();
         let hints = Some((&image, self.context.listener_name()));
-        let response = self.plan.response(self.version, outcomes, hints, spares);
+        let mut response = self.plan.response(self.version, outcomes, hints, spares);
+        response.throttle_time_ms = throttle;
         let (version, correlation_id) = (self.version, self.correlation_id);
         let written = self
             .context

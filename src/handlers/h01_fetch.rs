@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::fetch_sessions::{
     NO_SESSION, PartitionKey, Relation, SessionError, SessionRequest, Told, Wish,
 };
 use crate::net::{Close, Context, Request, first_of};
+use crate::quotas::{ClientLimits, ThrottleMs};
 
 /// First version that names topics by id (KIP-516).
 const FIRST_BY_ID: i16 = 13;
@@ -67,6 +69,7 @@ struct Plan {
     deadline: Option<Instant>,
     relation: Relation,
     lists: Lists,
+    limits: Option<Rc<ClientLimits>>,
 }
 
 /// The partitions of a request, in order.
@@ -340,8 +343,10 @@ fn plan(context: &Context, request: &Request) -> Result<Result<Plan, SessionErro
         Err(error) => return Ok(Err(error)),
     };
     let configured = context.front.config.fetch.response_bytes_max as usize;
+    let allowed = request.limits.as_ref();
     let bytes_max = clamp(view.max_bytes())
         .min(configured)
+        .min(allowed.map_or(usize::MAX, |limits| limits.fetch_bytes_max()))
         .min(FETCH_RESPONSE_BYTES_MAX);
     let wait_ms = u64::try_from(view.max_wait_ms())
         .unwrap_or(0)
@@ -355,6 +360,7 @@ fn plan(context: &Context, request: &Request) -> Result<Result<Plan, SessionErro
         deadline: (wait_ms > 0).then(|| now.plus(Duration::from_millis(wait_ms))),
         relation,
         lists,
+        limits: request.limits.clone(),
     }))
 }
 
@@ -487,6 +493,10 @@ fn answer(
         refusals: &plan.lists.refusals,
         call,
     };
+    let throttle = throttle(context, plan.limits.as_ref(), found);
+    if throttle > 0 {
+        return answer_nothing(context, plan, throttle, out);
+    }
     let told = plan.lists.wishes.iter().zip(found.parts());
     let told = told.map(|((key, wish), part)| (key, wish, part.told()));
     let now = context.shards.now().instant;
@@ -511,6 +521,57 @@ fn answer(
     plan.lists.named = named;
     spares.lists.give(plan.lists);
     written
+}
+
+/// Bytes that an answer has beside its records: of its own, and of each partition that it tells of.
+const ANSWER_BYTES: usize = 32;
+const PART_BYTES: usize = 64;
+
+/// How long the client has to wait before it gets this.
+fn throttle(context: &Context, limits: Option<&Rc<ClientLimits>>, found: Found<'_>) -> ThrottleMs {
+    let Some(limits) = limits else {
+        return 0;
+    };
+    let sizes = found.parts().map(|part| {
+        let records: usize = part.records.iter().map(Bytes::len).sum();
+        match records {
+            0 if part.error.is_none() => 0,
+            _ => records + PART_BYTES,
+        }
+    });
+    let bytes = ANSWER_BYTES + sizes.sum::<usize>();
+    let now = context.shards.now().instant;
+    let work = context.charge_work(Some(limits));
+    let throttle = limits.fetch(now, bytes).max(work);
+    if throttle > 0 {
+        limits.unfetch(now, bytes);
+        context.front.throttled(throttle);
+        context.caller.hold(now, throttle);
+    }
+    throttle
+}
+
+/// The answer to a client that has to wait: nothing, at once (KIP-219). It asks for the same again.
+fn answer_nothing(
+    context: &Context,
+    plan: Plan,
+    throttle: ThrottleMs,
+    out: &mut Gather,
+) -> Result<(), Close> {
+    let sessions = context.front.sessions.borrow();
+    let mut response = match sessions.go_on(plan.relation) {
+        Ok(session_id) => fetch::Response {
+            session_id,
+            ..Default::default()
+        },
+        Err(error) => session_refused(error),
+    };
+    drop(sessions);
+    response.throttle_time_ms = throttle;
+    count(context, false);
+    let (version, correlation_id) = (plan.version, plan.correlation_id);
+    context.front.fetch.lists.give(plan.lists);
+    context.encode(&response, ApiKey::Fetch, version, correlation_id, out)
 }
 
 fn count(context: &Context, failed: bool) {
@@ -643,6 +704,7 @@ mod tests {
             bytes_min: 1,
             deadline: None,
             relation: Relation::Sessionless,
+            limits: None,
             lists: Lists {
                 wishes: wishes.collect(),
                 ..Lists::default()

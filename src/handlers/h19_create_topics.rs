@@ -11,8 +11,10 @@ use klamm_wire::{Gather, create_topics};
 
 use super::dynamic_of;
 use crate::config::{Config, ConfigSource, DescribedKey, Dynamic, Warning};
-use crate::net::{Close, Context, Request};
+use crate::net::{Close, Context, Mutations, Request};
 
+/// First version that can be told that a quota is exhausted (KIP-599).
+const FIRST_STRICT: i16 = 6;
 /// "The broker's default" for partitions and replicas.
 const DEFAULT: i16 = -1;
 
@@ -24,7 +26,8 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
     let view: create_topics::RequestView<'_> = request.body()?;
     let validate_only = view.validate_only();
     let command = command(&view);
-    let reply = context.shards.control(command).await;
+    let mutations = Mutations::of(&request, FIRST_STRICT);
+    let reply = context.shards.control(mutations.within(command)).await;
     let Reply::CreateTopics(outcomes) = reply else {
         unreachable!("CreateTopics is answered by its own reply")
     };
@@ -36,9 +39,20 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
             }
         }
     }
+    let created = outcomes
+        .iter()
+        .filter_map(|(_, outcome)| outcome.as_ref().ok());
+    let partitions = created.map(|topic| usize::try_from(topic.partitions).unwrap_or(0));
+    let is_refused =
+        |(_, outcome): &(_, Result<_, _>)| matches!(outcome, Err(CreateTopicError::QuotaExceeded));
+    let refused = outcomes.iter().any(is_refused);
+    let throttle = mutations.charge(&context, partitions.sum(), refused);
     let image = context.shards.image();
     let dynamic = dynamic_of(&image, context.front.node());
-    request.answer(&response(&context.front.config, dynamic, outcomes))
+    request.answer(&create_topics::Response {
+        throttle_time_ms: throttle,
+        ..response(&context.front.config, dynamic, outcomes)
+    })
 }
 
 /// What the trace says of a new topic whose own values do nothing: whoever set them should not

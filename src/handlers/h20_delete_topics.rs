@@ -3,15 +3,20 @@
 use std::borrow::Cow;
 
 use klamm_model::{ErrorCode, TopicId};
-use klamm_shard::api::metadata::{Command, DeletedTopic, Image, Reply, TopicReference};
+use klamm_shard::api::metadata::{
+    Command, DeleteTopicError, DeletedTopic, Image, Reply, TopicReference,
+};
 use klamm_wire::{Gather, delete_topics};
 
-use crate::net::{Close, Context, Request};
+use crate::net::{Close, Context, Mutations, Request};
 
 /// First version that knows `TOPIC_DELETION_DISABLED`.
 const FIRST_WITH_DISABLED: i16 = 3;
 /// First version that may name topics by id.
 const FIRST_BY_ID: i16 = 6;
+
+/// First version that can be told that a quota is exhausted (KIP-599).
+const FIRST_STRICT: i16 = 5;
 
 type Answer = delete_topics::DeletableTopicResult<'static>;
 
@@ -20,6 +25,8 @@ type Answer = delete_topics::DeletableTopicResult<'static>;
 /// # Errors
 /// The body cannot be read.
 pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
+    let mutations = Mutations::of(&request, FIRST_STRICT);
+    let mut throttle = 0;
     let (mut responses, references) = references(&request.body()?, request.version);
     if !context.front.config.topics.delete_enable {
         let code = if request.version < FIRST_WITH_DISABLED {
@@ -34,17 +41,23 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
         }));
     } else if !references.is_empty() {
         let image = context.shards.image();
-        let reply = context
-            .shards
-            .control(Command::DeleteTopics { topics: references })
-            .await;
+        let command = mutations.within(Command::DeleteTopics { topics: references });
+        let reply = context.shards.control(command).await;
         let Reply::DeleteTopics(outcomes) = reply else {
             unreachable!("DeleteTopics is answered by its own reply")
         };
+        let partitions = outcomes.iter().filter_map(|one| {
+            let (_, id) = one.outcome.as_ref().ok()?;
+            Some(image.topic_by_id(*id)?.partition_count())
+        });
+        let is_refused = |one: &DeletedTopic| one.outcome == Err(DeleteTopicError::QuotaExceeded);
+        let refused = outcomes.iter().any(is_refused);
+        throttle = mutations.charge(&context, partitions.sum(), refused);
         let named = |outcome| answer_of(&image, request.version, outcome);
         responses.extend(outcomes.into_iter().map(named));
     }
     request.answer(&delete_topics::Response {
+        throttle_time_ms: throttle,
         responses,
         ..Default::default()
     })
@@ -127,7 +140,6 @@ fn answer_of(image: &Image, version: i16, outcome: DeletedTopic) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use klamm_shard::api::metadata::DeleteTopicError;
     use klamm_wire::{Message, MessageView};
 
     use super::*;

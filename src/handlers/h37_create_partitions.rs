@@ -1,13 +1,17 @@
 //! CreatePartitions: maps the request to one command for the controller, and its reply back.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use klamm_model::NodeId;
-use klamm_shard::api::metadata::{Command, CreatePartitionsError, MorePartitions, Reply};
+use klamm_shard::api::metadata::{Command, CreatePartitionsError, Image, MorePartitions, Reply};
 use klamm_wire::{Gather, create_partitions};
 
 use super::check_named;
-use crate::net::{Close, Context, Request};
+use crate::net::{Close, Context, Mutations, Request};
+
+/// First version that can be told that a quota is exhausted (KIP-599).
+const FIRST_STRICT: i16 = 3;
 
 /// Answers the request once the decision is durable.
 ///
@@ -16,11 +20,21 @@ use crate::net::{Close, Context, Request};
 pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
     let view = request.body()?;
     check_named(&request, named(&view))?;
-    let reply = context.shards.control(command(&view)).await;
+    let image = context.shards.image();
+    let mutations = Mutations::of(&request, FIRST_STRICT);
+    let command = mutations.within(command(&view));
+    let reply = context.shards.control(command).await;
     let Reply::CreatePartitions(outcomes) = reply else {
         unreachable!("CreatePartitions is answered by its own reply")
     };
-    request.answer(&response(outcomes))
+    let refused = (outcomes.iter())
+        .any(|(_, outcome)| matches!(outcome, Err(CreatePartitionsError::QuotaExceeded)));
+    let partitions = added(&image, &view, &outcomes);
+    let throttle = mutations.charge(&context, partitions, refused);
+    request.answer(&create_partitions::Response {
+        throttle_time_ms: throttle,
+        ..response(outcomes)
+    })
 }
 
 /// Partitions to place of each topic, and the brokers named for them.
@@ -29,6 +43,29 @@ fn named(view: &create_partitions::RequestView<'_>) -> impl Iterator<Item = usiz
         let assignments = topic.assignments().into_iter().flatten();
         assignments.map(|one| 1 + one.broker_ids().len()).sum()
     })
+}
+
+/// How many partitions came to be, by what there was before.
+fn added(
+    image: &Image,
+    view: &create_partitions::RequestView<'_>,
+    outcomes: &[(String, Result<(), CreatePartitionsError>)],
+) -> usize {
+    let done = outcomes.iter().filter(|(_, outcome)| outcome.is_ok());
+    let done: BTreeSet<&str> = done.map(|(name, _)| name.as_str()).collect();
+    let grown = view
+        .topics()
+        .iter()
+        .filter(|topic| done.contains(topic.name()));
+    let more = grown.map(|topic| {
+        let before = image
+            .topic(topic.name())
+            .map_or(0, |topic| topic.partition_count());
+        usize::try_from(topic.count())
+            .unwrap_or(0)
+            .saturating_sub(before)
+    });
+    more.sum()
 }
 
 fn command(view: &create_partitions::RequestView<'_>) -> Command {

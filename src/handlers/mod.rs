@@ -21,6 +21,8 @@ pub mod h43_elect_leaders;
 pub mod h44_incremental_alter_configs;
 pub mod h45_alter_partition_reassignments;
 pub mod h46_list_partition_reassignments;
+pub mod h48_describe_client_quotas;
+pub mod h49_alter_client_quotas;
 pub mod h55_describe_quorum;
 pub mod h57_update_features;
 pub mod h60_describe_cluster;

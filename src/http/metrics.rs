@@ -101,6 +101,10 @@ pub struct ShardMetrics {
     pub requests_queued: u64,
     /// Where the time of requests went, by API.
     pub requests: Vec<RequestTimes>,
+    /// Times that clients were told to wait because of a quota (grows).
+    pub throttles: u64,
+    /// Milliseconds that they were told to wait, together (grows).
+    pub throttle_ms: u64,
     /// Turns of the loop (grows).
     pub turns: u64,
     /// How long each of them took.

@@ -65,6 +65,16 @@ pub(super) const KLAMM_METRICS: &[Metric] = &[
         "Connections of a shard whose next request waits until others are answered.",
     ),
     row(
+        "klamm_shard_throttles",
+        Reading::ShardCounter(|shard| shard.throttles),
+        "Times that a shard told a client to wait because of a quota.",
+    ),
+    row(
+        "klamm_shard_throttle_milliseconds",
+        Reading::ShardCounter(|shard| shard.throttle_ms),
+        "Milliseconds that a shard's clients were told to wait because of quotas, together.",
+    ),
+    row(
         "klamm_shard_fetch_sessions",
         Reading::ShardGauge(|shard| shard.fetch_sessions),
         "Fetch sessions of a shard.",

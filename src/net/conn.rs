@@ -9,6 +9,7 @@ use std::net::Shutdown;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use klamm_os::clock;
@@ -21,8 +22,9 @@ use klamm_wire::{ApiKey, FrameLimits, Gather, RequestHeader};
 use super::answers::Answer;
 use super::buffers::{LARGE_BYTES, bytes_to_read};
 use super::close::Close;
-use super::front::{FrontContext, TICK};
+use super::front::{FrontContext, TICK, first_of};
 use super::latency::Moments;
+use super::meter::Meter;
 use super::pool::SMALL_BYTES;
 use super::request::{Caller, Context};
 use crate::dispatch::dispatch;
@@ -89,6 +91,23 @@ struct Queued {
     /// Work on it has begun.
     has_begun: bool,
     bytes: usize,
+    /// Where what it costs counts.
+    meter: Option<Meter>,
+}
+
+impl Queued {
+    fn poll(
+        &mut self,
+        caller: &Caller,
+        front: &FrontContext,
+        task: &mut TaskContext<'_>,
+        out: &mut Gather,
+    ) -> Poll<Result<(), Close>> {
+        match &mut self.meter {
+            None => self.answer.poll(task, front.tick(), out),
+            Some(meter) => meter.poll(&mut self.answer, front, caller, task, out),
+        }
+    }
 }
 
 /// Serves the connections that are handed to this core, until the core ends.
@@ -200,7 +219,9 @@ impl Connection {
             return self.close(Close::OutputBlocked);
         }
         if let Some((_, arrived)) = self.partial.get()
-            && (self.waits_for_pool.get() || !self.has_room(front))
+            && (self.waits_for_pool.get()
+                || !self.has_room(front)
+                || self.caller.muted_for().is_some())
         {
             // It is this side that does not read.
             self.partial.set(Some((tick, arrived)));
@@ -260,6 +281,33 @@ impl Connection {
         }
     }
 
+    /// Waits while the client has used up what it may use (KIP-219); true if it had to.
+    async fn wait_while_muted(&self, front: &FrontContext) -> bool {
+        let mut waited = false;
+        while let Some(rest) = self.caller.muted_for()
+            && !self.is_closed()
+            && !front.is_stopping()
+        {
+            waited = true;
+            first_of(self.room.notified(), exec::sleep(rest)).await;
+        }
+        waited
+    }
+
+    /// The same for what waits behind an answer.
+    async fn wait_while_held(&self, front: &FrontContext) {
+        while let Some(rest) = self.held_for(front)
+            && !self.is_closed()
+        {
+            first_of(self.answers.notified(), exec::sleep(rest)).await;
+        }
+    }
+
+    fn held_for(&self, front: &FrontContext) -> Option<Duration> {
+        let rest = self.caller.held_for()?;
+        (!front.is_stopping()).then_some(rest)
+    }
+
     /// Rings the reader: there may be room.
     pub(crate) fn look_for_room(&self) {
         self.room.notify();
@@ -302,7 +350,7 @@ impl Connection {
         (self.requests.get().max(queued), queued)
     }
 
-    fn push(&self, answer: Answer, moments: Moments, bytes: usize) {
+    fn push(&self, answer: Answer, moments: Moments, meter: Option<Meter>, bytes: usize) {
         // From here on the queue's entry counts it.
         self.claimed.set(0);
         self.requests.set(self.requests.get() + 1);
@@ -317,6 +365,7 @@ impl Connection {
         self.queue.borrow_mut().push_back(Queued {
             answer,
             moments,
+            meter,
             has_begun,
             bytes,
         });
@@ -339,14 +388,14 @@ impl Connection {
             queued
                 .moments
                 .begin(*now.get_or_insert_with(clock::monotonic_ns));
-            let polled = queued.answer.poll(task, front.tick(), out);
+            let polled = queued.poll(&self.caller, front, task, out);
             let placed = clock::monotonic_ns();
             queued.moments.place(placed);
             queued.moments.complete(placed);
             *now = Some(placed);
             return polled;
         }
-        let polled = queued.answer.poll(task, front.tick(), out);
+        let polled = queued.poll(&self.caller, front, task, out);
         if polled.is_ready() {
             queued
                 .moments
@@ -395,6 +444,7 @@ async fn read_loop(connection: &Rc<Connection>, context: &Context) -> Result<(),
     let mut partial: Option<BytesMut> = None;
     loop {
         connection.wait_for_room(front).await;
+        connection.wait_while_muted(front).await;
         connection.stream.readable().await;
         if front.is_stopping() || connection.is_closed() {
             return Ok(());
@@ -468,6 +518,7 @@ async fn begin_frames(
             connection.wait_for_room(&context.front).await;
             waited = true;
         }
+        waited |= connection.wait_while_muted(&context.front).await;
         if context.front.is_stopping() || connection.is_closed() {
             return Ok(());
         }
@@ -480,12 +531,13 @@ async fn begin_frames(
         context.front.count(|counters| counters.requests += 1);
         connection.note_client(&frame);
         let behind_barrier = connection.barriers.get() > 0;
+        let meter = Meter::begin(context, &frame);
         let answer = dispatch(context, &frame, behind_barrier)?;
         let mut moments = Moments::arrived(key_of(&frame), arrived);
         moments.begin(now);
         now = clock::monotonic_ns();
         moments.place(now);
-        connection.push(answer, moments, bytes);
+        connection.push(answer, moments, meter.map(Meter::pause), bytes);
     }
     Ok(())
 }
@@ -537,6 +589,7 @@ async fn write_answers(
 ) {
     let mut out = Gather::new();
     loop {
+        connection.wait_while_held(front).await;
         let mut answered = Vec::new();
         let more = next_answers(connection, front, current, &mut out, &mut answered).await;
         let sent = send(connection, front, out.pieces()).await;
@@ -578,6 +631,9 @@ async fn next_answers(
                 return Poll::Ready(Ok(false));
             }
             if current.is_none() {
+                if connection.held_for(front).is_some() {
+                    return Poll::Ready(Ok(true));
+                }
                 *current = connection.queue.borrow_mut().pop_front();
             }
             let Some(queued) = current else {

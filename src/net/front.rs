@@ -19,9 +19,10 @@ use super::latency::{ApiTimesTaken, Latencies};
 use super::pool::RequestPool;
 use super::quiet::Quiet;
 use super::table::ConnectionTable;
-use crate::config::Config;
+use crate::config::{Config, QuotaWindows};
 use crate::fetch_sessions::{FetchSessions, SessionLimits};
 use crate::handlers::{ProducerIds, h00_produce, h01_fetch, h03_metadata};
+use crate::quotas::{AddressRates, CoreQuotas, QuotaTable, ThrottleMs, Windows};
 
 /// How often the core looks at its connections' deadlines; the unit of the coarse clock.
 pub(crate) const TICK: Duration = Duration::from_secs(1);
@@ -35,6 +36,8 @@ pub struct FrontSetup {
     pub directory: DirectoryId,
     /// The process's connections; one table for all cores.
     pub connections: Arc<ConnectionTable>,
+    /// What the process's clients used of their quotas; one table for all cores.
+    pub(crate) quotas: Arc<QuotaTable>,
     /// This core.
     pub shard: ShardId,
     /// Number of cores.
@@ -84,6 +87,22 @@ pub struct FrontCounters {
     pub requests_open: u64,
     /// Those of them on which work has not begun.
     pub requests_queued: u64,
+    /// Times that a client was told to wait because of a quota.
+    pub throttles: u64,
+    /// How long they were told to wait, together, in milliseconds.
+    pub throttle_ms: u64,
+}
+
+/// An empty table of what clients used of their quotas.
+pub(crate) fn quota_table(config: &Config) -> Arc<QuotaTable> {
+    Arc::new(QuotaTable::new(
+        windows_of(config.quota_windows),
+        windows_of(config.controller_quota_windows),
+    ))
+}
+
+fn windows_of(configured: QuotaWindows) -> Windows {
+    Windows::new(configured.samples, configured.seconds)
 }
 
 /// What the connections of one core share.
@@ -95,6 +114,11 @@ pub struct FrontContext {
     pub(crate) table: Arc<ConnectionTable>,
     pub(crate) sessions: RefCell<FetchSessions>,
     pub(crate) producer_ids: ProducerIds,
+    pub(crate) quotas: CoreQuotas,
+    /// Of the addresses that connect through this core's listeners.
+    pub(crate) addresses: RefCell<AddressRates>,
+    /// Connections that wait to be ended because their address begins too many.
+    pub(super) refused_waiting: Cell<u32>,
     pub(crate) buffers: BufferPool,
     /// What the requests of this core may hold.
     pub(crate) requests: RequestPool,
@@ -127,6 +151,7 @@ impl FrontContext {
             config,
             directory,
             connections,
+            quotas,
             shard,
             shards,
             seed,
@@ -135,12 +160,16 @@ impl FrontContext {
         let limits = SessionLimits::of_core(slots, shard.0.into(), shards.into());
         let request_bytes = config.sockets.requests_in_flight_bytes_max;
         let request_bytes = usize::try_from(request_bytes).unwrap_or(usize::MAX);
+        let address_windows = windows_of(config.quota_windows);
         Rc::new(Self {
             config,
             directory,
             table: connections,
             sessions: RefCell::new(FetchSessions::new(limits, seed)),
             producer_ids: ProducerIds::default(),
+            quotas: CoreQuotas::new(quotas),
+            addresses: RefCell::new(AddressRates::new(address_windows)),
+            refused_waiting: Cell::new(0),
             buffers: BufferPool::default(),
             requests: RequestPool::new(request_bytes / usize::from(shards.max(1))),
             answer_buffers: BufferPool::default(),
@@ -211,6 +240,14 @@ impl FrontContext {
 
     pub(crate) fn count(&self, change: impl FnOnce(&mut FrontCounters)) {
         change(&mut self.counters.borrow_mut());
+    }
+
+    /// Counts that a client was told to wait.
+    pub(crate) fn throttled(&self, throttle: ThrottleMs) {
+        self.count(|counters| {
+            counters.throttles += 1;
+            counters.throttle_ms += u64::from(throttle.unsigned_abs());
+        });
     }
 
     /// The coarse clock, in [`TICK`]s; stands still while there is no connection.

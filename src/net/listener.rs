@@ -5,12 +5,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use klamm_os::exec;
-use klamm_os::net::{Listener, ListenerOptions, SocketOptions};
+use klamm_os::net::{Listener, ListenerOptions, Socket, SocketOptions};
 use klamm_shard::Shards;
 
 use super::front::FrontContext;
+use super::meter;
 use crate::config::SocketLimits;
 use crate::handlers::dynamic_of;
+use crate::quotas::ThrottleMs;
 
 /// How long to wait after the kernel refused to accept, for example for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -52,6 +54,18 @@ pub async fn accept(listener: Listener, number: usize, shards: Shards, front: Rc
             }
         };
         // Read for each: they may change while the broker runs.
+        if let Some(quotas) = shards.client_quotas() {
+            let now = meter::now();
+            let throttle = front
+                .addresses
+                .borrow_mut()
+                .connect(&quotas, peer.ip(), now);
+            if throttle > 0 {
+                front.throttled(throttle);
+                close_later(&front, socket, throttle);
+                continue;
+            }
+        }
         let image = shards.image();
         let limits = front
             .config
@@ -69,4 +83,24 @@ pub async fn accept(listener: Listener, number: usize, shards: Shards, front: Rc
             }
         }
     }
+}
+
+/// Ends a connection of an address that begins too many, but only when it may begin the next: a
+/// client that is refused at once would try again at once (KIP-612). Beyond so many that wait it is
+/// ended now.
+fn close_later(front: &Rc<FrontContext>, socket: Socket, throttle: ThrottleMs) {
+    const WAITING_MAX: u32 = 1_000;
+    let waiting = front.refused_waiting.get();
+    if waiting >= WAITING_MAX {
+        return;
+    }
+    front.refused_waiting.set(waiting + 1);
+    let front = Rc::clone(front);
+    let wait = Duration::from_millis(throttle.unsigned_abs().into());
+    let ending = async move {
+        exec::sleep(wait).await;
+        drop(socket);
+        front.refused_waiting.set(front.refused_waiting.get() - 1);
+    };
+    exec::spawn_local(ending).detach();
 }

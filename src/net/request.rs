@@ -3,14 +3,19 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use klamm_model::Instant;
 use klamm_os::exec::Notify;
 use klamm_shard::Shards;
+use klamm_shard::api::metadata::Command;
 use klamm_wire::{ApiKey, Gather, Message, MessageView, RequestHeader, gather_response};
 
 use super::close::Close;
 use super::front::FrontContext;
+use super::meter::{self, Work};
+use crate::quotas::{ClientLimits, ThrottleMs};
 
 /// A request whose header was read and whose version is served.
 #[derive(Clone, Debug)]
@@ -23,17 +28,25 @@ pub struct Request {
     pub version: i16,
     /// Chosen by the client, repeated in the answer.
     pub correlation_id: i32,
+    /// What its client is held to.
+    pub(crate) limits: Option<Rc<ClientLimits>>,
 }
 
 impl Request {
     /// Takes over a frame whose header was read.
-    pub(crate) fn new(frame: &Bytes, header: &RequestHeader<'_>, body: &[u8]) -> Self {
+    pub(crate) fn new(
+        frame: &Bytes,
+        header: &RequestHeader<'_>,
+        body: &[u8],
+        limits: Option<Rc<ClientLimits>>,
+    ) -> Self {
         Self {
             frame: frame.clone(),
             body_at: frame.len() - body.len(),
             key: header.key,
             version: header.version,
             correlation_id: header.correlation_id,
+            limits,
         }
     }
 
@@ -123,6 +136,12 @@ pub struct Caller {
     /// Others wait for the memory of the request that is being answered.
     hurried: Cell<bool>,
     left: Notify,
+    /// Until when no more of its requests begin (KIP-219), and until when those that wait behind
+    /// another do not.
+    muted_until: Cell<Instant>,
+    held_until: Cell<Instant>,
+    /// Work on the answer that is due, where its cost counts.
+    pub(super) work: Cell<Option<Work>>,
 }
 
 impl Caller {
@@ -133,6 +152,9 @@ impl Caller {
             leaving: Cell::new(false),
             hurried: Cell::new(false),
             left: Notify::new(),
+            muted_until: Cell::new(Instant(0)),
+            held_until: Cell::new(Instant(0)),
+            work: Cell::new(None),
         }
     }
 
@@ -145,6 +167,29 @@ impl Caller {
     pub(crate) fn hurry(&self) {
         self.hurried.set(true);
         self.left.notify();
+    }
+
+    /// It is used up what its client may use: nothing more is read from it for a while.
+    pub(crate) fn mute(&self, now: Instant, throttle: ThrottleMs) {
+        let rest = Duration::from_millis(throttle.unsigned_abs().into());
+        let until = now.plus(rest).max(self.muted_until.get());
+        self.muted_until.set(until);
+    }
+
+    /// As [`mute`](Self::mute), and what waits behind the answer that is due does not begin either.
+    pub(crate) fn hold(&self, now: Instant, throttle: ThrottleMs) {
+        self.mute(now, throttle);
+        self.held_until.set(self.muted_until.get());
+    }
+
+    /// How long nothing is read from it yet.
+    pub(super) fn muted_for(&self) -> Option<Duration> {
+        rest_of(&self.muted_until)
+    }
+
+    /// How long no request that waits behind another begins yet.
+    pub(super) fn held_for(&self) -> Option<Duration> {
+        rest_of(&self.held_until)
     }
 
     /// The next request may wait again.
@@ -163,6 +208,65 @@ impl Caller {
         while !self.is_pressed() {
             self.left.notified().await;
         }
+    }
+}
+
+/// The time until then, if that is not over. Looks at the clock only where there is a time.
+fn rest_of(until: &Cell<Instant>) -> Option<Duration> {
+    if until.get() == Instant(0) {
+        return None;
+    }
+    let now = meter::now();
+    if now < until.get() {
+        return Some(until.get().since(now));
+    }
+    until.set(Instant(0));
+    None
+}
+
+/// What a client may still change of the metadata (KIP-599).
+#[derive(Clone, Debug)]
+pub(crate) struct Mutations {
+    limits: Option<Rc<ClientLimits>>,
+    /// New versions are refused what is too much; old ones wait.
+    strict: bool,
+}
+
+impl Mutations {
+    /// Of the client of a request, whose versions from this one on can be refused.
+    pub(crate) fn of(request: &Request, first_strict: i16) -> Self {
+        Self {
+            limits: request.limits.clone(),
+            strict: request.version >= first_strict,
+        }
+    }
+
+    /// The command as far as it is allowed.
+    pub(crate) fn within(&self, command: Command) -> Command {
+        let limits = self.limits.as_ref().filter(|_| self.strict);
+        match limits.and_then(|limits| limits.mutations_left(meter::now())) {
+            None => command,
+            Some(mutations) => Command::Within {
+                mutations,
+                command: Box::new(command),
+            },
+        }
+    }
+
+    /// Counts the partitions that were changed. How long the client has to wait: new versions only
+    /// if something was `refused`.
+    pub(crate) fn charge(&self, context: &Context, partitions: usize, refused: bool) -> ThrottleMs {
+        let Some(limits) = &self.limits else {
+            return 0;
+        };
+        let now = meter::now();
+        let throttle = limits.mutate(now, partitions as u64);
+        if throttle == 0 || (self.strict && !refused) {
+            return 0;
+        }
+        context.front.throttled(throttle);
+        context.caller.hold(now, throttle);
+        throttle
     }
 }
 
@@ -194,6 +298,23 @@ impl Context {
             out.lend(self.front.answer_buffers.take());
         }
         encode(message, key, version, correlation_id, out)
+    }
+
+    /// What the client of this name is held to.
+    pub(crate) fn limits(&self, client_id: Option<&str>) -> Option<Rc<ClientLimits>> {
+        let quotas = self.shards.client_quotas()?;
+        let client = client_id.unwrap_or_default();
+        self.front.quotas.limits(&quotas, client, meter::now())
+    }
+
+    /// How long the client has to wait for what the answer that is due has cost, if that counts.
+    /// Asked once, by who tells the client.
+    pub(crate) fn charge_work(&self, limits: Option<&Rc<ClientLimits>>) -> ThrottleMs {
+        let (Some(work), Some(limits)) = (self.caller.work.take(), limits) else {
+            return 0;
+        };
+        let now = meter::now();
+        limits.work(now, work.cost_ns(now))
     }
 
     /// The listener that the request came through, by its place in the configuration.

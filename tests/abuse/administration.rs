@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 
 use klamm_wire::{
-    alter_configs, alter_partition_reassignments, create_partitions, delete_records,
-    describe_configs, describe_quorum, elect_leaders, incremental_alter_configs, update_features,
+    alter_client_quotas, alter_configs, alter_partition_reassignments, create_partitions,
+    delete_records, describe_client_quotas, describe_configs, describe_quorum, elect_leaders,
+    incremental_alter_configs, update_features,
 };
 
 use crate::harness::configs::{BROKER, Change, TOPIC};
@@ -252,6 +253,97 @@ fn a_broker_that_is_named_again_and_again_is_described_once() {
     let described = view.results().iter().next().expect("this broker");
     assert_eq!(described.error_code(), 0);
     assert!(described.configs().len() > 200);
+    crate::check_peak(&broker);
+    broker.is_healthy();
+}
+
+fn quota(
+    name: Cow<'static, str>,
+    keys: Vec<Cow<'static, str>>,
+) -> alter_client_quotas::RequestEntryData<'static> {
+    let ops = keys.into_iter().map(|key| alter_client_quotas::OpData {
+        key,
+        value: 1.0,
+        remove: false,
+    });
+    alter_client_quotas::RequestEntryData {
+        entity: vec![alter_client_quotas::RequestEntityData {
+            entity_type: "client-id".into(),
+            entity_name: Some(name),
+        }],
+        ops: ops.collect(),
+    }
+}
+
+fn quotas(
+    entries: Vec<alter_client_quotas::RequestEntryData<'static>>,
+) -> alter_client_quotas::Request<'static> {
+    alter_client_quotas::Request {
+        entries,
+        validate_only: false,
+    }
+}
+
+/// A30
+#[test]
+fn quotas_without_number_are_bounded_and_what_is_repeated_is_answered_once() {
+    let mut broker = Broker::start();
+    let mut client = broker.client();
+    let too_many = quotas(vec![quota("a".into(), names(NAMED_MAX).collect())]);
+    let told = "expected at most 200000 names, found 20000";
+    crate::check_closed(&broker, &frame_of(&too_many, 1, 1), told);
+
+    // One entity again and again: the answer names it once.
+    let entry = |_| quota("again".into(), vec!["nonsense".into()]);
+    let reply = client.call(&quotas((0..NAMED_MAX / 2).map(entry).collect()), 1);
+    let view = reply.view();
+    let codes: Vec<i16> = view.entries().iter().map(|one| one.error_code()).collect();
+    assert_eq!(codes, [42]);
+
+    // One key again and again, and a key as long as it can be.
+    let again = vec!["producer_byte_rate".into(); NAMED_MAX - 1];
+    let long: Cow<'static, str> = "k".repeat(STRING_BYTES_MAX).into();
+    let entries = vec![
+        quota("keys".into(), again),
+        quota("k".into(), vec![long.clone()]),
+    ];
+    // Each alone: together they name too much.
+    for (entry, most) in entries.into_iter().zip([200, 4_200]) {
+        let reply = client.call(&quotas(vec![entry]), 1);
+        let view = reply.view();
+        let one = view.entries().iter().next().expect("one entity");
+        assert_eq!(one.error_code(), 42);
+        assert!(one.error_message().expect("a text").len() < most);
+    }
+    let reply = client.call(
+        &quotas(vec![quota(long, vec!["producer_byte_rate".into()])]),
+        1,
+    );
+    let view = reply.view();
+    assert_eq!(view.entries().iter().next().expect("one").error_code(), 42);
+
+    // As many entities as are kept, and one more.
+    let name = |number: usize| format!("e{number}").into();
+    let all = (0..20_001).map(|number| quota(name(number), vec!["producer_byte_rate".into()]));
+    let reply = client.call(&quotas(all.collect()), 1);
+    let view = reply.view();
+    let refused = view.entries().iter().filter(|one| one.error_code() != 0);
+    let refused: Vec<i16> = refused.map(|one| one.error_code()).collect();
+    assert_eq!(refused, [44]);
+
+    let component = describe_client_quotas::ComponentData {
+        entity_type: "user".into(),
+        match_type: 2,
+        r#match: None,
+    };
+    let filter = describe_client_quotas::Request {
+        components: vec![component; NAMED_MAX],
+        strict: false,
+    };
+    let reply = client.call(&filter, 1);
+    assert_eq!(reply.view().error_code(), 42);
+    let reply = client.call(&describe_client_quotas::Request::default(), 1);
+    assert_eq!(reply.view().entries().expect("a list").len(), 20_000);
     crate::check_peak(&broker);
     broker.is_healthy();
 }

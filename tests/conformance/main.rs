@@ -25,6 +25,7 @@ mod metrics;
 mod offsets;
 mod partitions;
 mod produce;
+mod quotas;
 mod reassign;
 mod restart;
 mod retention;

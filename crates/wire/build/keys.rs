@@ -2,7 +2,7 @@
 
 use crate::{
     names::snake,
-    table::{Api, Key},
+    table::{Api, Half, Key},
 };
 
 pub(crate) fn generate(keys: &[Key], apis: &[Api]) -> String {
@@ -42,12 +42,23 @@ pub(crate) fn generate(keys: &[Key], apis: &[Api]) -> String {
         );
         out.push_str(&format!(
             "        ApiKey::{} => Facts {{ versions: VersionRange {{ first: {}, last: {} }}, \
-             first_flexible: {:?}, first_unstable: {:?} }},\n",
-            api.name, request.valid.first, request.valid.last, request.flexible, request.unstable,
+             first_flexible: {:?}, first_unstable: {:?}, throttle_leads_from: {:?} }},\n",
+            api.name,
+            request.valid.first,
+            request.valid.last,
+            request.flexible,
+            request.unstable,
+            throttle_leads_from(response),
         ));
     }
     out.push_str("        _ => return None,\n    })\n}\n");
     out
+}
+
+/// First version of a response in which the time to wait stands before everything else.
+fn throttle_leads_from(response: &Half) -> Option<i16> {
+    let first = response.structs.first()?.fields.first()?;
+    (first.name == "throttle_time_ms" && first.tag.is_none()).then_some(first.window.first)
 }
 
 /// Functions that hand a body to the view that its key and direction name.

@@ -3,12 +3,14 @@
 
 use std::fmt;
 
+use crate::frame::SIZE_PREFIX;
 use crate::message::VersionRange;
 
 pub(crate) struct Facts {
     versions: VersionRange,
     first_flexible: Option<i16>,
     first_unstable: Option<i16>,
+    throttle_leads_from: Option<i16>,
 }
 
 include!(concat!(env!("OUT_DIR"), "/api_key.rs"));
@@ -40,6 +42,18 @@ impl ApiKey {
     /// First version that Kafka 4.3 marks unstable and does not advertise.
     pub fn first_unstable(self) -> Option<i16> {
         facts(self).and_then(|facts| facts.first_unstable)
+    }
+
+    /// Where in the whole frame of a response its `throttle_time_ms` stands, if that is the first
+    /// field of the body in this version.
+    pub fn throttle_place(self, version: i16) -> Option<usize> {
+        let from = facts(self)?.throttle_leads_from?;
+        let header = if self.response_header_version(version) == 0 {
+            4
+        } else {
+            5
+        };
+        (version >= from).then_some(SIZE_PREFIX + header)
     }
 
     /// Version of the request header. Holds for versions above the tables too.

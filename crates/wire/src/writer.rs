@@ -72,6 +72,30 @@ impl Gather {
         &mut self.pieces
     }
 
+    /// Changes the big-endian number that begins at this byte. What stands before it is copied;
+    /// where there is no such number nothing happens.
+    pub fn change_i32(&mut self, at: usize, change: impl FnOnce(i32) -> i32) {
+        let end = at + size_of::<i32>();
+        if self.len() < end {
+            return;
+        }
+        let pieces = self.pieces();
+        let mut head = BytesMut::with_capacity(end);
+        while head.len() < end
+            && let Some(mut piece) = pieces.pop_front()
+        {
+            let taken = piece.split_to(piece.len().min(end - head.len()));
+            head.extend_from_slice(&taken);
+            if !piece.is_empty() {
+                pieces.push_front(piece);
+            }
+        }
+        if let Some(number) = head.last_chunk_mut::<4>() {
+            *number = change(i32::from_be_bytes(*number)).to_be_bytes();
+        }
+        pieces.push_front(head.freeze());
+    }
+
     /// Takes an empty buffer to write into; room that it lacks is allocated.
     ///
     /// # Panics

@@ -3,14 +3,14 @@
 use klamm_model::ConfigKind::{Bool, Class, Int, Long, Text};
 
 use super::DynamicScope::{ClusterWide, ReadOnly};
-use super::Served::NotYet;
+use super::Served::{NotYet, Obeyed};
 use super::{BrokerKey, keys};
 
 keys! {
     QUOTA_TIERING:
-    ("quota.window.num", Int { min: 1 }, Some("11"), ReadOnly, NotYet,
-        "Samples that a client quota is measured over."),
-    ("quota.window.size.seconds", Int { min: 1 }, Some("1"), ReadOnly, NotYet,
+    ("quota.window.num", Int { min: 1 }, Some("11"), ReadOnly, Obeyed,
+        "Samples that a client quota is measured over; klamm keeps at most 1000."),
+    ("quota.window.size.seconds", Int { min: 1 }, Some("1"), ReadOnly, Obeyed,
         "Length of a client quota's sample in seconds."),
     ("replication.quota.window.num", Int { min: 1 }, Some("11"), ReadOnly, NotYet,
         "Samples that a replication quota is measured over."),
@@ -20,9 +20,9 @@ keys! {
         "Samples that the quota of moves between folders is measured over."),
     ("alter.log.dirs.replication.quota.window.size.seconds", Int { min: 1 }, Some("1"), ReadOnly, NotYet,
         "Length of that quota's sample in seconds."),
-    ("controller.quota.window.num", Int { min: 1 }, Some("11"), ReadOnly, NotYet,
+    ("controller.quota.window.num", Int { min: 1 }, Some("11"), ReadOnly, Obeyed,
         "Samples that the quota of metadata changes is measured over."),
-    ("controller.quota.window.size.seconds", Int { min: 1 }, Some("1"), ReadOnly, NotYet,
+    ("controller.quota.window.size.seconds", Int { min: 1 }, Some("1"), ReadOnly, Obeyed,
         "Length of that quota's sample in seconds."),
     ("client.quota.callback.class", Class, None, ReadOnly, NotYet,
         "Class of Apache Kafka that computes client quotas; klamm runs no Java classes and refuses to start with one."),
