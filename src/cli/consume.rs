@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use klamm_client::Record;
 use klamm_client::blocking::{BlockingConsumer, Client};
 use klamm_client::fetch::FetchOptions;
-use klamm_client::fetcher::{Event, FetchError};
+use klamm_client::fetcher::{ConsumerOptions, Event, FetchError, OffsetReset};
 use klamm_client::metadata::PartitionName;
 use klamm_client::offsets::{ListedOffset, OffsetSpec};
 use klamm_model::{IsolationLevel, Offset, PartitionIndex, Timestamp, TopicName};
@@ -27,9 +27,10 @@ use crate::words::counted;
     klamm consume flights\n  \
     klamm consume flights --from end --follow\n  \
     klamm consume flights --from -5 --partition 0 --format key-value\n  \
+    klamm consume flights --from @-2h --to @-1h --format json\n  \
     klamm consume flights --from @-10m -n 100 --format '%T %p/%o %k=%s\\n'\n\n\
-    Templates: %t topic, %p partition, %o offset, %T timestamp, %k key, %K its length, %s value,\n\
-    %S its length, %h headers, %% a percent sign; \\n \\r \\t \\0 \\\\ \\xNN. Null has length -1.")]
+    Templates: %t topic, %p partition, %o offset, %T timestamp, %k key, %K its length, %X it in\n\
+    hexadecimal, %s value, %S its length, %x it in hexadecimal, %h headers, %% a percent sign; \\n \\r \\t \\0 \\\\ \\xNN. Null has length -1.")]
 pub(super) struct ConsumeArguments {
     #[command(flatten)]
     connect: ConnectArguments,
@@ -48,14 +49,24 @@ pub(super) struct ConsumeArguments {
         default_value = "beginning",
         allow_hyphen_values = true
     )]
-    from: StartAt,
+    from: Place,
+    /// Stop before this place, written as in --from; end is the end that there was at the start.
+    #[arg(
+        long,
+        value_name = "WHERE",
+        default_value = "end",
+        allow_hyphen_values = true,
+        conflicts_with = "follow"
+    )]
+    to: Place,
     /// Stop after this many records.
     #[arg(long, short = 'n', value_name = "N")]
     count: Option<u64>,
     /// Wait for more at the end instead of stopping there.
     #[arg(long)]
     follow: bool,
-    /// How to print a record: value, key-value, json, or a template with %.
+    /// How to print a record: value, key-value, json, raw (values with nothing between them), hex
+    /// (key and value), or a template with %.
     #[arg(long, short, value_name = "FORM", default_value = "value")]
     format: RecordFormat,
     /// How null keys and values are printed.
@@ -78,9 +89,9 @@ enum IsolationChoice {
     ReadCommitted,
 }
 
-/// Where to begin.
+/// Where to begin or to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum StartAt {
+enum Place {
     Beginning,
     End,
     Offset(i64),
@@ -89,7 +100,7 @@ enum StartAt {
     Ago(Duration),
 }
 
-impl FromStr for StartAt {
+impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -147,10 +158,15 @@ fn consume(arguments: &ConsumeArguments) -> Result<(), Failure> {
     };
     let mut client = arguments.connect.connect()?;
     let partitions = chosen(&mut client, arguments)?;
-    let ranges = ranges(&mut client, &partitions, arguments.from, isolation)?;
-    let options = FetchOptions {
-        isolation,
-        ..FetchOptions::default()
+    let ranges = ranges(&mut client, &partitions, arguments, isolation)?;
+    let options = ConsumerOptions {
+        fetch: FetchOptions {
+            isolation,
+            ..FetchOptions::default()
+        },
+        // A person is told that records are gone.
+        offset_reset: OffsetReset::Fail,
+        ..ConsumerOptions::default()
     };
     let mut consumer = BlockingConsumer::new(client, options);
     // Partitions still to be read, with the end at which they are done.
@@ -206,6 +222,11 @@ fn read_all(
             // What was printed is seen while waiting for more.
             None => printer.flush()?,
             Some(Event::Record(partition, record)) => {
+                let end = open.get(&partition).copied();
+                if !arguments.follow && end.is_some_and(|end| record.offset >= end) {
+                    close_at_end(arguments, consumer, open, &partition, record.offset);
+                    continue;
+                }
                 printer.print(&partition, &record)?;
                 if arguments.count == Some(printer.printed) {
                     return Ok(());
@@ -216,6 +237,8 @@ fn read_all(
                 close_at_end(arguments, consumer, open, &partition, position);
                 printer.flush()?;
             }
+            // Positions are not reset here.
+            Some(Event::Reset { .. }) => {}
             Some(Event::Failed(partition, error)) => on_failed(consumer, partition, error)?,
         }
     }
@@ -295,7 +318,7 @@ fn chosen(
 fn ranges(
     client: &mut Client,
     partitions: &[PartitionName],
-    from: StartAt,
+    arguments: &ConsumeArguments,
     isolation: IsolationLevel,
 ) -> Result<BTreeMap<PartitionName, Range>, Failure> {
     let mut list = |spec| -> Result<BTreeMap<PartitionName, ListedOffset>, Failure> {
@@ -304,11 +327,13 @@ fn ranges(
     };
     let starts = list(OffsetSpec::Earliest)?;
     let ends = list(OffsetSpec::Latest)?;
-    let by_time = match from {
-        StartAt::Time(time) => Some(list(OffsetSpec::AtTime(Timestamp(time)))?),
-        StartAt::Ago(ago) => Some(list(OffsetSpec::AtTime(Timestamp(before_now(ago))))?),
-        StartAt::Beginning | StartAt::End | StartAt::Offset(_) | StartAt::Last(_) => None,
+    let mut by_time = |place| match place {
+        Place::Time(time) => list(OffsetSpec::AtTime(Timestamp(time))),
+        Place::Ago(ago) => list(OffsetSpec::AtTime(Timestamp(before_now(ago)))),
+        Place::Beginning | Place::End | Place::Offset(_) | Place::Last(_) => Ok(BTreeMap::new()),
     };
+    let from_times = by_time(arguments.from)?;
+    let to_times = by_time(arguments.to)?;
     let known = |listed: &BTreeMap<PartitionName, ListedOffset>, partition| {
         listed.get(partition).and_then(|found| found.offset)
     };
@@ -316,18 +341,19 @@ fn ranges(
     for partition in partitions {
         let first = known(&starts, partition).unwrap_or(Offset::ZERO);
         let end = known(&ends, partition).unwrap_or(first);
-        let start = match from {
-            StartAt::Beginning => first,
-            StartAt::End => end,
-            StartAt::Offset(offset) => Offset(offset),
-            StartAt::Last(count) => Offset(end.0.saturating_sub(count)).max(first),
-            // No record is as late: begin at the end.
-            StartAt::Time(_) | StartAt::Ago(_) => by_time
-                .as_ref()
-                .and_then(|found| known(found, partition))
-                .unwrap_or(end),
+        let offset_of = |place, times| match place {
+            Place::Beginning => first,
+            Place::End => end,
+            Place::Offset(offset) => Offset(offset),
+            Place::Last(count) => Offset(end.0.saturating_sub(count)).max(first),
+            // No record is as late: the end.
+            Place::Time(_) | Place::Ago(_) => known(times, partition).unwrap_or(end),
         };
-        ranges.insert(partition.clone(), Range { start, end });
+        let range = Range {
+            start: offset_of(arguments.from, &from_times),
+            end: offset_of(arguments.to, &to_times).min(end),
+        };
+        ranges.insert(partition.clone(), range);
     }
     Ok(ranges)
 }
@@ -387,13 +413,13 @@ mod tests {
 
     #[test]
     fn beginnings_are_read_from_words_numbers_and_times() {
-        let from = |text: &str| text.parse::<StartAt>();
-        assert_eq!(from("beginning"), Ok(StartAt::Beginning));
-        assert_eq!(from("end"), Ok(StartAt::End));
-        assert_eq!(from("17"), Ok(StartAt::Offset(17)));
-        assert_eq!(from("-5"), Ok(StartAt::Last(5)));
-        assert_eq!(from("@1700000000000"), Ok(StartAt::Time(1_700_000_000_000)));
-        assert_eq!(from("@-10m"), Ok(StartAt::Ago(Duration::from_secs(600))));
+        let from = |text: &str| text.parse::<Place>();
+        assert_eq!(from("beginning"), Ok(Place::Beginning));
+        assert_eq!(from("end"), Ok(Place::End));
+        assert_eq!(from("17"), Ok(Place::Offset(17)));
+        assert_eq!(from("-5"), Ok(Place::Last(5)));
+        assert_eq!(from("@1700000000000"), Ok(Place::Time(1_700_000_000_000)));
+        assert_eq!(from("@-10m"), Ok(Place::Ago(Duration::from_secs(600))));
         for wrong in [
             "", "start", "@", "@-", "@-10", "@-m", "@-10x", "1.5", "@-1é",
         ] {

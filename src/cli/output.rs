@@ -99,18 +99,28 @@ pub(super) fn print_json(document: &Value) -> io::Result<()> {
     print(&format!("{document:#}\n"))
 }
 
+/// Two hexadecimal digits for each byte.
+fn hex(bytes: &[u8]) -> String {
+    let digit = |number: u8| char::from_digit(number.into(), 16).unwrap_or('?');
+    let digits = bytes.iter();
+    digits
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
+fn put_hex(field: Option<&[u8]>, null: &str, out: &mut Vec<u8>) {
+    match field {
+        Some(bytes) => out.extend_from_slice(hex(bytes).as_bytes()),
+        None => out.extend_from_slice(null.as_bytes()),
+    }
+}
+
 /// A name for `name` where the bytes are text; `name_hex` where they are not.
 fn put_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
     let (name, value) = match bytes.map(std::str::from_utf8) {
         None => (name.to_owned(), Value::Null),
         Some(Ok(text)) => (name.to_owned(), text.into()),
-        Some(Err(_)) => {
-            let digits = bytes
-                .into_iter()
-                .flatten()
-                .map(|byte| format!("{byte:02x}"));
-            (format!("{name}_hex"), digits.collect::<String>().into())
-        }
+        Some(Err(_)) => (format!("{name}_hex"), hex(bytes.unwrap_or_default()).into()),
     };
     object.insert(name, value);
 }
@@ -144,8 +154,10 @@ enum Piece {
     Timestamp,
     Key,
     KeyLength,
+    KeyHex,
     Value,
     ValueLength,
+    ValueHex,
     Headers,
 }
 
@@ -168,11 +180,14 @@ impl std::str::FromStr for RecordFormat {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "json" => Ok(Self::Json),
-            "value" => template("%s\\n"),
+            "value" | "text" => template("%s\\n"),
             "key-value" => template("%k\\t%s\\n"),
+            "raw" => template("%s"),
+            "hex" => template("%X\\t%x\\n"),
             _ if text.contains('%') => template(text),
             _ => Err(
-                "expected value, key-value, json, or a template with % such as '%o %s\\n'"
+                "expected value, key-value, json, raw, hex, or a template with % such as \
+                 '%o %s\\n'"
                     .to_owned(),
             ),
         }
@@ -197,12 +212,14 @@ fn template(text: &str) -> Result<RecordFormat, String> {
                 Some('T') => Piece::Timestamp,
                 Some('k') => Piece::Key,
                 Some('K') => Piece::KeyLength,
+                Some('X') => Piece::KeyHex,
+                Some('x') => Piece::ValueHex,
                 Some('s') => Piece::Value,
                 Some('S') => Piece::ValueLength,
                 Some('h') => Piece::Headers,
                 Some(other) => {
                     return Err(format!(
-                        "expected one of %t %p %o %T %k %K %s %S %h %%, found %{other}"
+                        "expected one of %t %p %o %T %k %K %X %s %S %x %h %%, found %{other}"
                     ));
                 }
                 None => return Err("expected a letter after %, found the end".to_owned()),
@@ -278,7 +295,9 @@ impl RecordFormat {
                 Piece::Timestamp => out.extend_from_slice(record.timestamp.to_string().as_bytes()),
                 Piece::Key => out.extend_from_slice(key.unwrap_or(null.as_bytes())),
                 Piece::KeyLength => out.extend_from_slice(length(key).as_bytes()),
+                Piece::KeyHex => put_hex(key, null, out),
                 Piece::Value => out.extend_from_slice(value.unwrap_or(null.as_bytes())),
+                Piece::ValueHex => put_hex(value, null, out),
                 Piece::ValueLength => out.extend_from_slice(length(value).as_bytes()),
                 Piece::Headers => {
                     for (at, header) in record.headers.iter().enumerate() {
@@ -324,6 +343,9 @@ mod tests {
     #[test]
     fn records_are_printed_in_every_form() {
         check("value", "v\n");
+        check("text", "v\n");
+        check("raw", "v");
+        check("hex", "NULL\t76\n");
         check("key-value", "NULL\tv\n");
         check(
             "%t/%p@%o %T %K:%k %S:%s %h%%\\x41\\n",

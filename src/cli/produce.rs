@@ -11,9 +11,9 @@ use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use klamm_client::blocking::BlockingProducer;
 use klamm_client::partitioner::Partitioning;
-use klamm_client::producer::{ProducerOptions, ProducerRecord};
+use klamm_client::producer::{DeliveryError, ProducerOptions, ProducerRecord};
 use klamm_client::{Compressor, RecordHeader};
-use klamm_model::{Acks, Compression, PartitionIndex, Timestamp, TopicName};
+use klamm_model::{Acks, Compression, ErrorCode, PartitionIndex, Timestamp, TopicName};
 use serde_json::json;
 
 use super::connect::{ConnectArguments, Failure};
@@ -81,9 +81,15 @@ pub(super) struct ProduceArguments {
     /// Give records up after this time.
     #[arg(long, value_name = "MS", default_value_t = 120_000)]
     delivery_timeout_ms: u32,
-    /// A retry may append a record twice; implied by --acks 0 and --acks 1.
+    /// Retries append nothing twice; needs --acks all [default: true with --acks all].
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", conflicts_with = "no_idempotence")]
+    idempotence: Option<bool>,
+    /// The same as --idempotence false.
     #[arg(long)]
     no_idempotence: bool,
+    /// Requests in flight for each broker.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=60))]
+    max_in_flight: u16,
     /// No progress and no summary on standard error.
     #[arg(long, short)]
     quiet: bool,
@@ -97,7 +103,9 @@ enum PartitionerChoice {
     /// By murmur2 of the key as in Java; without a key one partition for each batch.
     #[default]
     KeyHash,
-    /// Each partition in turn.
+    /// One partition for each batch, whatever the key.
+    Sticky,
+    /// Each partition in turn, whatever the key.
     RoundRobin,
 }
 
@@ -129,7 +137,10 @@ impl ProduceArguments {
         let delivery = Duration::from_millis(self.delivery_timeout_ms.into());
         ProducerOptions {
             acks: self.acks,
-            idempotent: self.acks == Acks::All && !self.no_idempotence,
+            idempotent: self
+                .idempotence
+                .unwrap_or(self.acks == Acks::All && !self.no_idempotence),
+            in_flight_max: self.max_in_flight.into(),
             compressor: Compressor {
                 codec: self.compression,
                 level: self.compression_level,
@@ -141,6 +152,7 @@ impl ProduceArguments {
             delivery_timeout: delivery.max(request_timeout + linger),
             partitioning: match self.partitioner {
                 PartitionerChoice::KeyHash => Partitioning::KeyHash,
+                PartitionerChoice::Sticky => Partitioning::Sticky,
                 PartitionerChoice::RoundRobin => Partitioning::RoundRobin,
             },
             ..ProducerOptions::default()
@@ -184,14 +196,36 @@ impl Tally {
                     self.failed += count;
                     if self.reasons.len() < FAILURES_SHOWN {
                         let partition = delivery.partition;
-                        self.reasons.push(format!(
-                            "{} for {partition}: {error}",
-                            counted(count, "record")
-                        ));
+                        let records = counted(count, "record");
+                        let cure = cure(&error);
+                        self.reasons
+                            .push(format!("{records} for {partition}: {error}{cure}"));
                     }
                 }
             }
         }
+    }
+}
+
+/// What mends a delivery that failed, if anything here does.
+fn cure(error: &DeliveryError) -> &'static str {
+    match error {
+        DeliveryError::Refused(refused) => match refused.code {
+            ErrorCode::MessageTooLarge | ErrorCode::RecordListTooLarge => {
+                "\n    raise the topic's max.message.bytes, or send smaller records"
+            }
+            ErrorCode::InvalidRecord => {
+                "\n    a compacted topic takes no record without a key: --key-separator"
+            }
+            ErrorCode::InvalidTimestamp => {
+                "\n    the topic's message.timestamp settings admit no such time"
+            }
+            _ => "",
+        },
+        DeliveryError::TimedOut { .. } => {
+            "\n    see whether the broker answers, or raise --delivery-timeout-ms"
+        }
+        DeliveryError::Lost { .. } => "\n    see whether the broker runs",
     }
 }
 

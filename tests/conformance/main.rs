@@ -8,6 +8,8 @@ mod adopt;
 mod api_versions;
 mod broker_configs;
 mod cli;
+mod cli_records;
+mod client;
 mod compression;
 mod config_changes;
 mod connection;

@@ -23,7 +23,7 @@ use klamm_wire::{
 use crate::append::{self, Appended};
 use crate::connection::{ConnectionOptions, Response, SendError, ServedVersions, sendable};
 use crate::error::BrokerError;
-use crate::fetch::{self, FetchOptions, RecordFault, RecordReader};
+use crate::fetch::{self, FetchOptions, FetchPlan, FetchRow, RecordFault, RecordReader};
 use crate::metadata::{self, Broker, Cluster, PartitionName, TopicInfo};
 use crate::offsets::{self, ListedOffset, OffsetSpec};
 
@@ -644,12 +644,13 @@ impl Client {
         options: &FetchOptions,
     ) -> Result<Fetched, ClientError> {
         let leader = self.leader_of(partition)?;
-        let positions = [(partition.clone(), position)];
-        let shaped = fetch::request(&positions, options, &self.cluster);
+        let row = FetchRow::new(partition.clone(), position, &self.cluster);
+        let shaped = fetch::request(&FetchPlan::alone(vec![row]), options);
         let response =
             self.call_up_to(Target::Node(leader), &shaped.request, shaped.version_max)?;
         let view = read::<fetch_wire::ResponseView<'_>>(&response)?;
         let outcome = fetch::read(&view, &response.body, &self.cluster)?
+            .outcomes
             .into_iter()
             .find(|(found, _)| found == partition);
         let fetched = match outcome {

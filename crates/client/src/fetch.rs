@@ -50,49 +50,128 @@ impl Default for FetchOptions {
     }
 }
 
-/// A Fetch request of a consumer, without a fetch session.
+/// One partition that a Fetch names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchRow {
+    /// The partition.
+    pub partition: PartitionName,
+    /// Its topic's id; zero where it is not known.
+    pub topic_id: TopicId,
+    /// From where to fetch.
+    pub position: Offset,
+    /// The leader's reign as the reader knows it, so that a leader of another one refuses
+    /// (KIP-320); -1 where it is not known.
+    pub leader_epoch: LeaderEpoch,
+}
+
+impl FetchRow {
+    /// A partition from a position on, with what the cluster tells of it.
+    #[must_use]
+    pub fn new(partition: PartitionName, position: Offset, cluster: &Cluster) -> Self {
+        let topic_id = cluster
+            .topic(&partition.topic)
+            .map_or(TopicId::ZERO, |topic| topic.id);
+        let known = cluster.partition(&partition);
+        Self {
+            topic_id,
+            position,
+            leader_epoch: known.map_or(LeaderEpoch(-1), |it| it.leader_epoch),
+            partition,
+        }
+    }
+}
+
+/// A partition that leaves a fetch session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    /// The partition.
+    pub partition: PartitionName,
+    /// Its topic's id when it was named.
+    pub topic_id: TopicId,
+}
+
+/// What one Fetch says of partitions and of its session (KIP-227).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchPlan {
+    /// The session; zero for none.
+    pub session_id: i32,
+    /// Which request of the session it is: 0 begins one, -1 wants none.
+    pub session_epoch: i32,
+    /// Partitions that are new or changed; all of them where no session goes on.
+    pub rows: Vec<FetchRow>,
+    /// Partitions that shall no longer be read.
+    pub forgotten: Vec<Forgotten>,
+}
+
+impl FetchPlan {
+    /// A Fetch of these partitions alone, without a session.
+    #[must_use]
+    pub const fn alone(rows: Vec<FetchRow>) -> Self {
+        Self {
+            session_id: 0,
+            session_epoch: -1,
+            rows,
+            forgotten: Vec::new(),
+        }
+    }
+}
+
+/// A Fetch request of a consumer. Topics go by id where every one has an id.
 #[must_use]
-pub fn request(
-    positions: &[(PartitionName, Offset)],
-    options: &FetchOptions,
-    cluster: &Cluster,
-) -> Shaped<fetch::Request<'static>> {
-    let mut by_topic: BTreeMap<&TopicName, Vec<fetch::FetchPartition>> = BTreeMap::new();
-    for (partition, position) in positions {
-        let row = fetch::FetchPartition {
-            partition: partition.index.0,
-            fetch_offset: position.0,
+pub fn request(plan: &FetchPlan, options: &FetchOptions) -> Shaped<fetch::Request<'static>> {
+    type Key<'a> = (&'a TopicName, TopicId);
+    let mut by_topic: BTreeMap<Key<'_>, Vec<fetch::FetchPartition>> = BTreeMap::new();
+    for row in &plan.rows {
+        let partition = fetch::FetchPartition {
+            partition: row.partition.index.0,
+            fetch_offset: row.position.0,
+            current_leader_epoch: row.leader_epoch.0,
             partition_max_bytes: options.partition_bytes_max,
             ..Default::default()
         };
-        by_topic.entry(&partition.topic).or_default().push(row);
+        let key = (&row.partition.topic, row.topic_id);
+        by_topic.entry(key).or_default().push(partition);
     }
-    let mut version_max = i16::MAX;
+    let mut gone: BTreeMap<Key<'_>, Vec<i32>> = BTreeMap::new();
+    for it in &plan.forgotten {
+        let key = (&it.partition.topic, it.topic_id);
+        gone.entry(key).or_default().push(it.partition.index.0);
+    }
+    let nameless = |(_, id): &Key<'_>| id.is_zero();
+    let by_name = by_topic.keys().any(nameless) || gone.keys().any(nameless);
+    let name = |name: &TopicName| name.as_str().to_owned().into();
     let topics = by_topic
         .into_iter()
-        .map(|(name, partitions)| {
-            let id = cluster.topic(name).map_or(TopicId::ZERO, |topic| topic.id);
-            if id.is_zero() {
-                version_max = LAST_VERSION_BY_NAME;
-            }
-            fetch::FetchTopic {
-                topic: name.as_str().to_owned().into(),
-                topic_id: id.0,
-                partitions,
-            }
-        })
-        .collect();
+        .map(|((topic, id), partitions)| fetch::FetchTopic {
+            topic: name(topic),
+            topic_id: id.0,
+            partitions,
+        });
+    let forgotten = gone
+        .into_iter()
+        .map(|((topic, id), partitions)| fetch::ForgottenTopic {
+            topic: name(topic),
+            topic_id: id.0,
+            partitions,
+        });
     let request = fetch::Request {
         max_wait_ms: milliseconds(options.wait_max),
         min_bytes: options.bytes_min,
         max_bytes: options.bytes_max,
         isolation_level: isolation_number(options.isolation),
-        topics,
+        session_id: plan.session_id,
+        session_epoch: plan.session_epoch,
+        topics: topics.collect(),
+        forgotten_topics_data: forgotten.collect(),
         ..Default::default()
     };
     Shaped {
         request,
-        version_max,
+        version_max: if by_name {
+            LAST_VERSION_BY_NAME
+        } else {
+            i16::MAX
+        },
     }
 }
 
@@ -120,16 +199,25 @@ pub struct FetchedPartition {
     pub records: Bytes,
 }
 
-/// Reads a Fetch answer, partition by partition. `body` is the response that `view` borrows from.
+/// A Fetch answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchAnswer {
+    /// The session in which it was answered; zero for none.
+    pub session_id: i32,
+    /// What it says, partition by partition; partitions of a session without news are left out.
+    pub outcomes: Vec<(PartitionName, Result<FetchedPartition, Refused>)>,
+}
+
+/// Reads a Fetch answer. `body` is the response that `view` borrows from. Topics that come by an id
+/// which `cluster` does not know are left out.
 ///
 /// # Errors
 /// An error that concerns the answer as a whole.
-#[allow(clippy::type_complexity)]
 pub fn read(
     view: &fetch::ResponseView<'_>,
     body: &Bytes,
     cluster: &Cluster,
-) -> Result<Vec<(PartitionName, Result<FetchedPartition, Refused>)>, BrokerError> {
+) -> Result<FetchAnswer, BrokerError> {
     BrokerError::check(view.error_code(), None, || "fetch".to_owned())?;
     let mut outcomes = Vec::new();
     for topic in view.responses() {
@@ -142,7 +230,10 @@ pub fn read(
             outcomes.push((partition, outcome));
         }
     }
-    Ok(outcomes)
+    Ok(FetchAnswer {
+        session_id: view.session_id(),
+        outcomes,
+    })
 }
 
 fn read_partition(

@@ -14,8 +14,8 @@ use std::fmt;
 
 use bytes::Bytes;
 use klamm_model::{
-    ErrorCode, Instant, NodeId, PartitionIndex, ProducerEpoch, ProducerId, ProducerStamp, Sequence,
-    Timestamp, TopicName,
+    ErrorCode, Instant, NodeId, PartitionIndex, ProducerEpoch, ProducerId, ProducerStamp, Random,
+    Sequence, Timestamp, TopicName,
 };
 use klamm_records::batch::RecordHeader;
 
@@ -198,6 +198,8 @@ pub struct ProducerStats {
     pub batches: u64,
     /// Batches sent again.
     pub retries: u64,
+    /// Times that a gap in the sequences began a new epoch or identity.
+    pub renewals: u64,
 }
 
 /// The machine.
@@ -214,6 +216,9 @@ pub struct Producer {
     /// Topics whose leaders are in doubt.
     doubtful: BTreeSet<TopicName>,
     refresh_not_before: Instant,
+    /// When leaders and partitions are asked for because of their age.
+    refresh_due: Option<Instant>,
+    random: Random,
     buffered: usize,
     next_ticket: u64,
     next_request: u64,
@@ -238,6 +243,8 @@ impl Producer {
             deliveries: VecDeque::new(),
             doubtful: BTreeSet::new(),
             refresh_not_before: Instant::default(),
+            refresh_due: None,
+            random: Random::new(seed.wrapping_add(1)),
             buffered: 0,
             next_ticket: 0,
             next_request: 0,
@@ -325,7 +332,7 @@ impl Producer {
         if self.options.idempotent {
             match self.identity {
                 Identity::Known(..) => self.renew_identity(),
-                Identity::Asked => return None,
+                Identity::Asked => return self.next_refresh(now),
                 Identity::Unknown => {}
             }
             if self.identity == Identity::Unknown {
@@ -334,18 +341,30 @@ impl Producer {
                     self.identity = Identity::Asked;
                     return Some(Action::Identify);
                 }
-                return None;
+                return self.next_refresh(now);
             }
         }
         if let Some(action) = self.next_request(now, cluster) {
             return Some(action);
         }
-        if !self.doubtful.is_empty() && now >= self.refresh_not_before {
-            self.refresh_not_before = now.plus(self.options.retry_backoff);
-            let topics = std::mem::take(&mut self.doubtful);
-            return Some(Action::Refresh(topics.into_iter().collect()));
+        self.next_refresh(now)
+    }
+
+    fn next_refresh(&mut self, now: Instant) -> Option<Action> {
+        let age_max = self.options.metadata_age_max;
+        if *self.refresh_due.get_or_insert(now.plus(age_max)) <= now {
+            // Topics to which nothing is sent can wait until something is.
+            let lanes = self.lanes.iter().filter(|(_, lane)| !lane.is_empty());
+            self.doubtful.extend(lanes.map(|(it, _)| it.topic.clone()));
+            self.refresh_due = Some(now.plus(age_max));
         }
-        None
+        if self.doubtful.is_empty() || now < self.refresh_not_before {
+            return None;
+        }
+        self.refresh_not_before = now.plus(self.options.retry_backoff);
+        self.refresh_due = Some(now.plus(age_max));
+        let topics = std::mem::take(&mut self.doubtful);
+        Some(Action::Refresh(topics.into_iter().collect()))
     }
 
     /// When [`poll`](Self::poll) will have something to do without further input.
@@ -363,7 +382,8 @@ impl Producer {
             open.into_iter().chain(waiting)
         });
         let refresh = (!self.doubtful.is_empty()).then_some(self.refresh_not_before);
-        dues.chain(refresh).min()
+        let aged = self.refresh_due.filter(|_| !self.is_empty());
+        dues.chain(refresh).chain(aged).min()
     }
 
     /// Gives up what waited too long.
@@ -402,8 +422,13 @@ impl Producer {
         }
     }
 
-    /// After a gap in the sequences: once nothing carries an old stamp, a new identity begins.
+    /// After a gap in the sequences: once nothing carries an old stamp, the next epoch of the
+    /// producer begins at sequence 0 (KIP-360). What of the old one is still on its way is fenced
+    /// by it. After the last epoch another producer id is asked for.
     fn renew_identity(&mut self) {
+        let Identity::Known(id, epoch) = self.identity else {
+            return;
+        };
         if !self.stale {
             return;
         }
@@ -413,7 +438,11 @@ impl Producer {
         let stamped = |lane: &Lane| lane.closed.iter().any(|batch| batch.stamp.is_some());
         if !self.lanes.values().any(stamped) {
             self.stale = false;
-            self.identity = Identity::Unknown;
+            self.identity = match epoch.0.checked_add(1) {
+                Some(next) => Identity::Known(id, ProducerEpoch(next)),
+                None => Identity::Unknown,
+            };
+            self.stats.renewals += 1;
             for lane in self.lanes.values_mut() {
                 lane.next_sequence = Sequence::FIRST;
                 lane.acknowledged = false;

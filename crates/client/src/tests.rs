@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use klamm_model::{
-    Acks, ErrorCode, Instant, IsolationLevel, LeaderEpoch, NodeId, Offset, PartitionIndex,
-    ProducerEpoch, ProducerId, ProducerStamp, Random, Sequence, Timestamp, TopicId, TopicName,
+    Acks, ErrorCode, IsolationLevel, LeaderEpoch, NodeId, Offset, PartitionIndex, ProducerEpoch,
+    ProducerId, ProducerStamp, Random, Sequence, Timestamp, TopicId, TopicName,
 };
 use klamm_records::batch::{BatchBuilder, BatchOptions};
 use klamm_records::compress::Scratch;
@@ -18,12 +18,11 @@ use klamm_wire::{
 use crate::connection::{
     Connection, ConnectionError, ConnectionOptions, CorrelationId, NoVersion, SendError, sendable,
 };
-use crate::fetch::{FetchOptions, RecordReader};
-use crate::fetcher::{Action, Event, FetchError, Fetcher};
+use crate::fetch::RecordReader;
 use crate::metadata::{Cluster, PartitionName};
 use crate::{append, fetch, metadata, offsets};
 
-fn partition(index: i32) -> PartitionName {
+pub(crate) fn partition(index: i32) -> PartitionName {
     let topic = TopicName::new("t").expect("legal");
     PartitionName::new(topic, PartitionIndex(index))
 }
@@ -206,7 +205,7 @@ fn a_produce_without_acks_leaves_nothing_in_flight() {
     assert_eq!(connection.in_flight(), 0);
 }
 
-fn metadata_response(leader_id: i32) -> metadata_wire::Response<'static> {
+pub(crate) fn metadata_response(leader_id: i32) -> metadata_wire::Response<'static> {
     let partitions = (0..3).map(|index| metadata_wire::MetadataResponsePartition {
         partition_index: index,
         leader_id,
@@ -235,7 +234,7 @@ fn metadata_response(leader_id: i32) -> metadata_wire::Response<'static> {
     }
 }
 
-fn cluster() -> Cluster {
+pub(crate) fn cluster() -> Cluster {
     let mut body = BytesMut::new();
     metadata_response(1)
         .encode(12, &mut body)
@@ -266,7 +265,7 @@ fn metadata_names_leaders_and_hints_correct_them() {
 }
 
 /// A batch of these values at an offset.
-fn batch(base_offset: i64, values: &[&str], options: BatchOptions) -> Bytes {
+pub(crate) fn batch(base_offset: i64, values: &[&str], options: BatchOptions) -> Bytes {
     let mut builder = BatchBuilder::new(BatchOptions {
         base_offset: Offset(base_offset),
         ..options
@@ -394,7 +393,7 @@ fn a_flipped_bit_is_found_by_the_checksum() {
     }
 }
 
-fn fetch_response(records: Bytes, error: ErrorCode) -> fetch_wire::Response<'static> {
+pub(crate) fn fetch_response(records: Bytes, error: ErrorCode) -> fetch_wire::Response<'static> {
     let partition = fetch_wire::PartitionData {
         partition_index: 0,
         error_code: error.code(),
@@ -412,129 +411,6 @@ fn fetch_response(records: Bytes, error: ErrorCode) -> fetch_wire::Response<'sta
         }],
         ..Default::default()
     }
-}
-
-/// Takes a Fetch answer of the wire into a fetcher.
-fn answer(
-    fetcher: &mut Fetcher,
-    now: Instant,
-    response: &fetch_wire::Response<'_>,
-    cluster: &mut Cluster,
-) {
-    let mut body = BytesMut::new();
-    response.encode(17, &mut body).expect("version 17");
-    let body = body.freeze();
-    let view = fetch_wire::ResponseView::parse(&body, 17).expect("sound");
-    let outcomes = fetch::read(&view, &body, cluster).expect("no error as a whole");
-    fetcher.on_answer(now, NodeId(1), outcomes, cluster);
-}
-
-#[test]
-fn a_fetcher_reads_on_where_it_stopped_and_tells_the_end() {
-    let mut cluster = cluster();
-    let mut fetcher = Fetcher::new(FetchOptions::default(), Duration::from_millis(100));
-    fetcher.seek(partition(0), Offset(1));
-    let now = Instant(1);
-    let node = NodeId(1);
-    let positions = vec![(partition(0), Offset(1))];
-    assert_eq!(
-        fetcher.poll(now, &cluster),
-        Some(Action::Fetch { node, positions })
-    );
-    assert_eq!(
-        fetcher.poll(now, &cluster),
-        None,
-        "one fetch in flight per leader"
-    );
-    let records = batch(0, &["a", "b"], BatchOptions::default());
-    answer(
-        &mut fetcher,
-        now,
-        &fetch_response(records, ErrorCode::None),
-        &mut cluster,
-    );
-    assert_eq!(
-        fetcher.poll(now, &cluster),
-        None,
-        "nothing is asked for before it was read"
-    );
-    let record = fetcher.next_event();
-    assert!(
-        matches!(&record, Some(Event::Record(_, it)) if it.offset == Offset(1)),
-        "{record:?}"
-    );
-    assert_eq!(
-        fetcher.next_event(),
-        Some(Event::End(partition(0), Offset(2)))
-    );
-    let positions = vec![(partition(0), Offset(2))];
-    assert_eq!(
-        fetcher.poll(now, &cluster),
-        Some(Action::Fetch { node, positions })
-    );
-}
-
-#[test]
-fn a_fetcher_follows_a_leader_that_moved_after_a_pause() {
-    let mut cluster = cluster();
-    let mut fetcher = Fetcher::new(FetchOptions::default(), Duration::from_millis(100));
-    fetcher.seek(partition(0), Offset(0));
-    let now = Instant(1);
-    assert!(fetcher.poll(now, &cluster).is_some());
-    let moved = fetch_response(Bytes::new(), ErrorCode::NotLeaderOrFollower);
-    answer(&mut fetcher, now, &moved, &mut cluster);
-    let topics = vec![TopicName::new("t").expect("legal")];
-    assert_eq!(fetcher.poll(now, &cluster), Some(Action::Refresh(topics)));
-    assert_eq!(fetcher.poll(now, &cluster), None, "the backoff is kept");
-    cluster.hint_leader(&partition(0), NodeId(2), LeaderEpoch(9));
-    let later = fetcher.next_deadline(now).expect("a pause ends");
-    let positions = vec![(partition(0), Offset(0))];
-    let node = NodeId(2);
-    assert_eq!(
-        fetcher.poll(later, &cluster),
-        Some(Action::Fetch { node, positions })
-    );
-}
-
-#[test]
-fn a_partition_out_of_range_stands_still_until_it_is_sought() {
-    let mut cluster = cluster();
-    let mut fetcher = Fetcher::new(FetchOptions::default(), Duration::from_millis(100));
-    fetcher.seek(partition(0), Offset(50));
-    let now = Instant(1);
-    assert!(fetcher.poll(now, &cluster).is_some());
-    let refused = fetch_response(Bytes::new(), ErrorCode::OffsetOutOfRange);
-    answer(&mut fetcher, now, &refused, &mut cluster);
-    let error = FetchError::OutOfRange {
-        position: Offset(50),
-        log_start: Some(Offset(0)),
-    };
-    assert_eq!(
-        fetcher.next_event(),
-        Some(Event::Failed(partition(0), error))
-    );
-    assert_eq!(fetcher.poll(now, &cluster), None);
-    fetcher.seek(partition(0), Offset(0));
-    assert!(fetcher.poll(now, &cluster).is_some());
-}
-
-#[test]
-fn an_answer_to_an_older_position_is_dropped() {
-    let mut cluster = cluster();
-    let mut fetcher = Fetcher::new(FetchOptions::default(), Duration::from_millis(100));
-    fetcher.seek(partition(0), Offset(0));
-    let now = Instant(1);
-    assert!(fetcher.poll(now, &cluster).is_some());
-    fetcher.seek(partition(0), Offset(1));
-    let records = batch(0, &["a", "b"], BatchOptions::default());
-    answer(
-        &mut fetcher,
-        now,
-        &fetch_response(records, ErrorCode::None),
-        &mut cluster,
-    );
-    assert_eq!(fetcher.next_event(), None);
-    assert_eq!(fetcher.position(&partition(0)), Some(Offset(1)));
 }
 
 /// Seeded, so that every run sees the same mutations.
@@ -585,7 +461,8 @@ fn read_as_everything(body: &Bytes, version: i16, cluster: &mut Cluster) -> usiz
         return understood;
     };
     let isolation = IsolationLevel::ReadCommitted;
-    for (_, outcome) in fetch::read(&view, body, cluster).unwrap_or_default() {
+    let outcomes = fetch::read(&view, body, cluster).map(|answer| answer.outcomes);
+    for (_, outcome) in outcomes.unwrap_or_default() {
         let Ok(fetched) = outcome else { continue };
         let mut reader = RecordReader::new(fetched, Offset(0), isolation);
         let mut scratch = Scratch::new();

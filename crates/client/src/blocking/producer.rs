@@ -25,6 +25,11 @@ pub enum ProduceError {
     Options(OptionsError),
     /// The record itself.
     Append(AppendError),
+    /// No room in the buffer for as long as `max.block.ms` allows.
+    Blocked {
+        /// How long that was.
+        waited: Duration,
+    },
     /// The cluster.
     Client(ClientError),
 }
@@ -34,6 +39,11 @@ impl fmt::Display for ProduceError {
         match self {
             Self::Options(error) => error.fmt(formatter),
             Self::Append(error) => error.fmt(formatter),
+            Self::Blocked { waited } => write!(
+                formatter,
+                "producer's buffer was full for {waited:?}: brokers take records more slowly than \
+                 they are sent"
+            ),
             Self::Client(error) => error.fmt(formatter),
         }
     }
@@ -86,11 +96,13 @@ impl BlockingProducer {
         self.machine.stats()
     }
 
-    /// Appends a record; waits while the buffer is full.
+    /// Appends a record; waits while the buffer is full, for as long as
+    /// [`block_max`](ProducerOptions::block_max) allows.
     ///
     /// # Errors
     /// [`ProduceError`]; the record was not taken.
     pub fn send(&mut self, record: &ProducerRecord) -> Result<Ticket, ProduceError> {
+        let mut full_since = None;
         loop {
             let now = self.client.network.now();
             if self.client.cluster.topic(&record.topic).is_none() {
@@ -110,7 +122,14 @@ impl BlockingProducer {
                     }
                     return Ok(ticket);
                 }
-                Err(AppendError::Full) => self.pump(Duration::from_millis(100))?,
+                Err(AppendError::Full) => {
+                    let waited = now.since(*full_since.get_or_insert(now));
+                    let left = self.machine.options().block_max.saturating_sub(waited);
+                    if left.is_zero() {
+                        return Err(ProduceError::Blocked { waited });
+                    }
+                    self.pump(left.min(Duration::from_millis(100)))?;
+                }
                 Err(error) => return Err(ProduceError::Append(error)),
             }
         }

@@ -162,11 +162,10 @@ impl Producer {
                 if before.any(|batch| batch.stamp.is_some()) {
                     // One before it failed and will be sent again first.
                     Verdict::Again
-                } else if self.stale {
-                    // One before it was given up, so that this one could not be appended.
-                    Verdict::Unstamp
                 } else {
-                    Verdict::GiveUp
+                    // One before it was given up, or the leader lost what it had acknowledged. This
+                    // one lies behind the gap, and so in no log.
+                    Verdict::Unstamp
                 }
             }
             // The broker forgot the producer; a batch sent once cannot lie there unseen.
@@ -191,7 +190,10 @@ impl Producer {
         }
         let doublings = batch.attempts.saturating_sub(1).min(16);
         let pause = options.retry_backoff.saturating_mul(1 << doublings);
-        batch.stage = Stage::Waiting(now.plus(pause.min(options.retry_backoff_max)));
+        let pause = pause.min(options.retry_backoff_max.max(options.retry_backoff));
+        // A fifth more or less, so that many producers do not come back at once (KIP-580).
+        let percent = 80 + u32::try_from(self.random.below(41)).unwrap_or(20);
+        batch.stage = Stage::Waiting(now.plus(pause * percent / 100));
         true
     }
 

@@ -36,6 +36,10 @@ pub struct ProducerOptions {
     pub retry_backoff: Duration,
     /// ... up to this (`retry.backoff.max.ms`).
     pub retry_backoff_max: Duration,
+    /// How long the driver's `send` may wait for room or for the topic (`max.block.ms`).
+    pub block_max: Duration,
+    /// Leaders and partitions are asked for anew after this time (`metadata.max.age.ms`).
+    pub metadata_age_max: Duration,
     /// How often a batch may be sent (`retries` + 1).
     pub attempts_max: u32,
     /// How partitions are chosen for records that name none.
@@ -57,6 +61,8 @@ impl Default for ProducerOptions {
             delivery_timeout: Duration::from_secs(120),
             retry_backoff: Duration::from_millis(100),
             retry_backoff_max: Duration::from_secs(1),
+            block_max: Duration::from_secs(60),
+            metadata_age_max: Duration::from_secs(300),
             attempts_max: u32::MAX,
             partitioning: Partitioning::default(),
         }

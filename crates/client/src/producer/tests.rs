@@ -22,8 +22,16 @@ const LATENCY: Duration = Duration::from_millis(2);
 #[derive(Default)]
 struct Log {
     values: Vec<Bytes>,
-    /// Producer, its next sequence, and the sequences appended with their base offsets.
-    producer: Option<(ProducerId, Sequence, BTreeMap<i32, i64>)>,
+    producer: Option<Remembered>,
+}
+
+/// What the leader remembers of the producer of a partition.
+struct Remembered {
+    id: ProducerId,
+    epoch: ProducerEpoch,
+    next: Sequence,
+    /// Sequences appended, with their base offsets.
+    past: BTreeMap<i32, i64>,
 }
 
 /// What happens to a request.
@@ -52,6 +60,8 @@ struct World {
     news: BTreeMap<(Instant, u64), News>,
     order: u64,
     identities: i64,
+    /// Epoch that InitProducerId gives.
+    first_epoch: ProducerEpoch,
     /// Fates of the next requests; served when empty.
     fates: VecDeque<Fate>,
     batch_bytes_max: usize,
@@ -117,6 +127,7 @@ impl World {
             news: BTreeMap::new(),
             order: 0,
             identities: 0,
+            first_epoch: ProducerEpoch(0),
             fates: VecDeque::new(),
             batch_bytes_max: usize::MAX,
             delivered: BTreeMap::new(),
@@ -139,7 +150,7 @@ impl World {
                 Action::Identify => {
                     self.identities += 1;
                     let id = ProducerId(self.identities);
-                    self.machine.on_identity(Some((id, ProducerEpoch(0))));
+                    self.machine.on_identity(Some((id, self.first_epoch)));
                 }
                 Action::Refresh(topics) => {
                     assert!(!topics.is_empty());
@@ -220,26 +231,34 @@ impl World {
         let log = self.logs.entry(partition.clone()).or_default();
         let base = log.values.len() as i64;
         if let Some(stamp) = header.producer {
-            let known = log.producer.take().filter(|(id, ..)| *id == stamp.id);
-            let fresh = (stamp.id, stamp.base_sequence, BTreeMap::new());
-            let (id, next, mut past) = known.unwrap_or(fresh);
-            let verdict = if let Some(&offset) = past.get(&stamp.base_sequence.0) {
-                Ok(Some(offset))
-            } else if stamp.base_sequence == next {
-                Ok(None)
-            } else {
-                Err(ErrorCode::OutOfOrderSequenceNumber)
+            let known = log.producer.take().filter(|it| it.id == stamp.id);
+            let fresh = |next| Remembered {
+                id: stamp.id,
+                epoch: stamp.epoch,
+                next,
+                past: BTreeMap::new(),
             };
-            let next = match verdict {
-                Ok(None) => {
-                    past.insert(stamp.base_sequence.0, base);
-                    next.plus(klamm_model::OffsetDelta(header.record_count))
+            let (mut known, fenced) = match known {
+                None => (fresh(stamp.base_sequence), false),
+                Some(known) if known.epoch < stamp.epoch => (fresh(Sequence::FIRST), false),
+                Some(known) => {
+                    let fenced = known.epoch > stamp.epoch;
+                    (known, fenced)
                 }
-                _ => next,
             };
-            log.producer = Some((id, next, past));
-            if let Some(duplicate) = verdict? {
-                return Ok(duplicate);
+            let duplicate = known.past.get(&stamp.base_sequence.0).copied();
+            let gap = stamp.base_sequence != known.next;
+            if !fenced && !gap {
+                known.past.insert(stamp.base_sequence.0, base);
+                let records = klamm_model::OffsetDelta(header.record_count);
+                known.next = known.next.plus(records);
+            }
+            log.producer = Some(known);
+            match duplicate {
+                _ if fenced => return Err(ErrorCode::InvalidProducerEpoch),
+                Some(offset) => return Ok(offset),
+                None if gap => return Err(ErrorCode::OutOfOrderSequenceNumber),
+                None => {}
             }
         }
         log.values.extend(values);
@@ -481,9 +500,16 @@ fn a_batch_refused_for_good_does_not_stop_those_after_it() {
         .filter_map(|(ticket, outcome)| outcome.is_err().then_some(ticket))
         .collect();
     assert_eq!(failed, [&Ticket(1)]);
+    let stats = world.machine.stats();
     assert_eq!(
-        world.identities, 2,
-        "the gap in the sequences ends the identity"
+        (world.identities, stats.renewals),
+        (1, 1),
+        "the gap in the sequences begins another epoch of the same producer"
+    );
+    let epoch = ProducerEpoch(1);
+    assert_eq!(
+        world.machine.identity,
+        Identity::Known(ProducerId(1), epoch)
     );
 }
 
@@ -637,4 +663,157 @@ fn an_answer_that_names_nothing_is_a_lost_one() {
     world.machine.on_answer(now, requests[0], outcomes, cluster);
     world.flush();
     assert_eq!(world.log(0), ["x"]);
+}
+
+/// A world in which records 0 to 2 are kept, one batch each.
+fn world_of_three() -> World {
+    let options = ProducerOptions {
+        batch_bytes: 1,
+        ..options()
+    };
+    run(3, Duration::ZERO, &[], options)
+}
+
+#[test]
+fn a_leader_that_lost_what_it_had_acknowledged_gets_the_rest_under_the_next_epoch() {
+    let mut world = world_of_three();
+    let log = world.logs.values_mut().next().expect("one partition");
+    // An unclean election: the last record is gone, and what is remembered of its producer with it.
+    log.values.pop();
+    let known = log.producer.as_mut().expect("a producer");
+    known.past.remove(&2);
+    known.next = Sequence(2);
+    for number in 3..6 {
+        world.append(&record(&number.to_string(), Some(0)));
+    }
+    world.flush();
+    assert_eq!(world.log(0), ["0", "1", "3", "4", "5"]);
+    assert!(world.delivered.values().all(Result::is_ok));
+    assert_eq!((world.identities, world.machine.stats().renewals), (1, 1));
+}
+
+#[test]
+fn a_leader_that_forgot_the_producer_gets_its_batches_under_the_next_epoch() {
+    let mut world = world_of_three();
+    world
+        .fates
+        .push_back(Fate::Refused(ErrorCode::UnknownProducerId));
+    for number in 3..6 {
+        world.append(&record(&number.to_string(), Some(0)));
+    }
+    world.flush();
+    assert_eq!(world.log(0), in_order(6));
+    assert!(world.delivered.values().all(Result::is_ok));
+    assert_eq!(world.machine.stats().renewals, 1);
+}
+
+#[test]
+fn a_batch_that_may_lie_in_the_log_is_not_sent_under_another_epoch_when_its_producer_is_unknown() {
+    let mut world = world_of_three();
+    let fates = [
+        Fate::AnswerLost,
+        Fate::Refused(ErrorCode::UnknownProducerId),
+    ];
+    world.fates.extend(fates);
+    world.append(&record("3", Some(0)));
+    world.flush();
+    assert_eq!(world.log(0), in_order(4));
+    assert!(
+        world.delivered[&Ticket(3)].is_err(),
+        "it is not known to lie there"
+    );
+}
+
+#[test]
+fn after_the_last_epoch_another_producer_id_is_asked_for() {
+    let options = ProducerOptions {
+        batch_bytes: 1,
+        ..options()
+    };
+    let mut world = World::new(1, options);
+    world.first_epoch = ProducerEpoch(i16::MAX);
+    let fates = [Fate::Served, Fate::Refused(ErrorCode::InvalidRecord)];
+    world.fates.extend(fates);
+    for number in 0..4 {
+        world.append(&record(&number.to_string(), Some(0)));
+    }
+    world.flush();
+    assert_eq!(world.log(0), ["0", "2", "3"]);
+    assert_eq!(world.identities, 2);
+}
+
+#[test]
+fn leaders_are_asked_for_anew_when_what_is_known_is_old() {
+    let options = ProducerOptions {
+        metadata_age_max: Duration::from_secs(1),
+        linger: Duration::from_secs(60),
+        delivery_timeout: Duration::from_secs(120),
+        ..options()
+    };
+    let mut world = World::new(1, options);
+    world.append(&record("x", Some(0)));
+    let mut refreshes = 0;
+    for second in 1..=10 {
+        world.now = Instant(1).plus(Duration::from_secs(second));
+        while let Some(action) = world.machine.poll(world.now, &world.cluster) {
+            assert!(matches!(action, Action::Refresh(_)), "{action:?}");
+            refreshes += 1;
+        }
+        let next = world.machine.next_deadline(world.now).expect("an age ends");
+        assert!(next > world.now);
+    }
+    assert_eq!(refreshes, 10);
+}
+
+/// Requests and batches for a thousand records of 100 bytes, one each millisecond, to one
+/// partition.
+fn counted(linger_ms: u64, batch_bytes: usize) -> (u64, u64) {
+    let options = ProducerOptions {
+        linger: Duration::from_millis(linger_ms),
+        batch_bytes,
+        ..options()
+    };
+    let mut world = World::new(1, options);
+    let value = "x".repeat(100);
+    for _ in 0..1000 {
+        world.append(&record(&value, Some(0)));
+        let until = world.now.plus(Duration::from_millis(1));
+        let arrival = |world: &World| world.news.first_key_value().map(|((at, _), _)| *at);
+        let due = |world: &World| world.machine.next_deadline(world.now);
+        while arrival(&world).is_some_and(|at| at <= until)
+            || due(&world).is_some_and(|at| at <= until)
+        {
+            world.step();
+        }
+        world.now = until;
+    }
+    world.flush();
+    assert_eq!(world.log(0).len(), 1000);
+    let stats = world.machine.stats();
+    (stats.requests, stats.batches)
+}
+
+#[test]
+fn requests_fall_with_linger_until_the_batch_size_bounds_them() {
+    // One broker, one partition: as many batches as requests.
+    let table = [0, 5, 100, 1000].map(|linger| {
+        [1, 1024, 16_384, 131_072].map(|size| {
+            let (requests, batches) = counted(linger, size);
+            assert_eq!(requests, batches, "linger {linger}, size {size}");
+            requests
+        })
+    });
+    assert_eq!(
+        table,
+        [
+            // Without linger each record goes alone, whatever the size.
+            [1000, 1000, 1000, 1000],
+            // What comes within the linger of the first record goes with it ...
+            [1000, 200, 200, 200],
+            // ... until a batch of 1 KiB is full before the linger ends ...
+            [1000, 125, 10, 10],
+            // ... and one of 16 KiB.
+            [1000, 125, 7, 1],
+        ]
+    );
 }
