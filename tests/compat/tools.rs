@@ -205,6 +205,85 @@ fn console_producer_and_consumer_pass_lines_on() {
     assert_eq!(earliest.trim(), format!("{}:0:0", topic.name));
 }
 
+/// Runs a command of the binary under test.
+fn klamm(broker: &Broker, arguments: &[&str], input: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_klamm"));
+    command
+        .args(arguments)
+        .arg("--quiet")
+        .env("KLAMM_BOOTSTRAP", broker.address().to_string());
+    tool(&mut command, Some(input))
+}
+
+fn keyed_lines(range: std::ops::Range<u32>) -> String {
+    range
+        .map(|number| format!("key {number}:value {number}\n"))
+        .collect()
+}
+
+#[test]
+fn what_klamm_produce_writes_in_every_codec_the_console_consumer_reads() {
+    let Some(bench) = Bench::new("what_klamm_produce_writes_in_every_codec") else {
+        return;
+    };
+    let topic = bench.broker.client().create_topic("codecs", 1);
+    let codecs = ["none", "gzip", "snappy", "lz4", "zstd"];
+    for (at, codec) in (0..).zip(codecs) {
+        let lines = keyed_lines(at * 200..(at + 1) * 200);
+        let arguments = ["produce", &topic.name, "-k", ":", "--compression", codec];
+        klamm(&bench.broker, &arguments, &lines);
+    }
+    let arguments = [
+        "--topic",
+        &topic.name,
+        "--partition",
+        "0",
+        "--offset",
+        "earliest",
+        "--max-messages",
+        "1000",
+        "--formatter-property",
+        "print.key=true",
+        "--formatter-property",
+        "key.separator=:",
+    ];
+    let read = bench.run("consumer.ConsoleConsumer", &arguments, None);
+    assert_eq!(read, keyed_lines(0..1000));
+}
+
+#[test]
+fn klamm_produce_puts_keys_where_kafkas_producer_puts_them() {
+    let Some(bench) = Bench::new("klamm_produce_puts_keys_where_kafkas_producer_puts_them") else {
+        return;
+    };
+    let lines = keyed_lines(0..3000);
+    let mut client = bench.broker.client();
+    let (ours, theirs) = (
+        client.create_topic("ours", 12),
+        client.create_topic("theirs", 12),
+    );
+    klamm(&bench.broker, &["produce", &ours.name, "-k", ":"], &lines);
+    let arguments = [
+        "--topic",
+        &theirs.name,
+        "--reader-property",
+        "parse.key=true",
+        "--reader-property",
+        "key.separator=:",
+    ];
+    bench.run("ConsoleProducer", &arguments, Some(&lines));
+    let placed = |topic: &str| {
+        let arguments = ["consume", topic, "--format", "%k in %p\\n"];
+        let text = klamm(&bench.broker, &arguments, "");
+        let mut rows: Vec<String> = text.lines().map(str::to_owned).collect();
+        rows.sort();
+        rows
+    };
+    let rows = placed(&ours.name);
+    assert_eq!(rows.len(), 3000);
+    assert_eq!(rows, placed(&theirs.name));
+}
+
 #[test]
 fn broker_api_versions_understands_every_key() {
     let Some(bench) = Bench::new("broker_api_versions_understands_every_key") else {

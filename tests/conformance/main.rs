@@ -10,6 +10,7 @@ mod broker_configs;
 mod cli;
 mod cli_records;
 mod client;
+mod client_async;
 mod compression;
 mod config_changes;
 mod connection;

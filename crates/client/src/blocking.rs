@@ -10,10 +10,12 @@ mod producer;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use klamm_model::{Acks, ErrorCode, IsolationLevel, NodeId, Offset, Retriability, TopicName};
+use klamm_model::{
+    Acks, ErrorCode, IsolationLevel, NodeId, Offset, Retriability, Timestamp, TopicName,
+};
 use klamm_records::batch::Record;
 use klamm_records::compress::Scratch;
 use klamm_wire::{
@@ -745,6 +747,14 @@ impl Client {
             }),
         }
     }
+}
+
+/// The time of the wall clock, for records.
+#[must_use]
+pub fn wall_time() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since_epoch = since_epoch.map_or(0, |time| time.as_millis());
+    Timestamp(i64::try_from(since_epoch).unwrap_or(i64::MAX))
 }
 
 /// True for refusals after which the batch may lie in the log all the same.

@@ -346,7 +346,7 @@ impl Fetcher {
             return None;
         }
         let age_max = self.options.metadata_age_max;
-        if *self.refresh_due.get_or_insert(now.plus(age_max)) <= now {
+        if *self.refresh_due.get_or_insert_with(|| now.plus(age_max)) <= now {
             let topics = self.assigned.keys().map(|it| it.topic.clone());
             self.doubtful.extend(topics);
             self.refresh_due = Some(now.plus(age_max));

@@ -1,60 +1,161 @@
-//! A Kafka client as machines without sockets, clocks or threads, and one driver on std.
+//! A Kafka client: machines without sockets, clocks or threads, and two drivers for them.
 //!
-//! **Is**: [`connection`] (bytes in and out, correlation, version negotiation), [`metadata`] (the
-//! cluster as the client knows it), [`producer`] with its [`partitioner`], [`fetcher`], shapes of
-//! requests and answers ([`append`], [`fetch`], [`offsets`], [`admin`]), and [`blocking`], which
-//! drives them all for the command line, tests and tools.
+//! **Is**: producers, consumers of partitions that the caller assigns, and administrative calls,
+//! for klamm and any other Kafka broker. **Is not**: a group member, a transactional producer, TLS
+//! or SASL.
 //!
-//! **Is not**: an async client, and no group member: consumers here read what they are assigned.
+//! # Where to begin
+//! | You want to | Use |
+//! |---|---|
+//! | write a command or a test | [`blocking`]: it waits where it is called |
+//! | produce or consume in an async program | [`asynchronous`]: any runtime, through `futures-io` |
+//! | drive it yourself, or simulate it | [`sans_io`]: bytes and time in, effects out |
+//! | ask for something that has no call here | [`blocking::Client::request`] with [`wire`] |
 //!
-//! # Contract of a host
-//! 1. Bytes from the socket go to [`connection::Connection::on_input`] in pieces of any size;
-//!    bytes to the socket come from `take_output`, all of them, in order.
-//! 2. An error of `on_input` closes the socket. Nothing that a broker sends can panic this room or
-//!    reserve memory by its word alone.
-//! 3. Time is an argument wherever it matters.
-//!
-//! # Example
+//! # Produce
 //! ```no_run
-//! use klamm_client::admin::NewTopic;
-//! use klamm_client::blocking::{Client, ClientOptions};
-//! use klamm_client::fetch::FetchOptions;
+//! use klamm_client::blocking::{BlockingProducer, Client, ClientOptions, wall_time};
+//! use klamm_client::model::{Compression, TopicName};
+//! use klamm_client::producer::{ProducerOptions, ProducerRecord};
+//!
+//! let client = Client::connect("127.0.0.1:9092", ClientOptions::default())?;
+//! let options = ProducerOptions {
+//!     compressor: Compression::Zstd.into(),
+//!     ..ProducerOptions::default() // acks=all, idempotent, linger 5 ms, as in Java
+//! };
+//! let mut producer = BlockingProducer::new(client, options)?;
+//! let topic = TopicName::new("flights")?;
+//! for number in 400..500 {
+//!     let record = ProducerRecord::new(topic.clone(), wall_time())
+//!         .key(format!("LH {number}"))
+//!         .value("boarding")
+//!         .header("gate", "A 7");
+//!     producer.send(&record)?; // waits only while the buffer is full
+//! }
+//! producer.flush()?;
+//! while let Some(delivery) = producer.next_delivery() {
+//!     let kept = delivery.outcome?;
+//!     println!("{} at {:?}", delivery.partition, kept.base_offset);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//! What [`producer::ProducerOptions`] lists under Kafka's names does what it does in Java: records
+//! gather for `linger.ms` or until `batch.size`; keys go to the partition that murmur2 gives
+//! ([`partitioner`]); what fails in a way that may pass is sent again with growing pauses until
+//! `delivery.timeout.ms`, once and in order with up to five requests in flight. A gap in the
+//! sequences (a batch given up, a leader that lost what it had acknowledged) begins the producer's
+//! next epoch. Every record ends in exactly one [`producer::Delivery`].
+//!
+//! # Consume
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use klamm_client::blocking::{BlockingConsumer, Client, ClientOptions};
+//! use klamm_client::fetcher::{ConsumerOptions, Event, StartAt};
 //! use klamm_client::metadata::PartitionName;
-//! use klamm_client::{BatchBuilder, BatchOptions};
-//! use klamm_model::{Acks, Offset, PartitionIndex, Timestamp, TopicName};
+//! use klamm_client::model::TopicName;
+//!
+//! let mut client = Client::connect("127.0.0.1:9092", ClientOptions::default())?;
+//! let topic = client.topic(&TopicName::new("flights")?)?;
+//! let mut consumer = BlockingConsumer::new(client, ConsumerOptions::default());
+//! for partition in &topic.partitions {
+//!     let partition = PartitionName::new(topic.name.clone(), partition.index);
+//!     consumer.seek(partition, StartAt::Earliest);
+//! }
+//! loop {
+//!     for event in consumer.poll(Duration::from_millis(500), 500)? {
+//!         match event {
+//!             Event::Record(partition, record) => println!("{partition} {record:?}"),
+//!             Event::End(partition, offset) => println!("{partition} is read up to {offset}"),
+//!             Event::Reset { partition, to, .. } => println!("{partition} goes on at {to:?}"),
+//!             Event::Failed(partition, error) => return Err(format!("{partition}: {error}").into()),
+//!         }
+//!     }
+//! }
+//! # #[allow(unreachable_code)]
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//! Checksums of all batches are checked, all codecs read, leaders followed. `read_committed`
+//! ([`fetch::FetchOptions::isolation`]) hands out nothing of an aborted transaction and nothing
+//! beyond the last stable offset.
+//!
+//! # Administer
+//! ```no_run
+//! use klamm_client::admin::{Apply, ConfigChange, ConfigResource, NewTopic};
+//! use klamm_client::blocking::{Client, ClientOptions, Target};
+//! use klamm_client::model::TopicName;
+//! use klamm_client::wire::describe_quorum;
 //!
 //! let mut client = Client::connect("127.0.0.1:9092", ClientOptions::default())?;
 //! let topic = TopicName::new("flights")?;
-//! client.create_topic(NewTopic::new(topic.clone()).partitions(3))?;
-//!
-//! let mut batch = BatchBuilder::new(BatchOptions::default());
-//! batch.append(Timestamp(0), Some(b"key"), Some(b"value"), &[]);
-//! let partition = PartitionName::new(topic, PartitionIndex(0));
-//! client.produce(&partition, batch.build()?.into(), Acks::All)?;
-//!
-//! let fetched = client.fetch(&partition, Offset::ZERO, &FetchOptions::default())?;
-//! assert_eq!(fetched.records[0].value.as_deref(), Some(&b"value"[..]));
+//! client.create_topic(NewTopic::new(topic.clone()).partitions(3).config("retention.ms", "-1"))?;
+//! let change = [ConfigChange::set("retention.ms", "86400000")];
+//! client.alter_configs(ConfigResource::Topic, topic.as_str(), &change, Apply::Really)?;
+//! // What has no call of its own: any message of the tables.
+//! let request = describe_quorum::Request::default();
+//! let code = client.request(Target::Any, &request, |view| view.error_code())?;
+//! println!("{code}");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Drive it yourself
+//! A machine is handed what happened and asked what to do; nothing else is needed to run it, in a
+//! test as in a program:
+//! ```
+//! use klamm_client::hub::HubOptions;
+//! use klamm_client::model::{Instant, Timestamp, TopicName};
+//! use klamm_client::producer::{ProducerOptions, ProducerRecord};
+//! use klamm_client::sans_io::{Effect, SansIo, SansIoProducer, SendRefusal};
+//!
+//! let (bootstrap, options) = ("localhost:9092", ProducerOptions::default());
+//! let mut producer = SansIoProducer::new(bootstrap, HubOptions::default(), options, 7)?;
+//! let record = ProducerRecord::new(TopicName::new("flights")?, Timestamp(0)).value("LH 400");
+//! // Nothing is known of the topic yet: the machine wants to ask.
+//! let now = Instant(0);
+//! assert_eq!(producer.send(now, &record), Err(SendRefusal::TopicPending));
+//! let Some(Effect::Open { link, address }) = producer.next_effect() else {
+//!     panic!("a connection comes first");
+//! };
+//! assert_eq!(address, "localhost:9092");
+//! // The driver has connected: the first bytes ask for the broker's versions.
+//! producer.on_opened(now, link);
+//! assert!(matches!(producer.next_effect(), Some(Effect::Write { .. })));
+//! assert!(producer.next_deadline(now).is_some(), "an answer comes in time");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Contract of a host
+//! 1. What a machine wants written is written, all of it, in order; bytes that arrive go in in
+//!    pieces of any size.
+//! 2. An effect or error that closes a connection is carried out. Nothing that a broker sends can
+//!    panic this room or reserve memory by its word alone.
+//! 3. Time is an argument and does not run backwards.
 
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod append;
+pub mod asynchronous;
 pub mod blocking;
 pub mod connection;
 mod error;
 pub mod fetch;
 pub mod fetcher;
+pub mod hub;
 pub mod limits;
 pub mod metadata;
 pub mod offsets;
 pub mod partitioner;
 pub mod producer;
+pub mod sans_io;
 #[cfg(test)]
 mod tests;
 
 pub use error::BrokerError;
+/// Names, offsets and error codes, shared with the broker.
+pub use klamm_model as model;
 /// Batches and records as the records room has them, for users of this room alone.
 pub use klamm_records::batch::{BatchBuilder, BatchOptions, Record, RecordHeader};
 pub use klamm_records::compress::Compressor;
+/// The messages of the protocol, for [`blocking::Client::request`].
+pub use klamm_wire as wire;

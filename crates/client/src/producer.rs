@@ -47,6 +47,50 @@ pub struct ProducerRecord {
 }
 
 impl ProducerRecord {
+    /// A record of this topic and time, without key, value and headers.
+    #[must_use]
+    pub const fn new(topic: TopicName, timestamp: Timestamp) -> Self {
+        Self {
+            topic,
+            partition: None,
+            timestamp,
+            key: None,
+            value: None,
+            headers: Vec::new(),
+        }
+    }
+
+    /// The same in this partition, whatever its key.
+    #[must_use]
+    pub const fn partition(mut self, partition: PartitionIndex) -> Self {
+        self.partition = Some(partition);
+        self
+    }
+
+    /// The same with this key.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<Bytes>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// The same with this value.
+    #[must_use]
+    pub fn value(mut self, value: impl Into<Bytes>) -> Self {
+        self.value = Some(value.into());
+        self
+    }
+
+    /// The same with one more header.
+    #[must_use]
+    pub fn header(mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) -> Self {
+        self.headers.push(RecordHeader {
+            key: key.into(),
+            value: Some(value.into()),
+        });
+        self
+    }
+
     /// Bytes that the record takes in a batch, at most.
     fn bytes_max(&self) -> usize {
         // Attributes, and varints of length, time, offset, key, value and header count.
@@ -352,7 +396,7 @@ impl Producer {
 
     fn next_refresh(&mut self, now: Instant) -> Option<Action> {
         let age_max = self.options.metadata_age_max;
-        if *self.refresh_due.get_or_insert(now.plus(age_max)) <= now {
+        if *self.refresh_due.get_or_insert_with(|| now.plus(age_max)) <= now {
             // Topics to which nothing is sent can wait until something is.
             let lanes = self.lanes.iter().filter(|(_, lane)| !lane.is_empty());
             self.doubtful.extend(lanes.map(|(it, _)| it.topic.clone()));
