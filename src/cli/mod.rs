@@ -7,6 +7,7 @@ mod configured;
 mod connect;
 mod consume;
 mod doctor;
+mod line_reader;
 mod output;
 mod produce;
 mod produce_line;

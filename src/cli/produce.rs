@@ -2,7 +2,7 @@
 //! JSON.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -18,11 +18,15 @@ use serde_json::json;
 
 use super::connect::{ConnectArguments, Failure};
 use super::fail;
+use super::line_reader::{LineReader, Next};
 use super::output::{Format, print_json};
 use super::produce_line::{LineForm, Parsed};
 use super::progress::Progress;
 use super::topic::topic_name;
 use crate::words::counted;
+
+/// How long to wait for lines while nothing is on its way.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// Failures that are shown one by one; more are counted.
 const FAILURES_SHOWN: usize = 5;
@@ -229,34 +233,31 @@ fn cure(error: &DeliveryError) -> &'static str {
     }
 }
 
-fn open(file: Option<&Path>) -> Result<Box<dyn BufRead>, Failure> {
+fn open(file: Option<&Path>) -> Result<Box<dyn Read + Send>, Failure> {
     match file {
-        None => Ok(Box::new(BufReader::with_capacity(1 << 16, io::stdin()))),
+        None => Ok(Box::new(io::stdin())),
         Some(path) => {
             let file = File::open(path)
                 .map_err(|error| Failure(format!("cannot read {}: {error}", path.display())))?;
-            Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
+            Ok(Box::new(file))
         }
     }
 }
 
 fn produce(arguments: &ProduceArguments) -> Result<(), Failure> {
     let started = Instant::now();
-    let mut input = open(arguments.file.as_deref())?;
+    let input = open(arguments.file.as_deref())?;
     let mut client = arguments.connect.connect()?;
     client.topic(&arguments.topic)?;
     let mut producer = BlockingProducer::new(client, arguments.options())
         .map_err(|error| Failure(error.to_string()))?;
+    // A line in JSON may be longer than its record, six times at most (\uXXXX for each byte).
+    let longest = u64::from(arguments.max_request_size) * if arguments.json { 6 } else { 1 };
+    let lines = LineReader::new(input, longest)?;
     let mut progress = Progress::new("produced", arguments.quiet);
     let mut tally = Tally::default();
     // What was read before a bad line is delivered all the same.
-    let read = send_lines(
-        arguments,
-        &mut input,
-        &mut producer,
-        &mut tally,
-        &mut progress,
-    );
+    let read = send_lines(arguments, &lines, &mut producer, &mut tally, &mut progress);
     let flushed = producer.flush();
     tally.collect(&mut producer);
     summarise(arguments, &tally, &producer, started)?;
@@ -274,44 +275,41 @@ fn produce(arguments: &ProduceArguments) -> Result<(), Failure> {
 
 fn send_lines(
     arguments: &ProduceArguments,
-    input: &mut dyn BufRead,
+    lines: &LineReader,
     producer: &mut BlockingProducer,
     tally: &mut Tally,
     progress: &mut Progress,
 ) -> Result<(), Failure> {
     let form = arguments.form();
-    // A line in JSON may be longer than its record, six times at most (\uXXXX for each byte).
-    let longest = u64::from(arguments.max_request_size) * if arguments.json { 6 } else { 1 };
-    let mut line = Vec::new();
-    for number in 1_u64.. {
-        line.clear();
-        let count = input
-            .take(longest + 2)
-            .read_until(b'\n', &mut line)
-            .map_err(|error| Failure(format!("cannot read line {number}: {error}")))?;
-        if count == 0 {
-            break;
-        }
-        if line.last() == Some(&b'\n') {
-            line.pop();
-            if line.last() == Some(&b'\r') {
-                line.pop();
+    let linger = Duration::from_millis(arguments.linger_ms.into());
+    let mut number = 0_u64;
+    loop {
+        let wait = if producer.is_empty() {
+            IDLE
+        } else {
+            linger.clamp(Duration::from_millis(1), Duration::from_millis(100))
+        };
+        let lines = match lines.next(wait)? {
+            Next::End => return Ok(()),
+            Next::Nothing => {
+                producer.pump(Duration::ZERO)?;
+                tally.collect(producer);
+                continue;
             }
+            Next::Lines(lines) => lines,
+        };
+        for line in lines {
+            number += 1;
+            let bad = |reason: String| Failure(format!("line {number}: {reason}"));
+            let parsed = form.parse(&line).map_err(bad)?;
+            let record = record(arguments, parsed);
+            producer
+                .send(&record)
+                .map_err(|error| bad(error.to_string()))?;
+            tally.collect(producer);
+            progress.count(1, line.len() as u64);
         }
-        let bad = |reason: String| Failure(format!("line {number}: {reason}"));
-        if line.len() as u64 > longest {
-            let asked = format!("expected at most {longest} bytes; raise --max-request-size");
-            return Err(bad(asked));
-        }
-        let parsed = form.parse(&line).map_err(bad)?;
-        let record = record(arguments, parsed);
-        producer
-            .send(&record)
-            .map_err(|error| bad(error.to_string()))?;
-        tally.collect(producer);
-        progress.count(1, line.len() as u64);
     }
-    Ok(())
 }
 
 fn record(arguments: &ProduceArguments, parsed: Parsed) -> ProducerRecord {

@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Broker, unique};
+use crate::harness::{Broker, unique, wait_for};
 
 const KLAMM: &str = env!("CARGO_BIN_EXE_klamm");
 
@@ -190,6 +190,34 @@ fn the_summary_counts_batches_as_linger_and_batch_size_make_them() {
     );
     let idempotence = ["--idempotence", "false", "--acks", "1"];
     assert!(batches(&idempotence) <= 200);
+}
+
+#[test]
+fn a_line_leaves_after_its_linger_while_the_input_stays_open() {
+    let broker = Broker::start();
+    let name = topic(&broker, "1");
+    let mut child = Command::new(KLAMM)
+        .args(["produce", &name])
+        .env("KLAMM_BOOTSTRAP", broker.address().to_string())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary under test starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    for line in ["first", "second"] {
+        writeln!(stdin, "{line}").expect("it reads");
+        wait_for("a line to arrive", || {
+            consume(&broker, &name, &[])
+                .ends_with(&format!("{line}\n"))
+                .then_some(())
+        });
+    }
+    drop(stdin);
+    let output = child.wait_with_output().expect("our child");
+    told(&output);
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(err.contains("2 records delivered"), "{err}");
 }
 
 #[test]

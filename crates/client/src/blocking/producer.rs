@@ -96,6 +96,12 @@ impl BlockingProducer {
         self.machine.stats()
     }
 
+    /// True if no record waits for its delivery.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.machine.is_empty()
+    }
+
     /// Appends a record; waits while the buffer is full, for as long as
     /// [`block_max`](ProducerOptions::block_max) allows.
     ///
