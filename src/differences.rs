@@ -17,7 +17,7 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     Difference {
         subject: "Configuration of loggers (BROKER_LOGGER)",
         kafka: "Names its loggers and changes their levels while it runs.",
-        klamm: "Has none: DescribeConfigs names nothing, and every logger that is to be changed `does not exist`. What the log shows is chosen at start (`klamm serve --log-filter`).",
+        klamm: "Has four: `root`, and `klamm`, `klamm_os` and `klamm_shard`, the packages that write to the log. `FATAL` hides everything. What `klamm serve --log-filter` says of smaller parts stays.",
     },
     Difference {
         subject: "Configuration of groups and of client metrics (GROUP, CLIENT_METRICS)",

@@ -12,6 +12,7 @@ mod features;
 pub mod fetch_sessions;
 pub mod handlers;
 pub mod http;
+pub mod loggers;
 pub mod logging;
 pub mod net;
 mod node_metrics;

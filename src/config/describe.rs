@@ -24,6 +24,8 @@ pub enum ConfigSource {
     StaticBroker = 4,
     /// Not set at all.
     Default = 5,
+    /// The level of a logger.
+    Logger = 6,
 }
 
 /// A key that may set a value, and what it says.
@@ -78,6 +80,23 @@ const COARSER: &[(&str, &[&str])] = &[
 
 /// Kafka's number for the type of a key that nobody knows.
 const UNKNOWN_TYPE: i8 = 0;
+
+/// A logger and its level, as Kafka shows it.
+#[must_use]
+pub fn describe_logger(name: &'static str, level: &str) -> DescribedKey {
+    DescribedKey {
+        name: Cow::Borrowed(name),
+        value: Some(level.to_owned()),
+        source: ConfigSource::Logger,
+        is_default: false,
+        read_only: false,
+        sensitive: false,
+        type_number: UNKNOWN_TYPE,
+        documentation: Cow::Borrowed(""),
+        shown: Shown::Always,
+        synonyms: Vec::new(),
+    }
+}
 
 impl Config {
     /// Every broker key by name (resource type BROKER), and after them what was set while brokers

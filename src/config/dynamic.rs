@@ -187,6 +187,8 @@ fn is_certificate(name: &str) -> bool {
     name == "ssl.key.password" || of_store.iter().any(|prefix| name.starts_with(prefix))
 }
 
+const MAX_CONNECTIONS: &str = "max.connections";
+const PER_IP: &str = "max.connections.per.ip";
 /// Kafka takes any text as exceptions and fails later; here they must be readable.
 const PER_IP_OVERRIDES: &str = "max.connections.per.ip.overrides";
 
@@ -199,7 +201,38 @@ fn check_value(key: &BrokerKey, value: &str) -> Result<(), String> {
     if key.name == PER_IP_OVERRIDES {
         parse_overrides(value)?;
     }
+    if key.name == MAX_CONNECTIONS && value.trim().parse() == Ok(0) {
+        // Nobody could take it back. The words are Kafka's, to the letter.
+        return Err(format!(
+            "Invalid value org.apache.kafka.common.config.ConfigException: Invalid \
+             {MAX_CONNECTIONS} 0 for configuration Invalid dynamic configuration"
+        ));
+    }
     Ok(())
+}
+
+/// What is wrong with changes after which nobody could connect: no connections from any address,
+/// and no address that is excepted, neither `excepted` before nor by the changes.
+#[must_use]
+pub fn locks_everybody_out<'r>(
+    changes: impl Iterator<Item = (&'r str, BrokerKeyChange<'r>)> + Clone,
+    excepted: bool,
+) -> Option<String> {
+    let last = |key: &str| {
+        let sets = changes.clone().filter(|(name, _)| *name == key);
+        let values = sets.filter_map(|(_, change)| match change {
+            BrokerKeyChange::Set(value) => Some(value.trim()),
+            BrokerKeyChange::Words(_) => None,
+        });
+        values.last()
+    };
+    let excepts = last(PER_IP_OVERRIDES).map_or(excepted, |value| !value.is_empty());
+    (last(PER_IP) == Some("0") && !excepts).then(|| {
+        format!(
+            "requirement failed: {PER_IP} can be set to zero only if {PER_IP_OVERRIDES} property \
+             is set."
+        )
+    })
 }
 
 fn parse_overrides(text: &str) -> Result<BTreeMap<IpAddr, u32>, String> {
@@ -228,7 +261,7 @@ impl SocketLimits {
     /// The limits of connections under what is set while the broker runs.
     #[must_use]
     pub fn connections(&self, dynamic: Dynamic<'_>) -> ConnectionLimits<'_> {
-        let total = dynamic.number("max.connections");
+        let total = dynamic.number(MAX_CONNECTIONS);
         let overrides = dynamic.values_of(PER_IP_OVERRIDES);
         let overrides = overrides.filter_map(|(text, _)| parse_overrides(text).ok());
         ConnectionLimits {
@@ -236,7 +269,7 @@ impl SocketLimits {
                 total.min(self.connections_ceiling)
             }),
             per_ip: dynamic
-                .number("max.connections.per.ip")
+                .number(PER_IP)
                 .unwrap_or(self.connections_per_ip_max),
             per_ip_overrides: overrides
                 .map(Cow::Owned)

@@ -17,7 +17,9 @@ pub use checked::{
     Config, FetchLimits, HostFacts, QuotaWindows, ShardSettings, SocketLimits, TopicDefaults,
     cores_text,
 };
-pub use describe::{ConfigSource, ConfigSynonym, DescribedKey};
-pub use dynamic::{BrokerKeyChange, ConnectionLimits, Dynamic, DynamicRefused, check_dynamic};
+pub use describe::{ConfigSource, ConfigSynonym, DescribedKey, describe_logger};
+pub use dynamic::{
+    BrokerKeyChange, ConnectionLimits, Dynamic, DynamicRefused, check_dynamic, locks_everybody_out,
+};
 pub use listeners::{Advertised, Endpoint, Listener, SecurityProtocol};
 pub use notices::{Problem, Warning};

@@ -10,7 +10,12 @@ use klamm_shard::api::metadata::{
     RESOURCE_REPEATED, Reply, check_operations,
 };
 
-use crate::config::{BrokerKeyChange, DynamicRefused, Warning, check_dynamic, keys::broker_key};
+use super::dynamic_of;
+use crate::config::{
+    BrokerKeyChange, DynamicRefused, Warning, check_dynamic, keys::broker_key, locks_everybody_out,
+};
+use crate::loggers::{LEVEL_WORDS, LoggerLevel, ROOT, logger};
+use crate::logging;
 use crate::net::Context;
 
 /// `ConfigResource.Type` of Kafka.
@@ -90,8 +95,19 @@ pub(crate) async fn change(
     mode: ConfigMode,
     validate_only: bool,
 ) -> Vec<Result<(), Refusal>> {
-    let checked = check_all(asked, mode, context.front.node());
-    let changes: Vec<ConfigChange> = checked.iter().flatten().cloned().collect();
+    let mut checked = check_all(asked, mode, context.front.node());
+    for one in &mut checked {
+        if let Ok(Checked::Metadata(change)) = one
+            && let Some(refusal) = locks_out(context, change)
+        {
+            *one = Err(refusal);
+        }
+    }
+    let of_metadata = checked.iter().flatten().filter_map(|one| match one {
+        Checked::Metadata(change) => Some(change.clone()),
+        Checked::Loggers(_) => None,
+    });
+    let changes: Vec<ConfigChange> = of_metadata.collect();
     let outcomes = if changes.is_empty() {
         Vec::new()
     } else {
@@ -112,7 +128,9 @@ pub(crate) async fn change(
     }
     let mut outcomes = outcomes.into_iter();
     let outcomes = checked.into_iter().map(|one| {
-        one?;
+        if let Checked::Loggers(levels) = one? {
+            return set_levels(&levels, validate_only);
+        }
         let outcome = outcomes.next().expect("one outcome for each change");
         outcome.map_err(|error| Refusal {
             code: error.code(),
@@ -124,11 +142,43 @@ pub(crate) async fn change(
         .collect()
 }
 
-fn check_all(
-    asked: &[Asked<'_>],
-    mode: ConfigMode,
-    node: NodeId,
-) -> Vec<Result<ConfigChange, Refusal>> {
+/// What can be changed of one resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Checked {
+    /// What the controller keeps.
+    Metadata(ConfigChange),
+    /// Levels of this process's trace, which nobody keeps.
+    Loggers(Vec<(&'static str, Option<LoggerLevel>)>),
+}
+
+fn set_levels(
+    levels: &[(&'static str, Option<LoggerLevel>)],
+    validate_only: bool,
+) -> Result<(), Refusal> {
+    if validate_only {
+        return Ok(());
+    }
+    logging::set_levels(levels).map_err(Refusal::config)?;
+    for (logger, level) in levels {
+        let level = level.map_or("that of root", LoggerLevel::word);
+        tracing::info!(logger, level, "the level of a logger is changed");
+    }
+    Ok(())
+}
+
+/// Why a change of a broker is refused after which nobody could connect.
+fn locks_out(context: &Context, change: &ConfigChange) -> Option<Refusal> {
+    if matches!(change.resource, ConfigResource::Topic(_)) {
+        return None;
+    }
+    let image = context.shards.image();
+    let dynamic = dynamic_of(&image, context.front.node());
+    let limits = context.front.config.sockets.connections(dynamic);
+    let excepted = !limits.per_ip_overrides.is_empty();
+    locks_everybody_out(broker_changes(&change.operations), excepted).map(Refusal::request)
+}
+
+fn check_all(asked: &[Asked<'_>], mode: ConfigMode, node: NodeId) -> Vec<Result<Checked, Refusal>> {
     let mut mentions: BTreeMap<(i8, &str), usize> = BTreeMap::new();
     for one in asked {
         *mentions.entry((one.kind, one.name)).or_default() += 1;
@@ -143,7 +193,7 @@ fn check_all(
 }
 
 /// What is asked of one resource, as the controller takes it.
-fn check(asked: &Asked<'_>, mode: ConfigMode, node: NodeId) -> Result<ConfigChange, Refusal> {
+fn check(asked: &Asked<'_>, mode: ConfigMode, node: NodeId) -> Result<Checked, Refusal> {
     // An operation that there is not needs a value like any other.
     let known = asked.operations.iter().map(|(key, operation)| {
         let operation = operation.clone();
@@ -159,8 +209,7 @@ fn check(asked: &Asked<'_>, mode: ConfigMode, node: NodeId) -> Result<ConfigChan
         kind::TOPIC => topic_resource(asked.name)?,
         kind::BROKER => broker_resource(asked.name, node)?,
         kind::BROKER_LOGGER if incremental => {
-            check_logger(asked, node)?;
-            return Err(Refusal::request("There is no logger to change."));
+            return check_loggers(asked, node).map(Checked::Loggers);
         }
         kind::GROUP => {
             let text = "Configuration of groups is not served by this broker yet.";
@@ -185,10 +234,10 @@ fn check(asked: &Asked<'_>, mode: ConfigMode, node: NodeId) -> Result<ConfigChan
     if asked.kind == kind::BROKER {
         check_broker_keys(&operations, asked.name.is_empty())?;
     }
-    Ok(ConfigChange {
+    Ok(Checked::Metadata(ConfigChange {
         resource,
         operations,
-    })
+    }))
 }
 
 fn topic_resource(name: &str) -> Result<ConfigResource, Refusal> {
@@ -216,8 +265,11 @@ fn broker_resource(name: &str, node: NodeId) -> Result<ConfigResource, Refusal> 
     Ok(ConfigResource::Broker(node))
 }
 
-/// The trace of klamm has no loggers of its own levels, so every name is unknown.
-fn check_logger(asked: &Asked<'_>, node: NodeId) -> Result<(), Refusal> {
+/// The levels that loggers are to have.
+fn check_loggers(
+    asked: &Asked<'_>,
+    node: NodeId,
+) -> Result<Vec<(&'static str, Option<LoggerLevel>)>, Refusal> {
     let id: i32 = asked.name.parse().map_err(|_| {
         let name = asked.name;
         Refusal::request(format!("Node id must be an integer, but it is: {name}"))
@@ -227,27 +279,52 @@ fn check_logger(asked: &Asked<'_>, node: NodeId) -> Result<(), Refusal> {
             "Unexpected node id. Expected {node}, but received {id}"
         )));
     }
-    let Some((logger, operation)) = asked.operations.first() else {
-        return Ok(());
-    };
-    let kind = "operation is not allowed for the BROKER_LOGGER resource";
-    Err(match operation {
-        Ok(ConfigOperation::Set(_) | ConfigOperation::Delete) => {
-            Refusal::config(format!("Logger {logger} does not exist!"))
-        }
-        Ok(ConfigOperation::Append(_)) => Refusal::request(format!("APPEND {kind}")),
-        Ok(ConfigOperation::Subtract(_)) => Refusal::request(format!("SUBTRACT {kind}")),
-        Err(number) => Refusal::request(format!(
-            "Unknown operation type {number} is not allowed for the BROKER_LOGGER resource"
-        )),
-    })
+    let levels = asked
+        .operations
+        .iter()
+        .map(|(name, operation)| check_level(name, operation));
+    levels.collect()
 }
 
-fn check_broker_keys(
+fn check_level(
+    name: &str,
+    operation: &Result<ConfigOperation, i8>,
+) -> Result<(&'static str, Option<LoggerLevel>), Refusal> {
+    let kind = "operation is not allowed for the BROKER_LOGGER resource";
+    let known = || {
+        let absent = || Refusal::config(format!("Logger {name} does not exist!"));
+        logger(name).ok_or_else(absent)
+    };
+    match operation {
+        Ok(ConfigOperation::Set(level)) => {
+            let (found, word) = (known()?, level.as_deref().unwrap_or_default());
+            let level = LoggerLevel::from_word(word).ok_or_else(|| {
+                Refusal::config(format!(
+                    "Cannot set the log level of {name} to {word} as it is not a supported log \
+                     level. Valid log levels are {LEVEL_WORDS}"
+                ))
+            })?;
+            Ok((found, Some(level)))
+        }
+        Ok(ConfigOperation::Delete) => match known()? {
+            ROOT => Err(Refusal::request(
+                "Removing the log level of the root logger is not allowed",
+            )),
+            found => Ok((found, None)),
+        },
+        Ok(ConfigOperation::Append(_)) => Err(Refusal::request(format!("APPEND {kind}"))),
+        Ok(ConfigOperation::Subtract(_)) => Err(Refusal::request(format!("SUBTRACT {kind}"))),
+        Err(number) => Err(Refusal::request(format!(
+            "Unknown operation type {number} is not allowed for the BROKER_LOGGER resource"
+        ))),
+    }
+}
+
+/// Changes as the table of broker keys takes them.
+fn broker_changes(
     operations: &[(String, ConfigOperation)],
-    for_all: bool,
-) -> Result<(), Refusal> {
-    let changes = operations.iter().filter_map(|(key, operation)| {
+) -> impl Iterator<Item = (&str, BrokerKeyChange<'_>)> + Clone {
+    operations.iter().filter_map(|(key, operation)| {
         let change = match operation {
             ConfigOperation::Set(value) => BrokerKeyChange::Set(value.as_deref()?),
             ConfigOperation::Append(_) => BrokerKeyChange::Words("append"),
@@ -255,8 +332,14 @@ fn check_broker_keys(
             ConfigOperation::Delete => return None,
         };
         Some((key.as_str(), change))
-    });
-    check_dynamic(changes, for_all).map_err(|refused| {
+    })
+}
+
+fn check_broker_keys(
+    operations: &[(String, ConfigOperation)],
+    for_all: bool,
+) -> Result<(), Refusal> {
+    check_dynamic(broker_changes(operations), for_all).map_err(|refused| {
         let message = refused.to_string();
         match refused {
             // Kafka answers so, although the values and not the request are wrong (KAFKA-13609).
@@ -360,7 +443,29 @@ mod tests {
     }
 
     #[test]
-    fn loggers_are_unknown_and_only_the_incremental_way_knows_them_at_all() {
+    fn loggers_have_kafkas_rules_and_only_the_incremental_way_knows_them_at_all() {
+        let levels = |name: &str, operation: ConfigOperation| {
+            let one = asked(kind::BROKER_LOGGER, "1", &[(name, operation)]);
+            check(&one, ConfigMode::Incremental, NodeId(1)).map_err(|refused| refused.message)
+        };
+        let done = |name, level| Ok(Checked::Loggers(vec![(name, level)]));
+        let debug = Some(LoggerLevel::Debug);
+        assert_eq!(
+            levels("klamm_shard", set("DEBUG")),
+            done("klamm_shard", debug)
+        );
+        assert_eq!(
+            levels("klamm", ConfigOperation::Delete),
+            done("klamm", None)
+        );
+        let text = "Removing the log level of the root logger is not allowed";
+        assert_eq!(
+            levels("root", ConfigOperation::Delete),
+            Err(text.to_owned())
+        );
+        let text = "Cannot set the log level of root to warn as it is not a supported log level. \
+                    Valid log levels are DEBUG, ERROR, FATAL, INFO, TRACE, WARN";
+        assert_eq!(levels("root", set("warn")), Err(text.to_owned()));
         let logger = asked(kind::BROKER_LOGGER, "1", &[("kafka.Log", set("DEBUG"))]);
         let absent = "Logger kafka.Log does not exist!";
         assert_eq!(refusal(&logger), (40, absent.to_owned()));

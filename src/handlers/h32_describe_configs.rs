@@ -9,7 +9,8 @@ use klamm_wire::{Gather, describe_configs};
 
 use super::config_changes::{Refusal, illegal_topic, kind};
 use super::{check_named, dynamic_of};
-use crate::config::{Config, DescribedKey};
+use crate::config::{Config, DescribedKey, describe_logger};
+use crate::logging;
 use crate::net::{Close, Context, Request};
 
 /// What the request wants to see of each key.
@@ -117,8 +118,10 @@ fn describe(
                 return Err(refused(Refusal::request("Broker id must not be empty")));
             }
             check_node(config.node_id, name, "").map_err(refused)?;
-            // The trace has no loggers whose levels clients could see or change.
-            Ok(Vec::new())
+            let loggers = logging::loggers().into_iter();
+            Ok(loggers
+                .map(|(name, level)| describe_logger(name, level.word()))
+                .collect())
         }
         kind::GROUP => Err(refused(Refusal::request(
             "Configuration of groups is not served by this broker yet.",

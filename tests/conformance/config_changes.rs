@@ -444,3 +444,68 @@ fn changed_values_that_do_nothing_are_named_in_the_log() {
         &["WARN", &topic.name, "without effect", "preallocate"],
     );
 }
+
+#[test]
+fn levels_of_loggers_are_told_and_changed_from_the_next_line_on() {
+    let Some(broker) = Broker::own("levels of loggers", Options::new()) else {
+        return;
+    };
+    const LOGGER: i8 = 8;
+    let mut client = broker.client();
+    let level = |client: &mut Client, name: &str| {
+        let described = client.described(LOGGER, "1");
+        let row = &described[name];
+        assert_eq!((row.source, row.kind, row.read_only), (6, 0, false));
+        row.value.clone()
+    };
+    let described = client.described(LOGGER, "1");
+    let names: Vec<&str> = described.keys().map(String::as_str).collect();
+    assert_eq!(names, ["klamm", "klamm_os", "klamm_shard", "root"]);
+    assert_eq!(level(&mut client, "klamm"), some("INFO"));
+    // A torn frame is told at this level, and not above it.
+    let tear = || broker.client().send(&[0, 0, 0, 9, 1]);
+    let from = broker.log_length();
+    let set = |client: &mut Client, name: &str, value| {
+        assert_eq!(client.change(LOGGER, "1", &[(name, value)]), DONE);
+    };
+    set(&mut client, "klamm", Change::Set("DEBUG"));
+    assert_eq!(level(&mut client, "klamm"), some("DEBUG"));
+    assert_eq!(level(&mut client, "klamm_shard"), some("INFO"));
+    tear();
+    broker.expect_log(from, &["connection ended", "the peer left after 5 bytes"]);
+
+    // What only an error may say is not said of a request that no client sends.
+    set(&mut client, "klamm", Change::Set("ERROR"));
+    let from = broker.log_length();
+    let refused = || {
+        let mut other = broker.client();
+        other.send(&crate::harness::request_bytes(77, 0, 1, &[]));
+        other.until_closed(std::time::Duration::from_secs(10));
+    };
+    refused();
+    set(&mut client, "klamm", Change::Delete);
+    assert_eq!(level(&mut client, "klamm"), some("INFO"));
+    wait_for("a line about the second connection", || {
+        refused();
+        let process = broker.process().expect("ours");
+        let second = std::time::Duration::from_millis(200);
+        let is_closed = |line: &str| line.contains("connection closed").then_some(());
+        process.log.find(from, second, is_closed)
+    });
+    set(&mut client, "root", Change::Set("WARN"));
+    assert_eq!(level(&mut client, "klamm_os"), some("WARN"));
+}
+
+#[test]
+fn no_change_of_a_broker_locks_everybody_out() {
+    let broker = Broker::start();
+    let mut client = broker.client();
+    let text = "Invalid value org.apache.kafka.common.config.ConfigException: Invalid \
+                max.connections 0 for configuration Invalid dynamic configuration";
+    let none = [("max.connections", Change::Set("0"))];
+    assert_eq!(client.change(4, "1", &none), refused(42, text));
+    let text = "requirement failed: max.connections.per.ip can be set to zero only if \
+                max.connections.per.ip.overrides property is set.";
+    let none = [("max.connections.per.ip", Change::Set("0"))];
+    assert_eq!(client.change(4, "", &none), refused(42, text));
+}
