@@ -10,7 +10,9 @@ use klamm_model::{ErrorCode, MetadataOffset, NodeId, TopicId, TopicName};
 use klamm_shard::api::metadata::{Command, Image, Partition, Reply, Topic};
 use klamm_wire::{Gather, metadata};
 
-use super::{OPERATIONS_NOT_ASKED, borrowed, endpoint_of, endpoints};
+use super::{
+    CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, TOPIC_OPERATIONS, borrowed, endpoint_of, endpoints,
+};
 use crate::net::{Answer, Close, Context, Request};
 
 /// First version in which no topics and all topics are two things.
@@ -159,9 +161,12 @@ fn respond(
     let listener = context.listener_name();
     let version = request.version;
     let mut response = head(&image, listener, context.front.node());
+    if view.include_cluster_authorized_operations() {
+        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+    }
     response.topics = match asked(&view, version) {
         Err(code) => refuse_all(&view, code),
-        Ok(None) => return show_all(context, request, &image, response),
+        Ok(None) => return show_all(context, request, &image, response, &view),
         Ok(Some(asked)) => asked
             .into_iter()
             .map(|asked| match asked {
@@ -182,7 +187,19 @@ fn respond(
             })
             .collect(),
     };
+    if view.include_topic_authorized_operations() {
+        allow_topics(&mut response);
+    }
     request.answer(&response)
+}
+
+/// Says of every topic that has a name what may be done to it, as in Kafka also where there is no
+/// such topic: everything, as nobody is kept from anything.
+fn allow_topics(response: &mut metadata::Response<'_>) {
+    let topics = response.topics.iter_mut();
+    for topic in topics.filter(|topic| topic.name.is_some()) {
+        topic.topic_authorized_operations = TOPIC_OPERATIONS;
+    }
 }
 
 /// Puts all topics behind this head, unless the same answer was given a moment ago.
@@ -191,18 +208,27 @@ fn show_all<'i>(
     request: &Request,
     image: &'i Image,
     mut response: metadata::Response<'i>,
+    view: &metadata::RequestView<'_>,
 ) -> Result<Gather, Close> {
     let listener = context.listener();
-    if let Some(answer) = context.front.metadata.find(image, request, listener) {
+    // What may be done is asked for by few; their answers are nobody else's.
+    let of_all = !view.include_cluster_authorized_operations()
+        && !view.include_topic_authorized_operations();
+    let answers = &context.front.metadata;
+    if of_all && let Some(answer) = answers.find(image, request, listener) {
         return Ok(answer);
     }
     let topics = image.topics();
     response.topics = topics
         .map(|topic| found(image, context.listener_name(), request.version, topic))
         .collect();
+    if view.include_topic_authorized_operations() {
+        allow_topics(&mut response);
+    }
     let mut answer = request.answer(&response)?;
-    let answers = &context.front.metadata;
-    answers.keep(image, request, listener, &mut answer);
+    if of_all {
+        answers.keep(image, request, listener, &mut answer);
+    }
     Ok(answer)
 }
 

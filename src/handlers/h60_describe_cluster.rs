@@ -7,7 +7,7 @@ use klamm_shard::api::metadata::Image;
 use klamm_wire::{Gather, describe_cluster};
 
 use super::h03_metadata::controller;
-use super::{OPERATIONS_NOT_ASKED, borrowed, endpoints};
+use super::{CLUSTER_OPERATIONS, OPERATIONS_NOT_ASKED, borrowed, endpoints};
 use crate::net::{Close, Context, Request};
 
 /// Kinds of endpoints (KIP-919).
@@ -22,12 +22,12 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
     let view: describe_cluster::RequestView = request.body()?;
     let image = context.shards.image();
     let node = context.front.node();
-    request.answer(&response(
-        &image,
-        context.listener_name(),
-        node,
-        view.endpoint_type(),
-    ))
+    let mut response = response(&image, context.listener_name(), node, view.endpoint_type());
+    let is_asked = view.include_cluster_authorized_operations();
+    if is_asked && response.error_code == ErrorCode::None.code() {
+        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+    }
+    request.answer(&response)
 }
 
 fn response<'i>(

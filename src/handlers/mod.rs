@@ -240,6 +240,11 @@ pub(crate) const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 pub(crate) const TOPIC_OPERATIONS: i32 =
     1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 11;
 
+/// The same of the cluster (create, alter, describe, cluster action, both of configs, and
+/// idempotent write).
+pub(crate) const CLUSTER_OPERATIONS: i32 =
+    1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
+
 /// Text that Kafka gives with `UNKNOWN_TOPIC_OR_PARTITION` where it has no other.
 pub(crate) const NOT_HOSTED: &str = "This server does not host this topic-partition.";
 
