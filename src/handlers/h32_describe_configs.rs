@@ -58,8 +58,10 @@ fn response<'a>(
         };
         match describe(config, image, number, name) {
             Ok(keys) => {
+                // No keys at all are all keys.
                 let asked: Option<BTreeSet<&str>> = resource
                     .configuration_keys()
+                    .filter(|keys| !keys.is_empty())
                     .map(|keys| keys.iter().collect());
                 let keys = keys.into_iter();
                 let is_asked = |key: &DescribedKey| {
@@ -72,7 +74,7 @@ fn response<'a>(
             }
             Err((code, message)) => {
                 result.error_code = code.code();
-                result.error_message = message.map(Cow::Owned);
+                result.error_message = Some(Cow::Owned(message.unwrap_or_default()));
             }
         }
         result
@@ -234,8 +236,10 @@ mod tests {
                 "{version}"
             );
             assert_eq!(documented, version >= 3, "{version}");
-            let (code, names, _) = described(version, kind::TOPIC, "flights", None);
-            assert!(code == 0 && names.len() > 10, "{version}: {names:?}");
+            for all in [None, Some(&[][..])] {
+                let (code, names, _) = described(version, kind::TOPIC, "flights", all);
+                assert!(code == 0 && names.len() > 10, "{version}: {names:?}");
+            }
         }
     }
 
