@@ -114,6 +114,10 @@ pub fn begin(context: &Context, request: &Request) -> Result<Pending, Close> {
     let mut plan = spares.plans.take();
     let mut append = context.shards.append(acks.unwrap_or(Acks::Leader));
     for topic in view.topic_data() {
+        if topic.partition_data().is_empty() {
+            // As in Kafka, a topic of which nothing is named is not answered.
+            continue;
+        }
         let by_id = request.version >= FIRST_BY_ID;
         let key = TopicKey::of(&image, by_id, topic.name(), topic.topic_id());
         let found = key.find(&image);
@@ -129,8 +133,9 @@ pub fn begin(context: &Context, request: &Request) -> Result<Pending, Close> {
                     }),
             };
             let verdict = match (&acks, checked) {
-                (Err(_), _) => Verdict::Refused(ErrorCode::InvalidRequiredAcks, None),
-                (Ok(_), Err((code, message))) => Verdict::Refused(code, message),
+                // As in Kafka, what is not there is said first.
+                (_, Err((code, message))) => Verdict::Refused(code, message),
+                (Err(_), Ok(_)) => Verdict::Refused(ErrorCode::InvalidRequiredAcks, None),
                 (Ok(_), Ok((partition, records))) => {
                     let transactions = if request.version >= FIRST_OF_TRANSACTIONS_TWO {
                         TransactionVersion::Two

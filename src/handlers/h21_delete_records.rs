@@ -66,7 +66,10 @@ fn response<'a>(
 ) -> delete_records::Response<'a> {
     let mut planned = planned.iter();
     let mut outcomes = outcomes.into_iter();
-    let topics = view.topics().iter().map(|topic| {
+    // As in Kafka, a topic of which nothing is named is not answered.
+    let topics = view.topics().iter();
+    let topics = topics.filter(|topic| !topic.partitions().is_empty());
+    let topics = topics.map(|topic| {
         let partitions = topic.partitions().iter().map(|part| {
             let outcome = match planned.next() {
                 Some(Err(code)) => Err(*code),

@@ -40,7 +40,9 @@ fn response<'a>(
 ) -> alter_replica_log_dirs::Response<'a> {
     let mut wishes: BTreeMap<&'a str, BTreeMap<i32, &'a str>> = BTreeMap::new();
     for dir in view.dirs() {
-        for topic in dir.topics() {
+        // As in Kafka, a topic of which nothing is named is not answered.
+        let topics = dir.topics().iter();
+        for topic in topics.filter(|topic| !topic.partitions().is_empty()) {
             let partitions = wishes.entry(topic.name()).or_default();
             partitions.extend(topic.partitions().iter().map(|index| (index, dir.path())));
         }

@@ -16,6 +16,12 @@ const NONE: i32 = -1;
 const NO_TIME: i64 = -1;
 
 type Refusal = (ErrorCode, Option<Cow<'static, str>>);
+/// What the request names, in order: a topic, then its partitions.
+enum Planned<'a> {
+    Topic(&'a str),
+    Partition(i32, Result<(), Refusal>),
+}
+
 type Lists = Vec<Option<Vec<ActiveProducer>>>;
 
 /// Answers the request. A partition that is named twice is answered once: a list may be long.
@@ -34,6 +40,7 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
     let mut asked = Vec::new();
     let mut seen = BTreeSet::new();
     for topic in view.topics() {
+        planned.push(Planned::Topic(topic.name()));
         let found = image.topic(topic.name());
         for index in topic.partition_indexes() {
             if !seen.insert((topic.name(), index)) {
@@ -46,7 +53,7 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
                 }
                 None => Err(absent(topic.name())),
             };
-            planned.push((topic.name(), index, led.map(|led| asked.push(led))));
+            planned.push(Planned::Partition(index, led.map(|led| asked.push(led))));
         }
     }
     let lists = context.shards.producers(asked).await;
@@ -66,13 +73,20 @@ fn absent(name: &str) -> Refusal {
     }
 }
 
-fn response<'a>(
-    planned: Vec<(&'a str, i32, Result<(), Refusal>)>,
-    lists: Lists,
-) -> describe_producers::Response<'a> {
+fn response<'a>(planned: Vec<Planned<'a>>, lists: Lists) -> describe_producers::Response<'a> {
     let mut lists = lists.into_iter();
     let mut topics: Vec<describe_producers::TopicResponse<'a>> = Vec::new();
-    for (name, partition_index, plan) in planned {
+    for step in planned {
+        let (partition_index, plan) = match step {
+            Planned::Topic(name) => {
+                topics.push(describe_producers::TopicResponse {
+                    name: borrowed(name),
+                    partitions: Vec::new(),
+                });
+                continue;
+            }
+            Planned::Partition(index, plan) => (index, plan),
+        };
         let outcome = match plan {
             Err(refusal) => Err(refusal),
             // The image had it a moment ago: the client should look again.
@@ -92,12 +106,8 @@ fn response<'a>(
                 answer.error_message = text;
             }
         }
-        match topics.last_mut().filter(|last| last.name == name) {
-            Some(last) => last.partitions.push(answer),
-            None => topics.push(describe_producers::TopicResponse {
-                name: borrowed(name),
-                partitions: vec![answer],
-            }),
+        if let Some(topic) = topics.last_mut() {
+            topic.partitions.push(answer);
         }
     }
     describe_producers::Response {
