@@ -2,12 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use klamm_model::{ErrorCode, Timestamp};
+use klamm_model::{ErrorCode, LeaderEpoch, Timestamp};
 use klamm_shard::api::{OffsetOutcome, OffsetPosition, OffsetQuestion};
 use klamm_wire::{Gather, list_offsets};
 
-use super::{TopicKey, believed_epoch, borrowed, isolation_of, led_partition, read_error_code};
+use super::{TopicKey, borrowed, isolation_of, led_partition, read_error_code};
 use crate::net::{Close, Context, Request};
+
+/// "No leader epoch is known" on the wire.
+const NO_EPOCH: i32 = -1;
 
 /// What one partition of the request came to before the cores were asked.
 enum Planned {
@@ -39,14 +42,17 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
             let checked = if duplicates.contains(&(topic.name(), index)) {
                 Err(ErrorCode::InvalidRequest)
             } else {
-                let led = found.ok_or_else(|| key.unknown());
-                led.and_then(|found| led_partition(found, index, context.front.node()))
-                    .and_then(|led| Ok((led, position_of(part.timestamp(), request.version)?)))
+                position_of(part.timestamp(), request.version).and_then(|position| {
+                    let found = found.ok_or_else(|| key.unknown())?;
+                    Ok((led_partition(found, index, context.front.node())?, position))
+                })
             };
             planned.push(match checked {
                 Err(code) => Planned::Refused(code),
                 Ok((partition, position)) => {
-                    let leader_epoch = believed_epoch(part.current_leader_epoch());
+                    // Unlike in Fetch, numbers below -1 are compared, as in Kafka: they are fenced.
+                    let epoch = part.current_leader_epoch();
+                    let leader_epoch = (epoch != NO_EPOCH).then_some(LeaderEpoch(epoch));
                     questions.push(OffsetQuestion {
                         partition,
                         leader_epoch,
@@ -115,7 +121,9 @@ fn response<'a>(
     let mut planned = planned.iter();
     let mut outcomes = outcomes.into_iter();
     let mut response = list_offsets::Response::default();
-    for topic in view.topics() {
+    // As in Kafka, a topic of which nothing is named is not answered.
+    let topics = view.topics().iter();
+    for topic in topics.filter(|topic| !topic.partitions().is_empty()) {
         let mut partitions = Vec::with_capacity(topic.partitions().len());
         for part in topic.partitions() {
             let outcome = match planned.next() {
