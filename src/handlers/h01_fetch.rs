@@ -452,10 +452,14 @@ impl<'r> Part<'r> {
         isolation: IsolationLevel,
         spares: &Spares,
     ) -> fetch::PartitionData {
-        let aborted = match isolation {
-            IsolationLevel::ReadUncommitted => None,
+        // Kafka's null and empty lists: null is what its log says where it does not look.
+        let aborted = match (self.error, isolation) {
+            (Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId), _) => {
+                Some(Vec::new())
+            }
             // No transaction has ever been aborted here, for none is served yet.
-            IsolationLevel::ReadCommitted => Some(Vec::new()),
+            (None, IsolationLevel::ReadCommitted) if self.diverging.is_none() => Some(Vec::new()),
+            _ => None,
         };
         let mut answer = fetch::PartitionData {
             partition_index: index,

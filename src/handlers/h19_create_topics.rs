@@ -103,6 +103,7 @@ fn response(
                 topic_id: created.id.0,
                 num_partitions: created.partitions,
                 replication_factor: created.replication_factor,
+                error_message: None,
                 configs: Some(configs(config, dynamic, &created)),
                 ..Default::default()
             },

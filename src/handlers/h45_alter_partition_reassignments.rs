@@ -78,7 +78,8 @@ fn response<'a>(
     });
     alter_partition_reassignments::Response {
         allow_replication_factor_change: view.allow_replication_factor_change(),
-        error_message: None,
+        // Kafka has an empty text, not none, where nothing is named.
+        error_message: view.topics().is_empty().then(|| borrowed("")),
         responses: responses.collect(),
         ..Default::default()
     }
