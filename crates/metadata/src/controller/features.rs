@@ -11,6 +11,17 @@ use crate::record::MetadataRecord;
 /// The feature that says which of Kafka's metadata formats the cluster follows.
 const METADATA_VERSION: &str = "metadata.version";
 
+/// Every feature that Kafka has.
+const KAFKAS: &[&str] = &[
+    METADATA_VERSION,
+    "kraft.version",
+    "transaction.version",
+    "group.version",
+    "eligible.leader.replicas.version",
+    "share.version",
+    "streams.version",
+];
+
 /// Levels of `metadata.version` at which Kafka's metadata gained something that an older broker
 /// would lose (`didMetadataChange` in its `MetadataVersion`). Kafka goes below none of them, and
 /// whoever asks klamm gets the same answer.
@@ -131,6 +142,10 @@ impl Controller {
         let loses = METADATA_CHANGED_AT
             .iter()
             .any(|&changed| level < changed && changed <= current);
+        if !KAFKAS.contains(&name.as_str()) {
+            // Any program works at level 0 of what it does not have, but nothing has this name.
+            return plain(&format!("Feature {name} not found."));
+        }
         if update.name != METADATA_VERSION || !loses {
             return Ok(());
         }
