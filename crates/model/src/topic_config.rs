@@ -369,7 +369,7 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
     .no_need(),
     row(
         "follower.replication.throttled.replicas",
-        ConfigKind::Text,
+        ConfigKind::List,
         "",
         "",
         "Replicas whose inbound replication is throttled.",
@@ -400,7 +400,7 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
     .shown(Shown::WhenAsked),
     row(
         "leader.replication.throttled.replicas",
-        ConfigKind::Text,
+        ConfigKind::List,
         "",
         "",
         "Replicas whose outbound replication is throttled.",
