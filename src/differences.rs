@@ -129,4 +129,124 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         kafka: "Any number.",
         klamm: "2000 of one broker, and as many of all; `POLICY_VIOLATION` beyond that.",
     },
+    Difference {
+        subject: "Keys, versions and features that ApiVersions names",
+        kafka: "All that it has; of Produce from version 0, of CreateTopics, DeleteTopics and others not the oldest versions.",
+        klamm: "What it serves, among it older versions of CreateTopics, DeleteTopics, OffsetForLeaderEpoch, DescribeConfigs and DescribeLogDirs, and of the features `metadata.version` alone: the others stand for groups, transactions and replicas.",
+    },
+    Difference {
+        subject: "klamm's own keys of configuration",
+        kafka: "Has none.",
+        klamm: "DescribeConfigs names them as well, CreateTopics where they are set.",
+    },
+    Difference {
+        subject: "An isolation level that is neither 0 nor 1 (Fetch, ListOffsets)",
+        kafka: "`UNKNOWN_SERVER_ERROR`, or no error where nothing is read.",
+        klamm: "Ends the connection.",
+    },
+    Difference {
+        subject: "Fetch and ListOffsets in the name of a replica",
+        kafka: "Answers whoever asks.",
+        klamm: "Ends the connection: there is no replication yet, and a client has no business there.",
+    },
+    Difference {
+        subject: "A Fetch of fewer than no bytes",
+        kafka: "`UNKNOWN_SERVER_ERROR`.",
+        klamm: "Takes a negative limit for 0, which gives the first batch.",
+    },
+    Difference {
+        subject: "A fetch session of nothing, or of a topic whose name no topic can have",
+        kafka: "Keeps one.",
+        klamm: "Answers without a session.",
+    },
+    Difference {
+        subject: "A partition that ListOffsets or DeleteRecords names twice",
+        kafka: "Is answered once.",
+        klamm: "Is answered as often as it is named.",
+    },
+    Difference {
+        subject: "A batch in Produce that breaks its encoding",
+        kafka: "Everything in the request is refused with its code, before anything is looked up.",
+        klamm: "It is refused alone; what is not there is said first.",
+    },
+    Difference {
+        subject: "Start of the log beside a batch that was refused (Produce)",
+        kafka: "`log_start_offset` is told where the batch had reached the log.",
+        klamm: "-1.",
+    },
+    Difference {
+        subject: "Batches that no client makes, and two batches for one partition in one Produce",
+        kafka: "`UNKNOWN_SERVER_ERROR` for an unknown or wrong codec, `INVALID_RECORD` for a batch that is cut, `INVALID_PRODUCER_EPOCH` for a producer id without an epoch. Takes a batch that calls itself stamped by the log, and what stands behind the last batch. Keeps one of two batches and tells nobody.",
+        klamm: "`UNSUPPORTED_COMPRESSION_TYPE` or `CORRUPT_MESSAGE`; `CORRUPT_MESSAGE`; `INVALID_RECORD`; `INVALID_TIMESTAMP` and `INVALID_RECORD`. Two batches for one partition are both refused with `INVALID_REQUEST`.",
+    },
+    Difference {
+        subject: "Sentences beside error codes (`error_message`)",
+        kafka: "Has none in many places, and one beside success in UpdateFeatures.",
+        klamm: "Says why wherever there is room for it, and nothing beside success.",
+    },
+    Difference {
+        subject: "Time of a batch that was sent again (Produce)",
+        kafka: "`log_append_time_ms` is the batch's largest timestamp.",
+        klamm: "-1, as the first time, unless the log stamps its batches.",
+    },
+    Difference {
+        subject: "Transactional ids",
+        kafka: "Finds a coordinator, or says why not.",
+        klamm: "`UNSUPPORTED_VERSION` from InitProducerId: transactions are not served yet.",
+    },
+    Difference {
+        subject: "`min.insync.replicas` of all brokers",
+        kafka: "The feature `eligible.leader.replicas.version` sets it at the cluster's start, and it cannot be taken away (`INVALID_CONFIG`).",
+        klamm: "Is not set; its default is the same.",
+    },
+    Difference {
+        subject: "Default of `node.id`",
+        kafka: "None: it must be set.",
+        klamm: "1, and a synonym in DescribeConfigs.",
+    },
+    Difference {
+        subject: "A resource type that does not exist (DescribeConfigs)",
+        kafka: "`INVALID_REQUEST` for every resource of the request.",
+        klamm: "`INVALID_REQUEST` for that resource.",
+    },
+    Difference {
+        subject: "An empty name in DescribeTopicPartitions",
+        kafka: "`UNKNOWN_SERVER_ERROR`.",
+        klamm: "`INVALID_TOPIC_EXCEPTION`, as for any other illegal name.",
+    },
+    Difference {
+        subject: "Topics by id in Metadata before version 12, beside names, or with neither",
+        kafka: "Without brokers and cluster before version 12; names beside ids are passed over; `UNKNOWN_SERVER_ERROR` without both.",
+        klamm: "`INVALID_REQUEST` with brokers and cluster; all that is named is answered; `UNKNOWN_TOPIC_ID`.",
+    },
+    Difference {
+        subject: "An election of a kind that does not exist, of no partitions",
+        kafka: "No error.",
+        klamm: "`INVALID_REQUEST`, as for any partitions.",
+    },
+    Difference {
+        subject: "A topic that DeleteTopics names by name and by id",
+        kafka: "The error tells the topic's id.",
+        klamm: "The error tells the name alone.",
+    },
+    Difference {
+        subject: "More than 10000 new partitions at once",
+        kafka: "`UNKNOWN_SERVER_ERROR` from CreatePartitions.",
+        klamm: "Are made.",
+    },
+    Difference {
+        subject: "Offset of the largest timestamp behind DeleteRecords",
+        kafka: "May be one that was deleted.",
+        klamm: "None where that record is deleted.",
+    },
+    Difference {
+        subject: "Replicas to throttle (`leader.replication.throttled.replicas` and its like)",
+        kafka: "Takes `partition:broker` pairs or `*`.",
+        klamm: "Takes any list, without effect: there is no replication yet.",
+    },
+    Difference {
+        subject: "Requests that Apache Kafka never answers",
+        kafka: "A Produce with null for records, an AlterConfigs that names a resource twice: the client waits for its timeout.",
+        klamm: "`INVALID_RECORD`; `INVALID_REQUEST`.",
+    },
 ];
