@@ -104,21 +104,27 @@ fn administration_that_names_more_than_anybody_has_is_closed() {
 fn as_many_features_as_may_be_named_are_answered_at_once() {
     let mut broker = Broker::start();
     let mut client = broker.client();
-    let updates = names(NAMED_MAX).map(|feature| update_features::FeatureUpdateKey {
+    let update = |feature, max_version_level| update_features::FeatureUpdateKey {
         feature,
-        max_version_level: 0,
+        max_version_level,
         upgrade_type: 1,
         ..Default::default()
-    });
-    let request = update_features::Request {
-        feature_updates: updates.collect(),
-        validate_only: true,
-        ..Default::default()
     };
-    // The client waits for so long and no longer.
-    let reply = client.call(&request, 1);
-    assert_eq!(reply.view().error_code(), 0);
-    assert_eq!(reply.view().results().len(), NAMED_MAX);
+    let unknown = names(NAMED_MAX).map(|feature| update(feature, 0));
+    let known = (0..NAMED_MAX).map(|_| update("metadata.version".into(), 30));
+    let lists: [(i16, usize, Vec<_>); 2] =
+        [(95, 0, unknown.collect()), (0, NAMED_MAX, known.collect())];
+    for (code, results, feature_updates) in lists {
+        let request = update_features::Request {
+            feature_updates,
+            validate_only: true,
+            ..Default::default()
+        };
+        // The client waits for so long and no longer.
+        let reply = client.call(&request, 1);
+        assert_eq!(reply.view().error_code(), code);
+        assert_eq!(reply.view().results().len(), results);
+    }
     broker.is_healthy();
 }
 
