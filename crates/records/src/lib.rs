@@ -9,6 +9,7 @@
 
 pub mod batch;
 pub mod checksum;
+pub mod compact;
 pub mod compress;
 mod fields;
 pub mod read;
