@@ -13,6 +13,7 @@ use klamm_os::disk::{self, FolderLock, LockError};
 use klamm_os::net::Listener;
 use klamm_os::{alloc, clock, exec, probe, random, signals};
 use klamm_shard::Shards;
+use klamm_shard::api::CompactionOptions;
 use klamm_shard::api::metadata::{self, BrokerDefaults, Command, Registration, Reply};
 use klamm_shard::api::replica::ProducerLimits;
 use klamm_shard::api::segment::{DirectoryId, META_PROPERTIES_FILE, MetaProperties};
@@ -240,6 +241,12 @@ pub(crate) fn node_options(config: &Config, seed: u128) -> NodeOptions {
         wal_bytes: config.shards.wal_bytes_max,
         disk_reserve: config.shards.disk_reserve_bytes,
         retention_check_interval: Duration::from_millis(config.retention_check_interval_ms),
+        compaction: CompactionOptions {
+            is_enabled: config.cleaner.is_enabled,
+            buffer_bytes: config.cleaner.buffer_bytes,
+            bytes_per_second: config.cleaner.bytes_per_second as f64,
+            backoff: Duration::from_millis(config.cleaner.backoff_ms),
+        },
         producers: ProducerLimits {
             expiration_ms: i64::try_from(config.producer_id_expiration_ms).unwrap_or(i64::MAX),
             ..ProducerLimits::default()

@@ -50,6 +50,16 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         klamm: "Keeps it until the next append finds it full or older than `segment.ms`.",
     },
     Difference {
+        subject: "Batches that compaction removed",
+        kafka: "Leaves a hole in the offsets.",
+        klamm: "Leaves one batch without records for all of them (61 bytes), as both do for a producer's last batch: so a hole is always a loss, and is told. Consumers pass over it.",
+    },
+    Difference {
+        subject: "What compaction looks at",
+        kafka: "Every segment but the newest.",
+        klamm: "Of these, the segments that a checkpoint vouches for: a partition that just began a segment is compacted some seconds later. A log in which damage is found is not compacted before the next start, as Kafka marks it uncleanable.",
+    },
+    Difference {
         subject: "`max.connections.per.ip.overrides`",
         kafka: "Takes host names too, and fails later where they cannot be resolved.",
         klamm: "Takes addresses; anything else is refused.",

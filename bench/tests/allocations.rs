@@ -82,6 +82,7 @@ impl Core {
             broker_file,
             disk_reserve: None,
             retention_check_interval: std::time::Duration::from_secs(300),
+            compaction: klamm_engine::compaction::CompactionOptions::default(),
             scale: Scale::default(),
         };
         let mut engine = Engine::new(options, BTreeMap::new(), Box::new(Heap));

@@ -8,6 +8,7 @@ pub use klamm_engine::api::{
     TrimError, TrimOutcome, TrimPartition, TrimTo,
 };
 pub use klamm_engine::boot::{BootError, Finding, METADATA_FOLDER, OWN_FOLDER, TAKEOVER_MARK};
+pub use klamm_engine::compaction::CompactionOptions;
 pub use klamm_engine::engine::{EngineGauges, EngineStats};
 pub use klamm_engine::space::reserve_of;
 pub use klamm_engine::{PartitionGauges, Traffic};

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use klamm_engine::boot::{self, BootOptions, QuorumBoot, RecoveredPartition, ShardBoot};
+use klamm_engine::compaction::CompactionOptions;
 use klamm_engine::memory::WalMemory;
 use klamm_engine::metadata::{BrokerDefaults, ConfigMap};
 use klamm_engine::replica::ProducerLimits;
@@ -21,6 +22,7 @@ use klamm_os::mailbox::{MailSender, Mailbox, mailbox};
 use klamm_os::mesh::Mesh;
 use klamm_records::wal::Incarnation;
 
+use crate::drivers::compactor::SharedCleaned;
 use crate::drivers::files::Folders;
 use crate::drivers::space::{DiskWatch, SharedDisk};
 use crate::drivers::wal::{SharedWalFiles, WalFiles};
@@ -67,6 +69,8 @@ pub struct NodeOptions {
     pub disk_reserve: Option<u64>,
     /// `log.retention.check.interval.ms`.
     pub retention_check_interval: Duration,
+    /// Compaction.
+    pub compaction: CompactionOptions,
     /// `producer.id.expiration.ms` and the ceiling on producers.
     pub producers: ProducerLimits,
     /// The broker's file as far as it sets defaults for topics.
@@ -102,6 +106,7 @@ struct Share {
     folders: Folders,
     pressed: Arc<[AtomicBool]>,
     disk: SharedDisk,
+    cleaned: SharedCleaned,
     boot: ShardBoot,
     quorum: Option<(QuorumBoot, RecoveredPartition)>,
     errands: Mailbox<Errand>,
@@ -153,6 +158,7 @@ where
         .collect();
     let folders = Folders::new(options.folder.clone());
     let disk = SharedDisk::new(options.folder.clone(), options.shards);
+    let cleaned = SharedCleaned::new(&options.folder, booted.cleaned);
     let mut errands = Vec::new();
     let mut shares = Vec::new();
     for boot in booted.shards {
@@ -162,6 +168,7 @@ where
             folders: folders.clone(),
             pressed: Arc::clone(&pressed),
             disk: disk.clone(),
+            cleaned: cleaned.clone(),
             boot,
             quorum: quorum.take(),
             errands: receiver,
@@ -214,7 +221,13 @@ async fn run_core<F, Fut>(
     let shards = Shards {
         core: Rc::clone(&core),
     };
-    let turns = Turns::new(Rc::clone(&core), share.folders, file_system, files);
+    let turns = Turns::new(
+        Rc::clone(&core),
+        share.folders,
+        file_system,
+        files,
+        share.cleaned,
+    );
     exec::spawn_local(Rc::clone(&turns).run()).detach();
     exec::spawn_local(run_errands(shards.clone(), share.errands)).detach();
     core.work.notify();
@@ -275,6 +288,7 @@ pub(crate) fn make_engine(
             broker_file: options.broker_file.clone(),
             disk_reserve: options.disk_reserve,
             retention_check_interval: options.retention_check_interval,
+            compaction: options.compaction,
             scale: Scale::default(),
         },
         boot.partitions,

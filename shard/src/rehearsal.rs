@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::{Bytes, BytesMut};
 use klamm_engine::boot::ShardBoot;
+use klamm_engine::compaction_work::CompactFault;
 use klamm_engine::effects::{ColdError, Effect};
 use klamm_engine::engine::FlushWanted;
 use klamm_engine::memory::{WalMemory, WalSpace, Wanting};
@@ -100,6 +101,7 @@ fn carry_out(core: &Core, effect: Effect) -> bool {
         // Nothing was kept but what is in memory.
         Effect::ColdRead(read) => engine.on_cold_read(read.id, Err(ColdError::Damaged)),
         Effect::Repair(_) => engine.on_repaired(),
+        Effect::Compact(job) => engine.on_compacted(job.pass, Err(CompactFault::Gone)),
         Effect::LookAtSpace => engine.on_free_space(Some(ROOM)),
         Effect::Image(image) => drop(core.image.replace(image)),
         Effect::WalPrepare(prepare) => engine.on_wal_prepared(prepare.file, true),

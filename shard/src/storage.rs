@@ -2,10 +2,14 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use klamm_engine::storage::{Storage, StorageError, Unflushed, Unwritten};
+use klamm_model::TopicId;
 use klamm_os::disk::{self, AppendFile, FileSystem};
+
+use crate::drivers::files::Folders;
 
 /// Largest file that boot reads as a whole.
 const FILE_BYTES_MAX: u64 = 4 << 30;
@@ -19,13 +23,42 @@ pub(crate) struct DataFolder {
     root: PathBuf,
     /// Opened before anything is written, so that it is told every error of writing back.
     file_system: FileSystem,
+    /// Where names change hands: nothing is written, renamed or removed once the folder of a
+    /// partition is another topic's.
+    only: Option<(Folders, Arc<str>, TopicId)>,
 }
 
 impl DataFolder {
     /// The folder at this path, which must exist.
     pub(crate) fn open(root: PathBuf) -> Result<Self, StorageError> {
         let file_system = FileSystem::of(&root).map_err(|error| failed("open", &root, &error))?;
-        Ok(Self { root, file_system })
+        Ok(Self {
+            root,
+            file_system,
+            only: None,
+        })
+    }
+
+    /// The data folder while it runs, for one partition's folder, as long as that is this topic's.
+    pub(crate) fn within(
+        folders: Folders,
+        name: &Arc<str>,
+        topic: TopicId,
+    ) -> Result<Self, StorageError> {
+        let opened = Self::open(folders.root().to_owned())?;
+        Ok(Self {
+            only: Some((folders, Arc::clone(name), topic)),
+            ..opened
+        })
+    }
+
+    /// Changes something, unless it is another topic's by now.
+    fn change<T>(&self, change: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let Some((folders, name, topic)) = &self.only else {
+            return change();
+        };
+        let changed = folders.enter(name, *topic, |_| change())?;
+        changed.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the folder is gone"))
     }
 
     /// Replaces small files and makes everything written so far durable: the new content of all of
@@ -123,8 +156,7 @@ impl Storage for DataFolder {
 
     fn write_at(&mut self, path: &str, at: u64, bytes: &[u8]) -> Result<(), StorageError> {
         let path = self.at(path);
-        AppendFile::open(&path, 0)
-            .and_then(|file| file.write_at(at, &[bytes]))
+        self.change(|| AppendFile::open(&path, 0)?.write_at(at, &[bytes]))
             .map_err(|error| failed("write", &path, &error))
     }
 
@@ -195,9 +227,15 @@ impl Storage for DataFolder {
         disk::create_dir_all(&path).map_err(|error| failed("create", &path, &error))
     }
 
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), StorageError> {
+        let from = self.at(from);
+        self.change(|| disk::rename(&from, self.at(to)))
+            .map_err(|error| failed("rename", &from, &error))
+    }
+
     fn remove(&mut self, path: &str) -> Result<(), StorageError> {
         let path = self.at(path);
-        absent_is_none(disk::remove_file(&path))
+        absent_is_none(self.change(|| disk::remove_file(&path)))
             .map(drop)
             .map_err(|error| failed("remove", &path, &error))
     }

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use klamm_engine::compaction_work::{CompactFault, CompactJob, CompactStep};
 use klamm_engine::effects::{
     ColdError, ColdFault, ColdRead, Effect, Repair, SmallFile, Spill, WalPrepare,
 };
@@ -21,6 +22,7 @@ use klamm_os::disk::{self, FileSystem};
 use klamm_os::{clock, exec};
 
 use crate::drivers::Patience;
+use crate::drivers::compactor::{Compactor, SharedCleaned};
 use crate::drivers::files::{self, Folders};
 use crate::drivers::reader::Reader;
 use crate::drivers::segments::SegmentFiles;
@@ -46,6 +48,7 @@ pub(crate) struct Turns {
     segments: SegmentFiles,
     patience: Rc<Patience>,
     reader: Reader,
+    compactor: Compactor,
     /// What the engine wants done; empty between turns.
     effects: RefCell<Vec<Effect>>,
     flushing: Cell<bool>,
@@ -62,10 +65,12 @@ impl Turns {
         folders: Folders,
         file_system: FileSystem,
         wal: SharedWalFiles,
+        cleaned: SharedCleaned,
     ) -> Rc<Self> {
         let patience = Rc::new(Patience::new(folders.root().to_owned()));
         Rc::new(Self {
             segments: SegmentFiles::new(folders.clone(), Rc::clone(&patience), file_system),
+            compactor: Compactor::new(folders.clone(), cleaned, Rc::clone(&patience)),
             patience,
             reader: Reader::new(folders.root().to_owned()),
             core,
@@ -206,6 +211,7 @@ impl Turns {
             }
             Effect::ColdRead(read) => exec::spawn_local(Rc::clone(self).read(read)).detach(),
             Effect::Repair(repair) => exec::spawn_local(Rc::clone(self).repair(repair)).detach(),
+            Effect::Compact(job) => exec::spawn_local(Rc::clone(self).compact(job)).detach(),
             Effect::RemoveSegments {
                 partition,
                 folder,
@@ -263,11 +269,13 @@ impl Turns {
 
     /// Moves the folder aside, before anything that is asked of this core's folders later, and
     /// deletes it.
-    fn drop_folder(&self, partition: TopicPartition, folder: &Arc<str>) {
+    fn drop_folder(self: &Rc<Self>, partition: TopicPartition, folder: &Arc<str>) {
         self.segments.close(partition);
         self.reader.close(partition);
+        self.compactor.close(partition);
         let (folders, folder) = (self.folders.clone(), Arc::clone(folder));
         let patience = Rc::clone(&self.patience);
+        let turns = Rc::clone(self);
         exec::spawn_local(async move {
             let attempt = || {
                 let (folders, name) = (folders.clone(), Arc::clone(&folder));
@@ -277,6 +285,8 @@ impl Turns {
             let Some(aside) = must("move a dropped partition's folder", dropped) else {
                 return;
             };
+            let forgotten = turns.compactor.forget(&folder).await;
+            must("forget up to where a log was compacted", forgotten);
             let deleted = exec::spawn_flush(move || disk::remove_dir_all(&aside)).await;
             if let Err(error) = deleted {
                 tracing::warn!(%folder, %error, "could not delete a dropped partition's folder; it is tried again at the next start");
@@ -366,6 +376,40 @@ impl Turns {
         }
         engine.on_cold_read(read.id, result);
         drop(engine);
+        self.core.work.notify();
+    }
+
+    async fn compact(self: Rc<Self>, job: CompactJob) {
+        let done = self.compactor.run(&job).await;
+        let (partition, folder) = (job.partition, &job.folder);
+        let mut lacking = None;
+        if let CompactStep::End {
+            lacks_room: true, ..
+        } = job.step
+        {
+            lacking = Some(CompactFault::OutOfSpace);
+        }
+        // Want of room is told once, at the pass's end.
+        let other = done.as_ref().err();
+        let other = other.filter(|&fault| *fault != CompactFault::OutOfSpace);
+        match other.or(lacking.as_ref()) {
+            None | Some(CompactFault::Gone) => {}
+            Some(fault) if fault.is_lasting() => tracing::error!(
+                %partition, %folder, %fault,
+                "a log is not compacted any more before the next start: all of its records stay"
+            ),
+            Some(fault) => {
+                tracing::warn!(%partition, %folder, %fault, "a log is not compacted now; it is tried again");
+            }
+        }
+        if let (CompactStep::Swap(swap), Ok(_)) = (&job.step, &done) {
+            // Other files lie under these names now; nobody reads them yet.
+            for &segment in &swap.bases {
+                self.reader.forget(partition, segment);
+                self.segments.forget(partition, segment);
+            }
+        }
+        self.core.engine.borrow_mut().on_compacted(job.pass, done);
         self.core.work.notify();
     }
 

@@ -109,6 +109,19 @@ pub struct ShardSettings {
     pub spin_us: u64,
 }
 
+/// Compaction as the file has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CleanerSettings {
+    /// `log.cleaner.enable`.
+    pub is_enabled: bool,
+    /// `log.cleaner.dedupe.buffer.size`.
+    pub buffer_bytes: u64,
+    /// `log.cleaner.io.max.bytes.per.second`, in whole bytes.
+    pub bytes_per_second: u64,
+    /// `log.cleaner.backoff.ms`.
+    pub backoff_ms: u64,
+}
+
 /// A configuration in which everything is legal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -142,12 +155,25 @@ pub struct Config {
     pub producer_id_expiration_ms: u64,
     /// `log.retention.check.interval.ms`.
     pub retention_check_interval_ms: u64,
+    /// Compaction.
+    pub cleaner: CleanerSettings,
     /// Shards.
     pub shards: ShardSettings,
     /// Legal written values by key, secrets blanked, for DescribeConfigs.
     pub(super) written: BTreeMap<String, String>,
     /// Values of keys whose default depends on the machine, for DescribeConfigs.
     pub(super) derived: BTreeMap<&'static str, String>,
+}
+
+fn read_cleaner(reader: &mut Reader<'_>) -> CleanerSettings {
+    let buffer_bytes: i64 = reader.number("log.cleaner.dedupe.buffer.size");
+    let bytes_per_second: f64 = reader.number("log.cleaner.io.max.bytes.per.second");
+    CleanerSettings {
+        is_enabled: reader.flag("log.cleaner.enable"),
+        buffer_bytes: u64::try_from(buffer_bytes).unwrap_or(0),
+        bytes_per_second: bytes_per_second as u64,
+        backoff_ms: reader.number("log.cleaner.backoff.ms"),
+    }
 }
 
 impl Config {
@@ -195,6 +221,7 @@ impl Config {
             described_partitions_max: reader.number("max.request.partition.size.limit"),
             producer_id_expiration_ms: reader.number("producer.id.expiration.ms"),
             retention_check_interval_ms: reader.number("log.retention.check.interval.ms"),
+            cleaner: read_cleaner(reader),
             shards,
             written: BTreeMap::new(),
             derived: BTreeMap::new(),

@@ -14,8 +14,8 @@ mod reader;
 mod tests;
 
 pub use checked::{
-    Config, FetchLimits, HostFacts, QuotaWindows, ShardSettings, SocketLimits, TopicDefaults,
-    cores_text,
+    CleanerSettings, Config, FetchLimits, HostFacts, QuotaWindows, ShardSettings, SocketLimits,
+    TopicDefaults, cores_text,
 };
 pub use describe::{ConfigSource, ConfigSynonym, DescribedKey, describe_logger};
 pub use dynamic::{

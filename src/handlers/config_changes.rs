@@ -358,10 +358,8 @@ fn check_broker_keys(
 fn say_what_has_no_effect(change: &ConfigChange) {
     let set = change.operations.iter();
     let set = set.filter(|(_, operation)| *operation != ConfigOperation::Delete);
-    let keys = set.filter_map(|(key, operation)| match change.resource {
-        ConfigResource::Topic(_) => {
-            topic_config_key(key).map(|row| (row.name, row.served_as(word_of(operation))))
-        }
+    let keys = set.filter_map(|(key, _)| match change.resource {
+        ConfigResource::Topic(_) => topic_config_key(key).map(|row| (row.name, row.served)),
         _ => broker_key(key).map(|row| (row.name, row.served)),
     });
     let resource = match &change.resource {
@@ -371,16 +369,6 @@ fn say_what_has_no_effect(change: &ConfigChange) {
     };
     for warning in Warning::without_effect(keys) {
         tracing::warn!(resource, "{warning}");
-    }
-}
-
-/// The words that an operation brings; none if it takes some away.
-fn word_of(operation: &ConfigOperation) -> &str {
-    match operation {
-        ConfigOperation::Set(words) | ConfigOperation::Append(words) => {
-            words.as_deref().unwrap_or_default()
-        }
-        ConfigOperation::Delete | ConfigOperation::Subtract(_) => "",
     }
 }
 

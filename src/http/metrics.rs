@@ -75,6 +75,24 @@ pub struct ShardMetrics {
     pub refused_for_space: u64,
     /// 1 while producers are refused for want of room on the disk.
     pub refuses_for_space: u64,
+    /// Compacted partitions that are not compacted any more until the next start.
+    pub uncleanable_partitions: u64,
+    /// Bytes of them that are not clean.
+    pub uncleanable_bytes: u64,
+    /// The largest part of a log that is not clean and could be, in percent.
+    pub dirty_percent_max: u64,
+    /// Passes of compaction that came to their end (grows).
+    pub compactions: u64,
+    /// Passes that did not (grows).
+    pub compactions_failed: u64,
+    /// Records that compaction removed (grows).
+    pub records_compacted: u64,
+    /// Records among them that had no key (grows).
+    pub records_without_key: u64,
+    /// Bytes that compaction read (grows).
+    pub compaction_bytes_read: u64,
+    /// Bytes that compaction wrote (grows).
+    pub compaction_bytes_written: u64,
     /// Produce requests (grows).
     pub produce_requests: u64,
     /// Produce requests of which a partition failed (grows).

@@ -162,6 +162,16 @@ pub(super) const KAFKA_METRICS: &[Metric] = &[
         "Times that a replica came back in sync. Always 0: every partition has one replica.",
     ),
     row(
+        "kafka_log_logcleanermanager_uncleanable_partitions_count",
+        Reading::Gauge(|shard| shard.uncleanable_partitions),
+        "Compacted partitions that are not compacted any more until the next start, because something was in the way; the log says what.",
+    ),
+    row(
+        "kafka_log_logcleanermanager_uncleanable_bytes",
+        Reading::Gauge(|shard| shard.uncleanable_bytes),
+        "Bytes of such partitions that are not clean.",
+    ),
+    row(
         "kafka_log_logmanager_offlinelogdirectorycount",
         Reading::Always(0),
         "Folders of logs that failed. Always 0: a failed folder ends the process.",

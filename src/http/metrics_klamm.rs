@@ -45,6 +45,41 @@ pub(super) const KLAMM_METRICS: &[Metric] = &[
         "Batches of producers refused because the disk is full but for what klamm.disk.reserve.bytes keeps.",
     ),
     row(
+        "klamm_compaction_passes",
+        Reading::Counter(|shard| shard.compactions),
+        "Times that a log was compacted.",
+    ),
+    row(
+        "klamm_compaction_passes_broken_off",
+        Reading::Counter(|shard| shard.compactions_failed),
+        "Times that compaction of a log was broken off: for want of room on the disk, or because something was in the way.",
+    ),
+    row(
+        "klamm_compaction_dirty_percent_max",
+        Reading::ShardGauge(|shard| shard.dirty_percent_max),
+        "The largest part of a compacted log of a shard that is not clean and could be, in percent.",
+    ),
+    row(
+        "klamm_compaction_records_removed",
+        Reading::Counter(|shard| shard.records_compacted),
+        "Records that compaction removed.",
+    ),
+    row(
+        "klamm_compaction_records_without_key_removed",
+        Reading::Counter(|shard| shard.records_without_key),
+        "Records that compaction removed because they had no key: they came before the topic was compacted.",
+    ),
+    row(
+        "klamm_compaction_read_bytes",
+        Reading::Counter(|shard| shard.compaction_bytes_read),
+        "Bytes of segments that compaction read.",
+    ),
+    row(
+        "klamm_compaction_written_bytes",
+        Reading::Counter(|shard| shard.compaction_bytes_written),
+        "Bytes of segments that compaction wrote.",
+    ),
+    row(
         "klamm_shards_refusing_for_space",
         Reading::Gauge(|shard| shard.refuses_for_space),
         "Shards that refuse producers now because the disk is full.",

@@ -66,11 +66,11 @@ fn topics_are_made_listed_and_deleted_for_eyes_and_for_programs() {
 #[test]
 fn values_that_do_nothing_are_told_to_whoever_sets_them() {
     let broker = Broker::start();
-    let (name, config) = (unique("told"), ["--config", "min.compaction.lag.ms=1000"]);
+    let (name, config) = (unique("told"), ["--config", "segment.jitter.ms=1000"]);
     let arguments = [&["topic", "create", name.as_str()], &config[..]].concat();
     let (out, err) = told(&klamm(&broker, &arguments));
     assert_eq!(out, format!("created {name} with 1 partition\n"));
-    let note = "note: min.compaction.lag.ms=1000: No effect yet";
+    let note = "note: segment.jitter.ms=1000: No effect yet";
     assert!(err.contains(note), "{err}");
     let name = unique("silent");
     let config = ["--config", "max.message.bytes=1000"];

@@ -11,6 +11,7 @@ mod cli;
 mod cli_records;
 mod client;
 mod client_async;
+mod compaction;
 mod compression;
 mod config_changes;
 mod connection;

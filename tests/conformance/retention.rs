@@ -190,6 +190,8 @@ fn a_change_of_retention_holds_at_once_and_policies_without_delete_keep_all() {
     let compacted = [
         ("internal.segment.bytes", SEGMENT),
         ("cleanup.policy", "compact"),
+        // Nothing is compacted either.
+        ("min.cleanable.dirty.ratio", "1"),
         ("retention.ms", "1"),
         ("retention.bytes", "1"),
     ];

@@ -423,9 +423,9 @@ fn new_topics_with_values_that_do_nothing_are_named_in_the_log() {
     let keys = [
         ("cleanup.policy", "compact"),
         ("max.message.bytes", "2000"),
-        ("min.compaction.lag.ms", "1000"),
+        ("segment.jitter.ms", "1000"),
     ];
     let topic = client.create_topic_with("kept", 1, &keys);
-    let said = "not served yet: cleanup.policy, min.compaction.lag.ms";
+    let said = "not served yet: segment.jitter.ms";
     broker.expect_log(from, &["WARN", &topic.name, "without effect", said]);
 }

@@ -15,7 +15,8 @@ use klamm_raftlog::{Entry, HardState};
 use klamm_records::batch;
 use klamm_records::compress::Scratch;
 use klamm_records::segment::{
-    Checkpoint, PartitionCheckpoint, ShardCheckpoint, parse_partition_folder,
+    self, CLEANED_OFFSETS_FILE, Checkpoint, CleanedOffsets, PartitionCheckpoint, ShardCheckpoint,
+    parse_partition_folder,
 };
 use klamm_records::wal::WalPosition;
 use klamm_replica::{ProducerLimits, Recovered};
@@ -73,6 +74,8 @@ pub struct Booted {
     pub quorum: QuorumBoot,
     /// The quorum's log, for core 0.
     pub quorum_log: RecoveredPartition,
+    /// Up to where partitions were compacted, of all that are still there.
+    pub cleaned: CleanedOffsets,
     /// What the administrator should know.
     pub findings: Vec<Finding>,
     /// Batches that were brought from write-ahead files into segments.
@@ -114,6 +117,8 @@ pub struct RecoveredPartition {
     pub segments: Segments,
     pub(crate) recovery: RecoveryPoint,
     pub(crate) folder_made: bool,
+    /// Everything before is compacted, as far as is known.
+    pub(crate) cleaned_to: Offset,
 }
 
 /// Something wrong that boot found, named, and could go on with.
@@ -408,6 +413,7 @@ fn recover_folder<S: Storage>(
     }
     let (quorum_log, quorum, image) = recover_quorum(&mut work, &mut wal, &known)?;
     let mut shards = recover_partitions(&mut work, &mut wal, &known, &image)?;
+    let cleaned = read_cleaned(&mut work, &mut shards)?;
     storage.settle(&unflushed)?;
     save_base(storage, &wal.found, &shards, &quorum_log)?;
     clean_up(storage, &known, &wal.found, &image)?;
@@ -422,6 +428,7 @@ fn recover_folder<S: Storage>(
         shards,
         quorum,
         quorum_log,
+        cleaned,
         findings,
         batches_replayed: replayed.batches,
         bytes_replayed: replayed.bytes,
@@ -623,6 +630,40 @@ fn partitions_of<'a>(
                 )
             })
     })
+}
+
+/// Up to where each partition was compacted. Nothing is lost if that is not known: what is clean is
+/// looked through once more.
+fn read_cleaned<S: Storage>(
+    work: &mut boot_partition::Work<'_, S>,
+    shards: &mut [ShardBoot],
+) -> Result<CleanedOffsets, BootError> {
+    let mut cleaned = CleanedOffsets::new();
+    let Some(bytes) = work.storage.read(CLEANED_OFFSETS_FILE)? else {
+        return Ok(cleaned);
+    };
+    let found = match segment::parse_cleaned_offsets(&String::from_utf8_lossy(&bytes)) {
+        Ok(found) => found,
+        Err(error) => {
+            work.findings.push(Finding::BadCheckpoint {
+                path: CLEANED_OFFSETS_FILE.to_owned(),
+                fault: error.to_string(),
+            });
+            return Ok(cleaned);
+        }
+    };
+    for (partition, log) in shards.iter_mut().flat_map(|shard| &mut shard.partitions) {
+        let name = (log.topic.clone(), partition.index);
+        let Some(&offset) = found.get(&name) else {
+            continue;
+        };
+        // Beyond its end it is of an earlier topic of that name.
+        if offset <= log.log.log_end {
+            log.cleaned_to = offset;
+            cleaned.insert(name, offset);
+        }
+    }
+    Ok(cleaned)
 }
 
 /// Saves that everything is in segments: from here on the write-ahead files are not needed.

@@ -302,10 +302,19 @@ impl<'a, S: Storage> Heads<'a, S> {
         Ok(header)
     }
 
-    /// True if the segment's first batch has a time: the indexes have one, too, then.
+    /// True if the segment's first batch has a time: the indexes have one, too, then. A batch
+    /// without records has none, and what follows on it says the same.
     fn begins_with_a_time(&mut self) -> Result<bool, StorageError> {
-        let first = self.head_at(0)?;
-        Ok(first.is_some_and(|first| first.max_timestamp != Timestamp::NONE))
+        let mut position = 0;
+        while position < FAR_BYTES
+            && let Some(first) = self.head_at(position)?
+        {
+            if first.record_count > 0 {
+                return Ok(first.max_timestamp != Timestamp::NONE);
+            }
+            position += first.size as u64;
+        }
+        Ok(false)
     }
 
     /// Goes through the batches from an entry on, or from the segment's first, as long as `visit`

@@ -99,6 +99,7 @@ impl<S: Storage> Work<'_, S> {
         let is_foreign = partition != TopicPartition::METADATA
             && owner(self.storage, &folder)? != Some(partition.topic);
         let is_void = checkpoint.is_none() && !self.trust_files;
+        self.finish_swaps(partition, &folder, config, !(is_foreign || is_void))?;
         let mut bases = self.bases(&folder)?;
         if !bases.is_empty() && (is_foreign || is_void) {
             self.clear(partition, &folder, std::mem::take(&mut bases))?;
@@ -118,12 +119,7 @@ impl<S: Storage> Work<'_, S> {
             closed: Vec::new(),
             epochs_found: None,
         };
-        if let Some(checkpoint) = checkpoint {
-            self.restore(&mut state, config, checkpoint, &bases, logged)?;
-        }
-        if self.trust_files {
-            self.adopt(partition, &mut state, config, checkpoint, &bases, logged)?;
-        }
+        self.find(partition, &mut state, config, checkpoint, &bases, logged)?;
         for (end, finding) in &logged.damaged {
             // Without its checkpoint nobody knows whether a file was void, and being used again.
             let is_in_segments = self.trust_files && *end <= state.log.log_end;
@@ -154,12 +150,41 @@ impl<S: Storage> Work<'_, S> {
             producers: state.log.producers.snapshot(),
         };
         Ok(RecoveredPartition {
+            cleaned_to: Offset::ZERO,
             topic: topic.clone(),
             log: state.log,
             segments: Segments::new(state.segments),
             recovery,
             folder_made: state.folder_made,
         })
+    }
+
+    /// What the files hold, as far as a checkpoint says or the batches do.
+    fn find(
+        &mut self,
+        partition: TopicPartition,
+        state: &mut Recovering,
+        config: &TopicConfig,
+        checkpoint: Option<&PartitionCheckpoint>,
+        bases: &[Offset],
+        logged: &Logged,
+    ) -> Result<(), BootError> {
+        // Where a newer checkpoint was lost, an older one may speak of segments that were compacted
+        // since, and are shorter now or part of others: only their batches tell what they hold.
+        let is_outdated = self.trust_files && config.cleanup.compact;
+        let before = checkpoint.filter(|_| is_outdated);
+        let checkpoint = checkpoint.filter(|_| !is_outdated);
+        if let Some(checkpoint) = checkpoint {
+            self.restore(state, config, checkpoint, bases, logged)?;
+        }
+        if self.trust_files {
+            self.adopt(partition, state, config, checkpoint, bases, logged)?;
+        }
+        if let Some(before) = before {
+            lose_until(state, config, before.log_start);
+            state.log.log_start = state.log.log_start.max(before.log_start);
+        }
+        Ok(())
     }
 
     /// Removes what lies in a partition's folder and is not its own, or void.
@@ -178,7 +203,7 @@ impl<S: Storage> Work<'_, S> {
         Ok(())
     }
 
-    fn remove_segment(&mut self, folder: &str, base: Offset) -> Result<(), BootError> {
+    pub(crate) fn remove_segment(&mut self, folder: &str, base: Offset) -> Result<(), BootError> {
         for file in SEGMENT_FILES {
             self.storage.remove(&index_path(folder, base, file))?;
         }
@@ -186,7 +211,7 @@ impl<S: Storage> Work<'_, S> {
     }
 
     /// Base offsets of all segments of which any file is there: the others may have been lost.
-    fn bases(&mut self, folder: &str) -> Result<Vec<Offset>, BootError> {
+    pub(crate) fn bases(&mut self, folder: &str) -> Result<Vec<Offset>, BootError> {
         let names = self.storage.list(folder)?;
         let files = names
             .iter()
@@ -307,6 +332,9 @@ impl<S: Storage> Work<'_, S> {
         let entry = largest.entry;
         found.max_timestamp = entry.map(|entry| (entry.timestamp, entry.offset));
         found.is_max_proven = largest.is_proven;
+        if config.cleanup.compact {
+            found.first_timestamp = self.first_timestamp(folder, base, found.bytes)?;
+        }
         Ok(found)
     }
 

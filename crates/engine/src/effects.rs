@@ -8,6 +8,7 @@ use bytes::Bytes;
 use klamm_model::{Offset, Timestamp, TopicPartition};
 
 use crate::api::{Reply, SharedImage, Ticket};
+use crate::compaction_work::CompactJob;
 
 /// One thing to do. Paths are relative to the data folder, with forward slashes.
 #[derive(Clone, Debug)]
@@ -65,6 +66,8 @@ pub enum Effect {
     ColdRead(ColdRead),
     /// Put right, or keep, what a cold read found wrong; answered by `on_repaired`.
     Repair(Repair),
+    /// Do a step of compaction, off the core's way; answered by `on_compacted`.
+    Compact(CompactJob),
     /// Remove segments that nothing needs any more, in the background. They may also stay: a start
     /// removes what is left of them.
     RemoveSegments {

@@ -16,6 +16,7 @@ use crate::api::{Call, Now, QuorumFacts, Reply, SharedImage, Ticket};
 use crate::append::{PendingBatch, Wait};
 use crate::boot::RecoveredPartition;
 use crate::checkpoint::Checkpointer;
+use crate::compaction::{Compaction, CompactionOptions};
 use crate::effects::{Effect, SmallFile};
 use crate::memory::WalMemory;
 use crate::partition::PartitionLog;
@@ -52,6 +53,8 @@ pub struct EngineOptions {
     /// How often segments are looked for that are not to be kept any longer
     /// (`log.retention.check.interval.ms`).
     pub retention_check_interval: Duration,
+    /// Compaction, as the broker's file configures it.
+    pub compaction: CompactionOptions,
     /// How finely work is divided.
     pub scale: Scale,
 }
@@ -81,6 +84,20 @@ pub struct EngineStats {
     pub checkpoints: u64,
     /// Segments removed because they lay before the start of their log.
     pub segments_removed: u64,
+    /// Passes of compaction that came to their end.
+    pub compactions: u64,
+    /// Passes that did not.
+    pub compactions_failed: u64,
+    /// Segments that gave way to a compacted one.
+    pub segments_compacted: u64,
+    /// Records that compaction removed.
+    pub records_compacted: u64,
+    /// Records among them that had no key.
+    pub records_without_key: u64,
+    /// Bytes that compaction read.
+    pub compaction_bytes_read: u64,
+    /// Bytes that compaction wrote.
+    pub compaction_bytes_written: u64,
     /// Times that replayed entries of the metadata log gave way to the image that they make.
     pub metadata_compactions: u64,
 }
@@ -104,6 +121,12 @@ pub struct EngineGauges {
     pub parked_appends: u64,
     /// Readers that wait.
     pub parked_reads: u64,
+    /// Compacted partitions that are not compacted any more until the next start.
+    pub uncleanable_partitions: u64,
+    /// Bytes of them that are not clean.
+    pub uncleanable_bytes: u64,
+    /// The largest part of a log that is not clean and could be, in percent.
+    pub dirty_percent_max: u64,
 }
 
 /// A batch that waits to be written, or to be flushed.
@@ -217,6 +240,7 @@ pub struct Engine {
     pub(crate) repairs: Repairs,
     pub(crate) trims: Trims,
     pub(crate) retention: Retention,
+    pub(crate) compaction: Compaction,
     /// Partitions whose segments are behind the log's end, durably.
     pub(crate) dirty: BTreeSet<Slot>,
     /// When something was last appended.
@@ -248,6 +272,7 @@ impl Engine {
         memory: Box<dyn WalMemory>,
     ) -> Self {
         let retention = Retention::new(options.retention_check_interval);
+        let compaction = Compaction::new(options.compaction);
         Self {
             tail: Tail::new(options.tail_bytes, options.scale.chunk_bytes, memory),
             wal: Wal::new(options.wal.clone()),
@@ -268,6 +293,7 @@ impl Engine {
             repairs: Repairs::default(),
             trims: Trims::default(),
             retention,
+            compaction,
             dirty: BTreeSet::new(),
             last_append: Instant(0),
             unflushed_since: None,
@@ -318,6 +344,7 @@ impl Engine {
         self.seal();
         self.release_watches(now.instant);
         self.look_after_retention(now);
+        self.look_after_compaction(now);
         for slot in std::mem::take(&mut self.spill_due) {
             self.spill(slot);
         }
@@ -398,7 +425,9 @@ impl Engine {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         let watches = self.watches.next_deadline();
-        watches.into_iter().chain(self.retention.due()).min()
+        let due = self.retention.due().into_iter();
+        let due = due.chain(self.compaction.due());
+        watches.into_iter().chain(due).min()
     }
 
     /// The kernel has every write of the effects taken so far.
@@ -556,6 +585,10 @@ impl Engine {
             gauges.segments += log.segments.len() as u64;
             gauges.log_bytes += log.segments.bytes();
         }
+        let (partitions, bytes) = self.uncleanable();
+        gauges.uncleanable_partitions = partitions;
+        gauges.uncleanable_bytes = bytes;
+        gauges.dirty_percent_max = self.compaction.dirty_percent_max;
         gauges
     }
 

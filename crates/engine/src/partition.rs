@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use klamm_model::{
-    IsolationLevel, LeaderEpoch, Offset, Timestamp, TopicConfig, TopicName, TopicPartition,
+    Instant, IsolationLevel, LeaderEpoch, Offset, Timestamp, TopicConfig, TopicName, TopicPartition,
 };
 use klamm_records::segment;
 use klamm_records::wal::WalPosition;
@@ -99,6 +99,12 @@ pub(crate) struct PartitionLog {
     /// What the saved checkpoint says, and the one being saved.
     pub(crate) saved: SavedPoint,
     pub(crate) saving: SavedPoint,
+    /// Everything before is compacted.
+    pub(crate) cleaned_to: Offset,
+    /// It is not compacted any more in this life: something was in the way that will not go.
+    pub(crate) is_uncleanable: bool,
+    /// It is not compacted before: something was in the way that may go.
+    pub(crate) compacted_after: Instant,
     /// The furthest start of the log that an entry of the write-ahead log names, durable or not.
     pub(crate) trim_requested: Offset,
     /// What becomes durable with the checkpoint under way.

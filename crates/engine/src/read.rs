@@ -23,6 +23,8 @@ use crate::waiters::Slot;
 #[derive(Debug, Default)]
 pub(crate) struct ColdReads {
     reads: BTreeMap<u64, ColdPart>,
+    /// Not sent yet: their segments are about to be replaced.
+    held: Vec<(ColdPart, ColdRead)>,
     calls: BTreeMap<u64, ColdCall>,
     next_read: u64,
     next_call: u64,
@@ -176,21 +178,50 @@ impl Engine {
         {
             read.id = self.cold.next_read;
             self.cold.next_read += 1;
-            self.cold.reads.insert(
-                read.id,
-                ColdPart {
-                    call,
-                    place,
-                    slot,
-                    partition: read.partition,
-                    segment: read.segment,
-                    kind,
-                    target: read.target,
-                    read_end: read.end_offset,
-                },
-            );
-            self.stats.cold_reads += 1;
-            self.effects.push(Effect::ColdRead(read));
+            let part = ColdPart {
+                call,
+                place,
+                slot,
+                partition: read.partition,
+                segment: read.segment,
+                kind,
+                target: read.target,
+                read_end: read.end_offset,
+            };
+            self.send_cold_read(part, read);
+        }
+    }
+
+    /// Has a segment read, unless it is about to be replaced: then what replaces it is read.
+    fn send_cold_read(&mut self, part: ColdPart, read: ColdRead) {
+        if self.compaction.replaces(read.partition, read.segment) {
+            self.cold.held.push((part, read));
+            return;
+        }
+        self.cold.reads.insert(read.id, part);
+        self.stats.cold_reads += 1;
+        self.effects.push(Effect::ColdRead(read));
+    }
+
+    /// Sends the reads that waited for segments to be replaced, to wherever their records lie now.
+    pub(crate) fn release_reads(&mut self) {
+        for (mut part, mut read) in std::mem::take(&mut self.cold.held) {
+            let log = self.partition(part.slot);
+            let log = log.filter(|log| log.partition == part.partition);
+            let found = log.and_then(|log| {
+                let (segment, _) = log.segments.holding(read.segment)?;
+                Some((segment.base, log.spilled_bytes(segment)))
+            });
+            let Some((base, length)) = found else {
+                // Gone, or trimmed meanwhile: as if it had been read and not found.
+                let id = read.id;
+                self.cold.reads.insert(id, part);
+                self.on_cold_read(id, Err(ColdError::Damaged));
+                continue;
+            };
+            part.segment = base;
+            (read.segment, read.length) = (base, length);
+            self.send_cold_read(part, read);
         }
     }
 
@@ -284,9 +315,7 @@ impl Engine {
             read_end: read.end_offset,
             ..part
         };
-        self.cold.reads.insert(read.id, again);
-        self.stats.cold_reads += 1;
-        self.effects.push(Effect::ColdRead(read));
+        self.send_cold_read(again, read);
     }
 
     /// Parks a reader until the partitions hold enough, or its deadline comes. Answered at once if

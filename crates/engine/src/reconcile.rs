@@ -134,6 +134,9 @@ impl Engine {
                 log.config = Arc::clone(config);
                 log.leader.set_durability(config.durability)
             });
+            if config.cleanup.compact {
+                self.compaction.wake();
+            }
         }
     }
 
@@ -211,6 +214,9 @@ impl Engine {
             recovery: found.recovery,
             saved,
             saving: saved,
+            cleaned_to: found.cleaned_to,
+            is_uncleanable: false,
+            compacted_after: klamm_model::Instant(0),
             trim_requested: Offset::ZERO,
             recovery_next: None,
             folder_made: found.folder_made,
@@ -223,6 +229,9 @@ impl Engine {
             is_listed: false,
             listed_chunk: None,
         };
+        if log.is_compacted() {
+            self.compaction.wake();
+        }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.partitions.push(None);
             (self.partitions.len() - 1) as Slot
@@ -303,6 +312,7 @@ impl RecoveredPartition {
             segments: Segments::new(VecDeque::new()),
             recovery: RecoveryPoint::default(),
             folder_made: false,
+            cleaned_to: Offset::ZERO,
         }
     }
 

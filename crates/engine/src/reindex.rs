@@ -31,13 +31,25 @@ pub(crate) fn reindex<S: Storage>(
     length: u64,
     interval: usize,
 ) -> Result<Reindexed, StorageError> {
+    let path = log_path(folder, base);
+    reindex_file(storage, &path, folder, base, length, interval)
+}
+
+/// The same for a segment whose batches do not lie under its name yet.
+pub(crate) fn reindex_file<S: Storage>(
+    storage: &mut S,
+    path: &str,
+    folder: &str,
+    base: Offset,
+    length: u64,
+    interval: usize,
+) -> Result<Reindexed, StorageError> {
     let mut made = Made {
         builder: IndexBuilder::new(base, interval),
         offsets: Vec::new(),
         times: Vec::new(),
     };
-    let path = log_path(folder, base);
-    let read = |at, bytes| storage.read_at(&path, at, bytes);
+    let read = |at, bytes| storage.read_at(path, at, bytes);
     let damage = made.read(read, base, length, WINDOW_BYTES)?;
     made.times
         .extend(made.builder.close().into_iter().flatten());

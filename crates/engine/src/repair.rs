@@ -50,6 +50,14 @@ impl Repairs {
     }
 }
 
+impl Repairs {
+    /// Other files lie under these names now: whatever is found wrong in them is new.
+    pub(crate) fn forget(&mut self, partition: TopicPartition, segments: &[Offset]) {
+        self.known
+            .retain(|(other, base, _)| *other != partition || !segments.contains(base));
+    }
+}
+
 /// What a repair did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repaired {

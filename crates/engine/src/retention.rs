@@ -10,7 +10,6 @@ use klamm_model::{Instant, Offset, Timestamp, TopicPartition};
 use crate::api::{Now, TrimPartition, TrimTo};
 use crate::engine::Engine;
 use crate::partition::PartitionLog;
-use crate::segments::Segment;
 use crate::waiters::Slot;
 
 /// Partitions that one turn looks at.
@@ -114,7 +113,7 @@ impl PartitionLog {
         let mut expired = None;
         for (segment, end) in kept().zip(ends) {
             let is_old = (self.config.retention_ms)
-                .is_some_and(|ms| now.0.saturating_sub(last_time(segment, began).0) > ms);
+                .is_some_and(|ms| now.0.saturating_sub(segment.last_time(began).0) > ms);
             bytes -= segment.bytes;
             let is_surplus = (self.config.retention_bytes).is_some_and(|least| bytes >= least);
             if end > cursors.high_watermark || !(is_old || is_surplus) {
@@ -123,18 +122,5 @@ impl PartitionLog {
             expired = Some(end);
         }
         expired
-    }
-}
-
-/// The time of a segment's latest record. Where records tell none, or an earlier life may have lost
-/// it: when something was last appended, and at least when this life began.
-fn last_time(segment: &Segment, began: Timestamp) -> Timestamp {
-    let told = segment.max_timestamp.map(|(time, _)| time);
-    match told {
-        Some(time) if segment.is_max_proven => time,
-        told => {
-            let touched = segment.appended_at.unwrap_or(began);
-            told.map_or(touched, |time| time.max(touched))
-        }
     }
 }

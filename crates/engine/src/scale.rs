@@ -20,6 +20,8 @@ pub struct Scale {
     /// What a segment takes of the disk besides its batches: blocks that are not full, indexes, and
     /// what its folder holds.
     pub segment_overhead_bytes: u64,
+    /// Bytes of a segment that compaction reads in one step, unless a batch needs more.
+    pub compaction_window_bytes: usize,
     /// Replayed entries of the metadata log stay in memory until they are this large together, or
     /// as large as the image that replaces them.
     pub metadata_entries_bytes: usize,
@@ -34,6 +36,7 @@ impl Default for Scale {
             aligned_batch_bytes: 8 << 10,
             segment_bytes_max: u32::MAX,
             segment_overhead_bytes: 32 << 10,
+            compaction_window_bytes: 4 << 20,
             metadata_entries_bytes: 1 << 20,
         }
     }

@@ -70,6 +70,20 @@ impl Segment {
 }
 
 impl Segment {
+    /// The time of its latest record. Where records tell none, or an earlier life may have lost it:
+    /// when something was last appended, and at least when this life began.
+    #[must_use]
+    pub fn last_time(&self, began: Timestamp) -> Timestamp {
+        let told = self.max_timestamp.map(|(time, _)| time);
+        match told {
+            Some(time) if self.is_max_proven => time,
+            told => {
+                let touched = self.appended_at.unwrap_or(began);
+                told.map_or(touched, |time| time.max(touched))
+            }
+        }
+    }
+
     /// Adds the time index's last entry, when nothing more will be appended.
     pub fn close_index(&mut self) {
         self.index_pending
@@ -194,6 +208,38 @@ impl Segments {
         self.list.front().map(|segment| segment.base)
     }
 
+    /// Base offset of the segment behind the one with this base.
+    #[must_use]
+    pub fn after(&self, base: Offset) -> Option<Offset> {
+        let after = self.list.partition_point(|segment| segment.base <= base);
+        self.list.get(after).map(|segment| segment.base)
+    }
+
+    /// Puts one segment in the place of some that follow on each other, the first of which has the
+    /// same base.
+    ///
+    /// # Panics
+    /// If these are not there, or the one that is written to is among them.
+    pub fn replace(&mut self, bases: &[Offset], new: Segment) {
+        let first = bases.first().expect("something is replaced");
+        assert_eq!(*first, new.base, "the new segment begins where they do");
+        let place = self
+            .list
+            .binary_search_by_key(first, |segment| segment.base)
+            .expect("a segment that is replaced is there");
+        let found = self.list.range(place..place + bases.len());
+        assert!(
+            found.map(|segment| &segment.base).eq(bases),
+            "they follow on each other"
+        );
+        assert!(
+            place + bases.len() < self.list.len(),
+            "the segment that is written to stays"
+        );
+        self.list.drain(place + 1..place + bases.len());
+        self.list[place] = new;
+    }
+
     /// Forgets the oldest segment.
     pub fn remove_first(&mut self) -> Option<Segment> {
         self.list.pop_front()
@@ -218,10 +264,15 @@ impl Segments {
         let Some(active) = self.active() else {
             return true;
         };
+        // A record may be compacted only once its segment is complete.
+        let segment_ms = match config.cleanup.compact {
+            true => config.segment_ms.min(config.compaction_lag_ms_max),
+            false => config.segment_ms,
+        };
         let too_old = active
             .first_timestamp
             .filter(|_| max_timestamp != Timestamp::NONE)
-            .is_some_and(|first| max_timestamp.0.saturating_sub(first.0) > config.segment_ms);
+            .is_some_and(|first| max_timestamp.0.saturating_sub(first.0) > segment_ms);
         let index_bytes = active.index.offset_index_bytes() as u64;
         active.bytes > 0
             && (active.bytes + size as u64 > u64::from(config.segment_bytes)

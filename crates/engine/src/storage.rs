@@ -150,6 +150,13 @@ pub trait Storage {
     /// It was not created.
     fn create_folder(&mut self, folder: &str) -> Result<(), StorageError>;
 
+    /// Gives a file another name in its folder, in place of what has it; durable once the folder is
+    /// flushed.
+    ///
+    /// # Errors
+    /// It has its old name.
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), StorageError>;
+
     /// Removes a file; none is fine.
     ///
     /// # Errors

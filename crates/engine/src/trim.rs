@@ -203,6 +203,7 @@ impl Engine {
             && log.spilling.is_none_or(|(under_way, _)| under_way != base)
             && !self.cold.reads_segment(log.partition, base)
             && !self.repairs.concern(log.partition, base)
+            && !self.compaction.holds(log.partition, base)
         {
             log.segments.remove_first();
             removed.push(base);

@@ -142,16 +142,6 @@ impl TopicConfigKey {
         }
     }
 
-    /// What klamm does with this value of it: where one of several meanings is not served yet,
-    /// whoever asks for that one is told.
-    #[must_use]
-    pub fn served_as(&self, value: &str) -> Served {
-        match self.name {
-            "cleanup.policy" if value.contains("compact") => Served::NotYet,
-            _ => self.served,
-        }
-    }
-
     const fn shown(self, shown: Shown) -> Self {
         Self { shown, ..self }
     }
@@ -298,7 +288,7 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         ConfigKind::Words(&["compact", "delete"]),
         "delete",
         "log.cleanup.policy",
-        "Whether old segments are deleted, compacted to the latest record of each key, or both; records without a key are refused where it says compact. Nothing is compacted yet: where it says compact alone, all records stay.",
+        "Whether old segments are deleted, compacted to the latest record of each key, or both; records without a key are refused where it says compact.",
     ),
     row(
         "compression.gzip.level",
@@ -342,8 +332,7 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         "86400000",
         "log.cleaner.delete.retention.ms",
         "How long a deletion marker stays in a compacted log, in milliseconds.",
-    )
-    .not_yet(),
+    ),
     row(
         "file.delete.delay.ms",
         ConfigKind::Long { min: 0 },
@@ -427,9 +416,8 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         ConfigKind::Long { min: 1 },
         NEVER,
         "log.cleaner.max.compaction.lag.ms",
-        "Longest time that a record may stay uncompacted, in milliseconds.",
-    )
-    .not_yet(),
+        "Longest time that a record may stay uncompacted, in milliseconds; a segment is closed at this age, too.",
+    ),
     row(
         "max.message.bytes",
         ConfigKind::Int { min: 0 },
@@ -464,16 +452,14 @@ pub const TOPIC_CONFIG_KEYS: &[TopicConfigKey] = &[
         "0.5",
         "log.cleaner.min.cleanable.ratio",
         "Share of uncompacted bytes from which a log is compacted.",
-    )
-    .not_yet(),
+    ),
     row(
         "min.compaction.lag.ms",
         ConfigKind::Long { min: 0 },
         "0",
         "log.cleaner.min.compaction.lag.ms",
         "Shortest time that a record stays uncompacted, in milliseconds.",
-    )
-    .not_yet(),
+    ),
     row(
         "min.insync.replicas",
         ConfigKind::Int { min: 1 },
@@ -605,12 +591,16 @@ pub struct TopicConfig {
     pub cleanup: CleanupPolicy,
     /// `compression.type`.
     pub compression: TopicCompression,
+    /// `delete.retention.ms`.
+    pub delete_retention_ms: i64,
     /// `klamm.durability`.
     pub durability: Durability,
     /// `file.delete.delay.ms`.
     pub file_delete_delay: Duration,
     /// `index.interval.bytes`.
     pub index_interval_bytes: u32,
+    /// `max.compaction.lag.ms`.
+    pub compaction_lag_ms_max: i64,
     /// `max.message.bytes`.
     pub message_bytes_max: u32,
     /// `message.timestamp.type`.
@@ -619,6 +609,10 @@ pub struct TopicConfig {
     pub timestamp_before_ms_max: i64,
     /// `message.timestamp.after.max.ms`.
     pub timestamp_after_ms_max: i64,
+    /// `min.cleanable.dirty.ratio`.
+    pub dirty_ratio_min: f64,
+    /// `min.compaction.lag.ms`.
+    pub compaction_lag_ms_min: i64,
     /// `min.insync.replicas`.
     pub min_isr: u32,
     /// `retention.ms`, `None` keeps all.
@@ -678,9 +672,11 @@ impl TopicConfig {
                     TopicCompression::Codec { codec, level }
                 }),
             },
+            delete_retention_ms: number("delete.retention.ms"),
             durability: text("klamm.durability").parse().unwrap_or_default(),
             file_delete_delay: Duration::from_millis(number("file.delete.delay.ms").unsigned_abs()),
             index_interval_bytes: number("index.interval.bytes") as u32,
+            compaction_lag_ms_max: number("max.compaction.lag.ms"),
             message_bytes_max: number("max.message.bytes") as u32,
             timestamp_type: match text("message.timestamp.type") {
                 "LogAppendTime" => TimestampType::LogAppendTime,
@@ -688,6 +684,9 @@ impl TopicConfig {
             },
             timestamp_before_ms_max: number("message.timestamp.before.max.ms"),
             timestamp_after_ms_max: number("message.timestamp.after.max.ms"),
+            dirty_ratio_min: (text("min.cleanable.dirty.ratio").parse())
+                .expect("checked against the table"),
+            compaction_lag_ms_min: number("min.compaction.lag.ms"),
             min_isr: number("min.insync.replicas") as u32,
             retention_ms: Some(number("retention.ms")).filter(|&ms| ms >= 0),
             retention_bytes: u64::try_from(number("retention.bytes")).ok(),

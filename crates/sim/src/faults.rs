@@ -34,11 +34,18 @@ pub enum Plant {
     WantOfRoomIgnored,
     /// The whole disk is told to be free, however full it is. Needs a disk that fills.
     FreeSpaceOverstated,
+    /// Compaction takes a later record of a key for granted that is not there. Needs compaction.
+    CompactionForgetsRecord,
+    /// Compacted segments are put in their places without making the steps durable. Needs
+    /// compaction.
+    SwapNotFlushed,
+    /// Compacted segments are not flushed before they are put in their places. Needs compaction.
+    CompactedNotFlushed,
 }
 
 impl Plant {
     /// Every fault that can be planted.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::FlushSkipped,
         Self::FlushReportedEarly,
         Self::GoesOnAfterFailedFlush,
@@ -53,6 +60,9 @@ impl Plant {
         Self::SmallFileFlushSkipped,
         Self::WantOfRoomIgnored,
         Self::FreeSpaceOverstated,
+        Self::CompactionForgetsRecord,
+        Self::SwapNotFlushed,
+        Self::CompactedNotFlushed,
     ];
 
     /// Its name on the command line.
@@ -73,6 +83,9 @@ impl Plant {
             Self::SmallFileFlushSkipped => "small-file-flush-skipped",
             Self::WantOfRoomIgnored => "want-of-room-ignored",
             Self::FreeSpaceOverstated => "free-space-overstated",
+            Self::CompactionForgetsRecord => "compaction-forgets-record",
+            Self::SwapNotFlushed => "swap-not-flushed",
+            Self::CompactedNotFlushed => "compacted-not-flushed",
         }
     }
 

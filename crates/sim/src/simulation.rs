@@ -46,6 +46,8 @@ pub struct RunOptions {
     pub trims: bool,
     /// The broker keeps no more than so much of each log, and looks after that often.
     pub retention: bool,
+    /// Topics are compacted, often.
+    pub compaction: bool,
     /// In most lives the disk refuses one write or flush (without `damage` only).
     pub disk_fails: bool,
     /// The disk has a size, and others use it, too (without the other two).
@@ -153,6 +155,14 @@ pub struct RunStats {
     pub trims: u64,
     /// Segments that were removed because they lay before the start of their log.
     pub segments_removed: u64,
+    /// Times that a log was compacted.
+    pub compactions: u64,
+    /// Times that this was broken off.
+    pub compactions_failed: u64,
+    /// Segments that gave way to compacted ones.
+    pub segments_compacted: u64,
+    /// Records that compaction removed.
+    pub records_compacted: u64,
     /// Topics deleted.
     pub topics_deleted: u64,
     /// Runs at whose end something was damaged.
@@ -282,7 +292,11 @@ impl Simulation {
         let producers = (0..random.between(1, 5))
             .map(|_| {
                 let named = named(&mut random);
-                Producer::new(named, random.chance(60))
+                let producer = Producer::new(named, random.chance(60));
+                match options.compaction {
+                    true => producer.keyed(),
+                    false => producer,
+                }
             })
             .collect();
         let readers = (0..random.between(1, 4))
@@ -561,7 +575,9 @@ impl Simulation {
     /// The administrator asks for something; `calm` leaves what is there as it is.
     fn ask_errand(&mut self, calm: bool) {
         let image = self.image(0);
-        let Some((errand, command)) = admin::errand(&mut self.random, &image, calm) else {
+        let Some((errand, command)) =
+            admin::errand(&mut self.random, &image, calm, self.options.compaction)
+        else {
             return;
         };
         if let Some(topic) = image.topic(errand.topic()) {

@@ -10,6 +10,10 @@ fn is_found(plant: Plant, invariants: &[&str]) {
         plant: Some(plant),
         disk_fails: plant == Plant::GoesOnAfterFailedFlush,
         disk_full: matches!(plant, Plant::WantOfRoomIgnored | Plant::FreeSpaceOverstated),
+        compaction: matches!(
+            plant,
+            Plant::CompactionForgetsRecord | Plant::SwapNotFlushed | Plant::CompactedNotFlushed
+        ),
         ..RunOptions::default()
     };
     let mut violations = (0..100).filter_map(|seed| run(seed, options).violation);
@@ -127,4 +131,23 @@ fn a_small_file_that_is_put_in_place_before_it_is_durable_is_found() {
             "leader_epochs_only_grow_and_stand_in_the_log",
         ],
     );
+}
+
+const COMPACTED: &str = "of_each_key_the_latest_record_stays";
+
+#[test]
+fn a_record_that_compaction_should_have_kept_is_found() {
+    is_found(Plant::CompactionForgetsRecord, &[COMPACTED]);
+}
+
+#[test]
+fn a_compacted_segment_that_was_not_flushed_is_found() {
+    let starts = "a_node_starts_on_whatever_a_crash_left";
+    is_found(Plant::CompactedNotFlushed, &[COMPACTED, starts]);
+}
+
+#[test]
+fn a_swap_that_was_not_made_durable_is_found() {
+    let starts = "a_node_starts_on_whatever_a_crash_left";
+    is_found(Plant::SwapNotFlushed, &[COMPACTED, starts]);
 }

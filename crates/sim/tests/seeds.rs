@@ -121,6 +121,37 @@ fn what_retention_takes_stays_gone_and_nothing_else_goes_in_hundreds_of_worlds()
 }
 
 #[test]
+fn compaction_keeps_each_keys_latest_record_in_hundreds_of_worlds() {
+    let mut total = RunStats::default();
+    let mut broken = Vec::new();
+    for seed in 0..600 {
+        let options = RunOptions {
+            compaction: true,
+            trims: seed % 5 == 1,
+            retention: seed % 5 == 2,
+            disk_fails: seed % 3 == 1,
+            disk_full: seed % 12 == 0,
+            ..RunOptions::default()
+        };
+        let outcome = run(seed, options);
+        total.add(&outcome.stats);
+        if let Some(violation) = outcome.violation {
+            broken.push(format!("seed {seed}, {options:?}: {violation}"));
+        }
+    }
+    assert!(broken.is_empty(), "\n{}", broken.join("\n"));
+    for (what, count, least) in [
+        ("passes", total.compactions, 500),
+        ("segments replaced", total.segments_compacted, 1000),
+        ("records removed", total.records_compacted, 2000),
+        ("power cuts", total.disk.power_cuts, 1000),
+        ("acknowledgements", total.acknowledged, 10_000),
+    ] {
+        assert!(count >= least, "only {count} {what}, {least} expected");
+    }
+}
+
+#[test]
 fn the_same_seed_makes_the_same_world() {
     for seed in 0..40 {
         let options = RunOptions {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use klamm_engine::compaction_work::NameOperation;
 use klamm_engine::effects::Repair;
 use klamm_engine::repair::{self, Repaired};
 use klamm_model::{Offset, TopicId};
@@ -178,6 +179,39 @@ impl Folders {
             Ok(aside)
         });
         Ok(removed?.unwrap_or_default())
+    }
+
+    /// Changes names in a partition's folder, as long as it is this topic's, and makes them durable
+    /// where that is said. None if it is not. Blocks; the others do not wait for the device.
+    pub(crate) fn rename(
+        &self,
+        name: &str,
+        topic: TopicId,
+        operations: &[NameOperation],
+    ) -> io::Result<Option<()>> {
+        let to_flush = |one: &NameOperation| matches!(one, NameOperation::FlushFolder);
+        for group in operations.split_inclusive(to_flush) {
+            let renamed = self.enter(name, topic, |_| {
+                group.iter().try_for_each(|operation| match operation {
+                    NameOperation::Rename { from, to } => {
+                        disk::rename(self.root.join(from), self.root.join(to))
+                    }
+                    NameOperation::PutAside { from, to } => {
+                        let renamed = disk::rename(self.root.join(from), self.root.join(to));
+                        unless_gone(renamed).map(drop)
+                    }
+                    NameOperation::FlushFolder => Ok(()),
+                })
+            })?;
+            if renamed.is_none() {
+                return Ok(None);
+            }
+            let is_flushed = group.last().is_some_and(to_flush);
+            if is_flushed && unless_gone(disk::sync_dir(self.root.join(name)))?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(()))
     }
 
     fn put_aside(&self, name: &str, aside: &mut u64) -> io::Result<PathBuf> {

@@ -1,5 +1,6 @@
 //! The drivers: each carries one kind of effect out and brings its completion back. None decides.
 
+pub(crate) mod compactor;
 pub(crate) mod files;
 pub(crate) mod flushes;
 pub(crate) mod reader;

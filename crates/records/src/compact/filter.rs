@@ -209,7 +209,11 @@ impl Filter {
         self.stats.is_changed |= !gap.is_as_found;
         let mut head = [0; BATCH_HEADER_BYTES];
         put(&mut head, layout::BASE_OFFSET, &gap.base.0.to_be_bytes());
-        put(&mut head, layout::LEADER_EPOCH, &gap.leader_epoch.0.to_be_bytes());
+        put(
+            &mut head,
+            layout::LEADER_EPOCH,
+            &gap.leader_epoch.0.to_be_bytes(),
+        );
         put(&mut head, layout::PRODUCER_ID, &(-1_i64).to_be_bytes());
         put(&mut head, layout::PRODUCER_EPOCH, &(-1_i16).to_be_bytes());
         put(&mut head, layout::BASE_SEQUENCE, &(-1_i32).to_be_bytes());
@@ -225,13 +229,7 @@ impl Filter {
     }
 
     /// No record of the batch stays.
-    fn remove(
-        &mut self,
-        rules: &Rules<'_>,
-        header: &BatchHeader,
-        batch: &[u8],
-        out: &mut Vec<u8>,
-    ) {
+    fn remove(&mut self, rules: &Rules<'_>, header: &BatchHeader, batch: &[u8], out: &mut Vec<u8>) {
         let last = header.last_offset();
         if header.producer.is_some() && rules.producers_last.contains(&last) {
             if header.record_count <= 0 {

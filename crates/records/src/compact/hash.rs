@@ -110,7 +110,10 @@ mod tests {
                 bytes[at] = 1;
                 assert!(seen.insert(hash_of(key, &bytes)), "{at} of {length}");
             }
-            assert!(seen.insert(hash_of(key, &vec![0; length])), "{length} zeros");
+            assert!(
+                seen.insert(hash_of(key, &vec![0; length])),
+                "{length} zeros"
+            );
         }
     }
 }

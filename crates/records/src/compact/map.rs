@@ -50,7 +50,11 @@ impl OffsetMap {
             key,
             slots: Vec::new(),
             taken: 0,
-            slots_max: if slots_max < LOAD_OF { LOAD_OF } else { slots_max },
+            slots_max: if slots_max < LOAD_OF {
+                LOAD_OF
+            } else {
+                slots_max
+            },
         }
     }
 

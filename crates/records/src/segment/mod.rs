@@ -21,15 +21,17 @@ pub use index::{
     last_offset_entry, last_time_entry, offset_lookup, relative_offset, time_lookup,
 };
 pub use names::{
-    CHECKPOINT_FILE, LEADER_EPOCH_FILE, LEADER_EPOCH_FLUSHING_FILE, META_PROPERTIES_FILE,
-    PARTITION_METADATA_FILE, REMOVED_SUFFIX, SegmentFile, parse_partition_folder,
-    parse_segment_file, partition_folder, segment_file,
+    CHECKPOINT_FILE, CLEANED_OFFSETS_FILE, CLEANED_SUFFIX, LEADER_EPOCH_FILE,
+    LEADER_EPOCH_FLUSHING_FILE, META_PROPERTIES_FILE, PARTITION_METADATA_FILE, REMOVED_SUFFIX,
+    SWAP_SUFFIX, SegmentFile, parse_partition_folder, parse_segment_file, parse_swap_file,
+    partition_folder, segment_file, swap_file,
 };
 pub use recover::{RebuiltIndexes, SegmentEnd, SegmentFault, rebuild_indexes, recover};
 pub use succession::Succession;
 pub use texts::{
-    DirectoryId, EpochStart, MetaProperties, TextError, format_leader_epochs,
-    format_partition_metadata, parse_leader_epochs, parse_partition_metadata,
+    CleanedOffsets, DirectoryId, EpochStart, MetaProperties, TextError, format_cleaned_offsets,
+    format_leader_epochs, format_partition_metadata, parse_cleaned_offsets, parse_leader_epochs,
+    parse_partition_metadata,
 };
 
 #[cfg(test)]

@@ -11,6 +11,15 @@ pub const LEADER_EPOCH_FLUSHING_FILE: &str = "leader-epoch-checkpoint.flushing";
 /// Ends the name of a segment's file that is about to be deleted, as in Kafka.
 pub const REMOVED_SUFFIX: &str = ".deleted";
 
+/// Ends the name of a file of a compacted segment that is not complete yet, as in Kafka.
+pub const CLEANED_SUFFIX: &str = ".cleaned";
+
+/// Ends the name of a compacted segment that is complete and takes the place of others.
+pub const SWAP_SUFFIX: &str = ".swap";
+
+/// Up to where each partition was compacted, in the log directory.
+pub const CLEANED_OFFSETS_FILE: &str = "cleaner-offset-checkpoint";
+
 /// Topic id of the partition's folder.
 pub const PARTITION_METADATA_FILE: &str = "partition.metadata";
 
@@ -65,6 +74,28 @@ pub fn parse_segment_file(name: &str) -> Option<(Offset, SegmentFile)> {
         return None;
     }
     Some((Offset(digits.parse().ok()?), file))
+}
+
+/// `00000000000000000000-00000000000000000300.swap`: the batches of a compacted segment that takes
+/// the place of every segment from its base up to an end.
+#[must_use]
+pub fn swap_file(base: Offset, end: Offset) -> String {
+    format!(
+        "{:0OFFSET_DIGITS$}-{:0OFFSET_DIGITS$}{SWAP_SUFFIX}",
+        base.0, end.0
+    )
+}
+
+/// The base offset and the end that a file name means; `None` if it is no compacted segment's.
+#[must_use]
+pub fn parse_swap_file(name: &str) -> Option<(Offset, Offset)> {
+    let (base, end) = name.strip_suffix(SWAP_SUFFIX)?.split_once('-')?;
+    let offset = |digits: &str| {
+        let is_number = digits.len() == OFFSET_DIGITS && digits.bytes().all(|b| b.is_ascii_digit());
+        is_number.then(|| digits.parse().ok().map(Offset)).flatten()
+    };
+    let (base, end) = (offset(base)?, offset(end)?);
+    (base < end).then_some((base, end))
 }
 
 /// `orders-3`: the folder of a partition.

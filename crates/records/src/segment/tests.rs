@@ -608,3 +608,40 @@ fn a_search_tries_lower_entries_and_ends_at_the_first_byte_whatever_the_index_ho
         );
     }
 }
+
+#[test]
+fn how_far_partitions_were_compacted_reads_as_kafka_writes_it() {
+    let text = "0\n2\na-b 0 17\norders 12 0\n";
+    let offsets = parse_cleaned_offsets(text).expect("sound");
+    assert_eq!(format_cleaned_offsets(&offsets), text);
+    let orders = (TopicName::new("orders").expect("legal"), PartitionIndex(12));
+    assert_eq!(offsets.get(&orders), Some(&Offset(0)));
+    for (wrong, line) in [
+        ("1\n0\n", 1),
+        ("0\n-\n", 2),
+        ("0\n2\na 0 1\n", 4),
+        ("0\n1\na 0\n", 3),
+        ("0\n1\na 0 -1\n", 3),
+        ("0\n1\na 0 1 2\n", 3),
+        ("0\n1\n/ 0 1\n", 3),
+    ] {
+        let error = parse_cleaned_offsets(wrong).expect_err(wrong);
+        assert_eq!(error.line, line, "{wrong:?}");
+    }
+}
+
+#[test]
+fn the_name_of_a_compacted_segment_says_what_it_takes_the_place_of() {
+    let name = swap_file(Offset(7), Offset(300));
+    assert_eq!(name, "00000000000000000007-00000000000000000300.swap");
+    assert_eq!(parse_swap_file(&name), Some((Offset(7), Offset(300))));
+    for wrong in [
+        "7-300.swap",
+        "00000000000000000007-00000000000000000007.swap",
+        "00000000000000000007.log.swap",
+        "0000000000000000000x-00000000000000000300.swap",
+        "00000000000000000007-00000000000000000300.log",
+    ] {
+        assert_eq!(parse_swap_file(wrong), None, "{wrong}");
+    }
+}

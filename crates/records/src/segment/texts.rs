@@ -1,8 +1,9 @@
 //! The small text files of a log directory, in Kafka's words. Formatting and parsing only.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 
-use klamm_model::{ClusterId, LeaderEpoch, NodeId, Offset, TopicId};
+use klamm_model::{ClusterId, LeaderEpoch, NodeId, Offset, PartitionIndex, TopicId, TopicName};
 
 /// A text file is not of its form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +83,58 @@ fn parse_epoch(line: &str) -> Option<EpochStart> {
         epoch: LeaderEpoch(epoch),
         start: Offset(start),
     })
+}
+
+/// How far each partition was compacted: what lies before is clean.
+pub type CleanedOffsets = BTreeMap<(TopicName, PartitionIndex), Offset>;
+
+/// Writes `cleaner-offset-checkpoint`: version, count, then topic, partition and offset in a line.
+#[must_use]
+pub fn format_cleaned_offsets(offsets: &CleanedOffsets) -> String {
+    let mut text = format!("0\n{}\n", offsets.len());
+    for ((topic, index), offset) in offsets {
+        writeln!(text, "{topic} {index} {offset}").expect("writing to memory does not fail");
+    }
+    text
+}
+
+/// Reads `cleaner-offset-checkpoint`.
+///
+/// # Errors
+/// [`TextError`] at the first line that is wrong or missing.
+pub fn parse_cleaned_offsets(text: &str) -> Result<CleanedOffsets, TextError> {
+    let fault = |line, expected| TextError { line, expected };
+    let mut lines = text.lines();
+    if lines.next() != Some("0") {
+        return Err(fault(1, "version 0"));
+    }
+    let count: usize = lines
+        .next()
+        .and_then(|line| line.parse().ok())
+        .ok_or_else(|| fault(2, "the number of entries"))?;
+    let mut offsets = CleanedOffsets::new();
+    for (number, line) in lines.enumerate() {
+        let (partition, offset) = parse_cleaned(line)
+            .ok_or_else(|| fault(number + 3, "a topic, a partition and an offset"))?;
+        offsets.insert(partition, offset);
+    }
+    if offsets.len() == count {
+        Ok(offsets)
+    } else {
+        Err(fault(
+            offsets.len() + 3,
+            "as many entries as the second line says",
+        ))
+    }
+}
+
+fn parse_cleaned(line: &str) -> Option<((TopicName, PartitionIndex), Offset)> {
+    let mut words = line.split(' ');
+    let topic = TopicName::new(words.next()?).ok()?;
+    let index: i32 = words.next()?.parse().ok()?;
+    let offset: i64 = words.next()?.parse().ok()?;
+    let is_right = index >= 0 && offset >= 0 && words.next().is_none();
+    is_right.then_some(((topic, PartitionIndex(index)), Offset(offset)))
 }
 
 /// Writes `partition.metadata`.

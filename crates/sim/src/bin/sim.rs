@@ -1,4 +1,4 @@
-//! `klamm-sim --seed N [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full] [--trims] [--retention]`: runs worlds, and prints one
+//! `klamm-sim --seed N [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full] [--trims] [--retention] [--compaction]`: runs worlds, and prints one
 //! line for each that broke an invariant, with the command that runs it again.
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use klamm_sim::faults::Plant;
 use klamm_sim::simulation::{Damage, RunOptions, RunStats, run};
 
-const USAGE: &str = "usage: klamm-sim [--seed N] [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full] [--trims] [--retention]";
+const USAGE: &str = "usage: klamm-sim [--seed N] [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full] [--trims] [--retention] [--compaction]";
 
 struct Arguments {
     seed: u64,
@@ -19,6 +19,7 @@ struct Arguments {
     disk_full: bool,
     trims: bool,
     retention: bool,
+    compaction: bool,
 }
 
 fn parse() -> Result<Arguments, String> {
@@ -32,6 +33,7 @@ fn parse() -> Result<Arguments, String> {
         disk_full: false,
         trims: false,
         retention: false,
+        compaction: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -52,6 +54,7 @@ fn parse() -> Result<Arguments, String> {
             }
             "--trims" => arguments.trims = true,
             "--retention" => arguments.retention = true,
+            "--compaction" => arguments.compaction = true,
             "--disk-fails" => arguments.disk_fails = true,
             "--disk-full" => arguments.disk_full = true,
             _ => return Err(format!("unknown argument {word}")),
@@ -65,8 +68,11 @@ fn parse() -> Result<Arguments, String> {
     if worlds.iter().filter(|&&is_asked_for| is_asked_for).count() > 1 {
         return Err("--damage, --disk-fails and --disk-full are worlds of their own".to_owned());
     }
-    if (arguments.trims || arguments.retention) && arguments.damage.is_some() {
-        return Err("--trims and --retention go with worlds without damage".to_owned());
+    let shortens = arguments.trims || arguments.retention || arguments.compaction;
+    if shortens && arguments.damage.is_some() {
+        return Err(
+            "--trims, --retention and --compaction go with worlds without damage".to_owned(),
+        );
     }
     Ok(arguments)
 }
@@ -92,6 +98,7 @@ fn main() -> ExitCode {
         disk_full: arguments.disk_full,
         trims: arguments.trims,
         retention: arguments.retention,
+        compaction: arguments.compaction,
     };
     let mut total = RunStats::default();
     let mut broken = 0_u64;
@@ -120,8 +127,13 @@ fn main() -> ExitCode {
             } else {
                 ""
             };
+            let compaction = if arguments.compaction {
+                " --compaction"
+            } else {
+                ""
+            };
             println!(
-                "klamm-sim --seed {seed}{plant}{damage}{disk}{trims}{retention} --trace  # {violation}"
+                "klamm-sim --seed {seed}{plant}{damage}{disk}{trims}{retention}{compaction} --trace  # {violation}"
             );
         }
     }

@@ -20,6 +20,8 @@ pub struct SegmentDump {
 pub struct PartitionDump {
     /// What `partition.metadata` says.
     pub metadata: String,
+    /// Names of all files.
+    pub names: Vec<String>,
     /// By base offset.
     pub segments: BTreeMap<i64, SegmentDump>,
 }
@@ -44,6 +46,7 @@ pub fn dump(disk: &SimDisk) -> Dump {
                 continue;
             };
             let bytes = disk.bytes(node);
+            partition.names.push(name.clone());
             if name == "partition.metadata" {
                 partition.metadata = String::from_utf8_lossy(bytes).into_owned();
             }

@@ -41,6 +41,8 @@ pub struct Known {
 pub struct LogLedger {
     /// By base offset.
     pub known: BTreeMap<i64, Known>,
+    /// Of a compacted log: records that were acknowledged or seen, by their offsets.
+    pub records: BTreeMap<i64, (u64, u8)>,
     /// Largest high watermark seen in this life.
     pub high_watermark: i64,
     /// Largest start of the log seen, in all lives.

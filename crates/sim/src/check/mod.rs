@@ -2,6 +2,7 @@
 //! ledger against which they are judged. None of this code is shared with what it judges.
 
 pub mod acked_is_never_lost;
+pub mod compacted;
 pub mod dump;
 pub mod high_watermark_never_goes_back;
 pub mod indexes_equal_their_rebuild;

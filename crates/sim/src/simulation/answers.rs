@@ -9,8 +9,9 @@ use klamm_model::{Durability, TopicPartition};
 use super::{ClassSeen, Purpose, Simulation};
 use crate::check::ledger::Survives;
 use crate::check::{
-    Violation, ensure, leader_epochs_only_grow_and_stand_in_the_log, offsets_are_never_reused,
-    reads_return_exactly_what_was_appended, times_find_the_first_late_record,
+    Violation, compacted, ensure, leader_epochs_only_grow_and_stand_in_the_log,
+    offsets_are_never_reused, reads_return_exactly_what_was_appended,
+    times_find_the_first_late_record,
 };
 use crate::workload::admin::Errand;
 use crate::workload::reader::{Asked, Question};
@@ -106,6 +107,13 @@ impl Simulation {
             let end = base + self.ledger.sent[&number].timestamps.len() as i64;
             let ledger = &mut self.ledger;
             offsets_are_never_reused::learn(ledger, partition, number, base, end, survives)?;
+            if self.options.compaction {
+                let records = (base..end)
+                    .zip(0..)
+                    .map(|(at, index)| (at, (number, index)));
+                let records: Vec<_> = records.collect();
+                compacted::learn(ledger.log(partition), partition, &records)?;
+            }
         }
         let explained = self.producers[producer].on_outcome(number, outcome);
         explained.map_err(|what| Violation::new(EXPLAINED, format!("{partition}: {what}")))
@@ -139,6 +147,7 @@ impl Simulation {
             [Err(TrimError::OutOfRange | TrimError::UnknownPartition | TrimError::OutOfRoom)] => {
                 Ok(())
             }
+            [Err(TrimError::Policy)] if self.options.compaction => Ok(()),
             other => {
                 let what = format!("{partition}: a trim was answered by {other:?}");
                 Err(Violation::new(EXPLAINED, what))
@@ -295,13 +304,11 @@ impl Simulation {
         if self.deleted.contains_key(&partition.topic) {
             return Ok(());
         }
-        let next = reads_return_exactly_what_was_appended::check(
-            &mut self.ledger,
-            partition,
-            offset,
-            high_watermark,
-            bytes,
-        )?;
+        let check = match self.options.compaction {
+            true => compacted::check_read,
+            false => reads_return_exactly_what_was_appended::check,
+        };
+        let next = check(&mut self.ledger, partition, offset, high_watermark, bytes)?;
         let reader = &mut self.readers[reader];
         if reader.target == Some(partition) {
             reader.offset = next;
@@ -332,6 +339,9 @@ impl Simulation {
         match question {
             Question::Time(at) => {
                 let found = found.map(|found| (found.offset.0, found.timestamp.map(|time| time.0)));
+                if self.options.compaction {
+                    return compacted::check_time(&self.ledger, partition, at, found);
+                }
                 times_find_the_first_late_record::check(
                     &self.ledger,
                     partition,

@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use klamm_engine::boot::{Finding, OWN_FOLDER};
+use klamm_engine::compaction::CompactionOptions;
+use klamm_engine::metadata::Image;
 use klamm_model::{Offset, TopicPartition};
 use klamm_records::segment::partition_folder;
 use klamm_records::wal::FileHead;
 
 use super::{Purpose, RunStats, Simulation};
 use crate::check::dump::{self, Dump};
-use crate::check::ledger::{Known, Survives};
+use crate::check::ledger::{Known, Stored, Survives};
 use crate::check::{
-    Violation, acked_is_never_lost, ensure, indexes_equal_their_rebuild,
+    Violation, acked_is_never_lost, compacted, ensure, indexes_equal_their_rebuild,
     leader_epochs_only_grow_and_stand_in_the_log, log_start_never_goes_back,
     metadata_replay_equals_state, no_duplicate_with_idempotence,
     recovered_log_is_the_flushed_prefix_plus_a_valid_tail,
@@ -118,6 +120,9 @@ impl Simulation {
             }
             if self.options.retention {
                 self.keep_little(&mut life);
+            }
+            if self.options.compaction {
+                self.compact_often(&mut life);
             }
             let changes_left = (cuts > 0).then(|| {
                 let most = [3, 30, 120][self.random.below(3)];
@@ -236,6 +241,21 @@ impl Simulation {
         life.broker_file.insert(key, bytes.to_string());
     }
 
+    /// A life in which logs are compacted often, with little memory.
+    fn compact_often(&mut self, life: &mut LifeOptions) {
+        life.compaction = CompactionOptions {
+            buffer_bytes: [200, 400, 2000, 1 << 20][self.trimming.below(4)]
+                * u64::from(life.shards),
+            backoff: Duration::from_millis(self.trimming.between(1, 40) as u64),
+            ..CompactionOptions::default()
+        };
+        life.scale.compaction_window_bytes = [100, 700, 4096, 1 << 20][self.trimming.below(4)];
+        life.scale.segment_bytes_max = 1024 * self.trimming.between(4, 8) as u32;
+        life.wal_bytes = life
+            .wal_bytes
+            .min(1024 * self.trimming.between(8, 16) as u64);
+    }
+
     /// Clients connect anew, to any core.
     pub(super) fn move_clients(&mut self) {
         let shards = self.node().shards();
@@ -313,6 +333,11 @@ impl Simulation {
             };
             let files = found.and_then(|folder| dump.get(&folder)).unwrap_or(&none);
             let bytes = files.bytes();
+            if self.options.compaction && partition != TopicPartition::METADATA {
+                let bounds = (log_start, end.0);
+                self.check_compacted(partition, (started, &image), files, bounds, power_was_cut)?;
+                continue;
+            }
             let stored = recovered_log_is_the_flushed_prefix_plus_a_valid_tail::check(
                 &self.ledger,
                 partition,
@@ -320,10 +345,7 @@ impl Simulation {
                 &bytes,
                 (log_start, end.0),
             )?;
-            let interval = image.topic_by_id(partition.topic).map_or(4096, |topic| {
-                let file = klamm_engine::metadata::ConfigMap::new();
-                topic.config(&file).index_interval_bytes as usize
-            });
+            let interval = interval_of(&image, partition);
             indexes_equal_their_rebuild::check(partition, files, interval)?;
             let epochs = started.leader_epochs.get(&partition);
             leader_epochs_only_grow_and_stand_in_the_log::after_restart(
@@ -361,6 +383,37 @@ impl Simulation {
         Ok(())
     }
 
+    fn check_compacted(
+        &mut self,
+        partition: TopicPartition,
+        (started, image): (&Started, &Image),
+        files: &dump::PartitionDump,
+        bounds: (i64, i64),
+        power_was_cut: bool,
+    ) -> Result<(), Violation> {
+        indexes_equal_their_rebuild::check(partition, files, interval_of(image, partition))?;
+        let bytes = files.bytes();
+        let broken = |at| Violation::new(STARTS, format!("{partition}: breaks at {at}"));
+        let stored = Stored::all(&bytes).map_err(broken)?;
+        compacted::check_files(partition, &files.names, &stored, bounds)?;
+        let epochs = started.leader_epochs.get(&partition);
+        leader_epochs_only_grow_and_stand_in_the_log::after_restart(
+            partition,
+            &stored,
+            bounds.0,
+            epochs.map_or(&[], Vec::as_slice),
+            image.partition(partition).map(|found| found.leader_epoch),
+        )?;
+        let ledger = &mut self.ledger;
+        let lost = compacted::after_restart(ledger, partition, &stored, bounds, power_was_cut)?;
+        self.stats.lawfully_lost += lost as u64;
+        let log = self.ledger.log(partition);
+        log.recovered_end = bounds.1;
+        log.high_watermark = 0;
+        log.earlier_leader_epoch = log.leader_epoch;
+        Ok(())
+    }
+
     /// Ends a life in this way, or as the disk does meanwhile; tells how it ended.
     pub(super) fn end(&mut self, end: End) -> Result<End, Violation> {
         self.trace.event(format_args!("{end:?}"));
@@ -395,6 +448,10 @@ impl Simulation {
                 self.stats.refused_for_space += stats.batches_refused_for_space;
                 self.stats.checkpoints += stats.checkpoints;
                 self.stats.segments_removed += stats.segments_removed;
+                self.stats.compactions += stats.compactions;
+                self.stats.compactions_failed += stats.compactions_failed;
+                self.stats.segments_compacted += stats.segments_compacted;
+                self.stats.records_compacted += stats.records_compacted;
                 self.stats.metadata_compactions += stats.metadata_compactions;
             }
         }
@@ -538,6 +595,14 @@ impl Simulation {
     }
 }
 
+/// `index.interval.bytes` of a partition.
+fn interval_of(image: &Image, partition: TopicPartition) -> usize {
+    image.topic_by_id(partition.topic).map_or(4096, |topic| {
+        let file = klamm_engine::metadata::ConfigMap::new();
+        topic.config(&file).index_interval_bytes as usize
+    })
+}
+
 impl RunStats {
     /// Adds another run's numbers.
     pub fn add(&mut self, other: &Self) {
@@ -561,6 +626,10 @@ impl RunStats {
         self.topics_deleted += other.topics_deleted;
         self.trims += other.trims;
         self.segments_removed += other.segments_removed;
+        self.compactions += other.compactions;
+        self.compactions_failed += other.compactions_failed;
+        self.segments_compacted += other.segments_compacted;
+        self.records_compacted += other.records_compacted;
         self.damaged += other.damaged;
         self.damage_told += other.damage_told;
         self.ends_in_doubt += other.ends_in_doubt;

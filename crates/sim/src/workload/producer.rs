@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use klamm_engine::api::{AppendCall, AppendPartition, Call};
 use klamm_engine::api::{AppendError, AppendOutcome};
-use klamm_engine::batch::{BatchBuilder, BatchOptions};
+use klamm_engine::batch::{BatchBuilder, BatchOptions, RecordHeader};
 use klamm_engine::metadata::Command;
 use klamm_engine::replica::{ProducerRefused, TransactionVersion};
 use klamm_model::{
@@ -14,6 +14,7 @@ use klamm_model::{
 };
 
 use super::Named;
+use crate::check::compacted::HEADER;
 use crate::check::ledger::{Ledger, Sent};
 use crate::random::Random;
 
@@ -36,6 +37,8 @@ pub struct Producer {
     /// Its core in this life.
     pub shard: u16,
     idempotent: bool,
+    /// Its records have keys, and some of them delete.
+    keyed: bool,
     target: Option<TopicPartition>,
     id: Option<i64>,
     id_call: Option<u64>,
@@ -60,12 +63,20 @@ impl Producer {
             named,
             shard: 0,
             idempotent,
+            keyed: false,
             target: None,
             id: None,
             id_call: None,
             sequence: Sequence::FIRST,
             outgoing: VecDeque::new(),
         }
+    }
+
+    /// A producer for compacted topics.
+    #[must_use]
+    pub const fn keyed(mut self) -> Self {
+        self.keyed = true;
+        self
     }
 
     /// True if nothing of it is under way or waits to be sent again.
@@ -153,13 +164,17 @@ impl Producer {
         });
         let records = random.between(1, 4);
         let mut timestamps = Vec::new();
-        for _ in 0..records {
+        for index in 0..records {
             // Mostly rising, now and then far back or ahead.
             let time =
                 wall + random.below(2_000) as i64 - if random.chance(10) { 9_000 } else { 0 };
             let mut value = vec![number as u8; random.between(0, 600)];
             value.extend_from_slice(&number.to_be_bytes());
-            builder.append(Timestamp(time), None, Some(&value), &[]);
+            if self.keyed {
+                append_keyed(&mut builder, random, time, &value, (number, index as u8));
+            } else {
+                builder.append(Timestamp(time), None, Some(&value), &[]);
+            }
             timestamps.push(time);
         }
         if self.id.is_some() {
@@ -231,6 +246,26 @@ impl Producer {
             self.outgoing.remove(place);
         }
     }
+}
+
+/// A record of one of a few keys, or now and then of a rare one; one in four deletes its key.
+fn append_keyed(
+    builder: &mut BatchBuilder,
+    random: &mut Random,
+    time: i64,
+    value: &[u8],
+    (number, index): (u64, u8),
+) {
+    let key = match random.chance(20) {
+        true => format!("rare {}", random.below(200)),
+        false => format!("key {}", random.below(8)),
+    };
+    let header = RecordHeader {
+        key: Bytes::from_static(HEADER),
+        value: Some([&number.to_be_bytes()[..], &[index]].concat().into()),
+    };
+    let value = (!random.chance(25)).then_some(value);
+    builder.append(Timestamp(time), Some(key.as_bytes()), value, &[header]);
 }
 
 fn append(random: &mut Random, partition: TopicPartition, number: u64, bytes: &Bytes) -> Wish {

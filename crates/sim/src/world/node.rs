@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use klamm_engine::api::{Call, Now, Reply, SharedImage, Ticket};
 use klamm_engine::boot::{self, BootError, BootOptions, Booted, Finding, ShardBoot};
+use klamm_engine::compaction::CompactionOptions;
 use klamm_engine::effects::{Effect, WalBegin, WalPrepare};
 use klamm_engine::engine::FlushWanted;
 use klamm_engine::memory::{Heap, WalMemory, WalSpace, Wanting};
@@ -18,8 +19,10 @@ use klamm_engine::replica::ProducerLimits;
 use klamm_engine::space::DiskSpace;
 use klamm_engine::{Engine, EngineOptions, Scale, WalOptions};
 use klamm_model::{NodeId, Offset, ShardId, TopicPartition};
+use klamm_records::segment::CleanedOffsets;
 use klamm_records::wal::Incarnation;
 
+use super::compacting::{Compacting, Keys};
 use super::disk::{Node as FileNode, Room, SimDisk};
 use super::storage::{BootStorage, DISK_FAILED, POWER_CUT};
 use super::work::{Done, Hands, OpenSegments, Removal, SmallFiles, Work};
@@ -44,6 +47,8 @@ pub struct LifeOptions {
     pub disk_reserve: u64,
     /// How often segments are looked for that are not to be kept any longer.
     pub retention_check_interval: Duration,
+    /// Compaction.
+    pub compaction: CompactionOptions,
     /// How finely work is divided.
     pub scale: Scale,
     /// The broker's file.
@@ -72,6 +77,8 @@ struct Core {
     flushing: bool,
     work: bool,
     files: WalHeap,
+    /// The keys of the log that is compacted.
+    keys: Keys,
 }
 
 /// Memory for the write-ahead files of a core, as long as there is a descriptor and room for a new
@@ -154,6 +161,8 @@ pub struct SimNode {
     works: Vec<(u16, Work)>,
     replies: Vec<(Ticket, Reply)>,
     dropped: u64,
+    /// Up to where partitions are compacted, as the file says or will say.
+    cleaned: CleanedOffsets,
 }
 
 impl SimNode {
@@ -240,6 +249,7 @@ impl SimNode {
             works: Vec::new(),
             replies: Vec::new(),
             dropped: 0,
+            cleaned: booted.cleaned,
         };
         let started = Started {
             findings: booted.findings,
@@ -526,6 +536,7 @@ impl SimNode {
                 stage: 0,
             },
             Effect::ColdRead(read) => Work::ColdRead(read),
+            Effect::Compact(job) => Work::Compact(Compacting::new(job)),
             Effect::Repair(repair) => Work::Repair {
                 repair,
                 prepared: None,
@@ -586,6 +597,8 @@ impl SimNode {
             small: &mut core.small,
             is_out_of_files: core.files.are_out.get(),
             plant: self.options.plant,
+            keys: &mut core.keys,
+            cleaned: &mut self.cleaned,
         };
         let Some(done) = work.step(&mut hands) else {
             return;
@@ -594,7 +607,9 @@ impl SimNode {
             return;
         }
         let early = work.is_reported_early(self.options.plant);
+        let removal = work.removal();
         self.works.remove(place);
+        self.works.extend(removal.map(|removal| (shard, removal)));
         if !early {
             self.report(shard, done);
         }
@@ -627,6 +642,7 @@ impl SimNode {
                 core.engine.on_cold_read(read.id, result);
             }
             Done::Repaired => core.engine.on_repaired(),
+            Done::Compacted(pass, result) => core.engine.on_compacted(pass, result),
             Done::Looked(seen) => core.engine.on_free_space(seen),
             Done::Nothing => {}
         }
@@ -667,6 +683,7 @@ impl Core {
                 broker_file: options.broker_file.clone(),
                 disk_reserve: Some(options.disk_reserve),
                 retention_check_interval: options.retention_check_interval,
+                compaction: options.compaction,
                 scale: options.scale,
             },
             share.partitions,
@@ -682,6 +699,7 @@ impl Core {
             flushing: false,
             work: true,
             files,
+            keys: Keys::default(),
         }
     }
 
@@ -766,6 +784,7 @@ impl LifeOptions {
             wal_bytes: 1024 * random.between(8, 64) as u64,
             disk_reserve: 0,
             retention_check_interval: Duration::from_secs(300),
+            compaction: CompactionOptions::default(),
             scale: Scale {
                 chunk_bytes,
                 spill_bytes: random.between(1, 16) * 512,
@@ -773,6 +792,7 @@ impl LifeOptions {
                 aligned_batch_bytes: random.between(64, 1024),
                 segment_bytes_max: 1024 * random.between(4, 24) as u32,
                 segment_overhead_bytes: 1024,
+                compaction_window_bytes: 4096,
                 metadata_entries_bytes: random.between(1, 16) * 512,
             },
             broker_file: ConfigMap::new(),

@@ -2,6 +2,7 @@
 
 use klamm_engine::storage::{Storage, StorageError};
 use klamm_records::batch;
+use klamm_records::segment;
 use klamm_records::wal::{ENTRY_ALIGN_BYTES, FILE_HEAD_BYTES, FileHead};
 
 use super::disk::{Node, SimDisk};
@@ -124,7 +125,11 @@ impl Storage for BootStorage<'_> {
     fn flush(&mut self, path: &str) -> Result<(), StorageError> {
         self.change("flush", path)?;
         let node = self.need("flush", path)?;
-        self.disk.flush(node);
+        let is_skipped = self.plant == Some(Plant::CompactedNotFlushed)
+            && path.ends_with(segment::CLEANED_SUFFIX);
+        if !is_skipped {
+            self.disk.flush(node);
+        }
         self.done("flush", path)
     }
 
@@ -159,6 +164,14 @@ impl Storage for BootStorage<'_> {
         self.change("create", folder)?;
         self.disk.create_folder(folder);
         Ok(())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Result<(), StorageError> {
+        self.change("rename", from)?;
+        match self.disk.rename(from, to) {
+            true => Ok(()),
+            false => Err(failed("rename", from, "no such file")),
+        }
     }
 
     fn remove(&mut self, path: &str) -> Result<(), StorageError> {

@@ -5,16 +5,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use klamm_engine::compaction_work::{CompactDone, CompactFault};
 use klamm_engine::effects::{ColdError, ColdFault, ColdRead, ColdTarget, Repair, SmallFile, Spill};
 use klamm_engine::repair::{self, Prepared};
 use klamm_engine::space::DiskSpace;
 use klamm_model::{BatchHeader, Offset, TopicPartition};
 use klamm_records::batch;
 use klamm_records::segment::{
-    self, Landings, OFFSET_ENTRY_BYTES, OffsetEntry, SegmentFile, Succession,
+    self, CleanedOffsets, Landings, OFFSET_ENTRY_BYTES, OffsetEntry, SegmentFile, Succession,
 };
 use klamm_records::wal::WalPosition;
 
+use super::compacting::{Compacting, Keys};
 use super::disk::{FlushTicket, Node, SimDisk};
 use super::node::seen;
 use super::storage::BootStorage;
@@ -67,6 +69,21 @@ pub(crate) struct Removal {
 }
 
 impl Removal {
+    /// Files that were put aside already.
+    pub(crate) const fn of_files(
+        partition: TopicPartition,
+        folder: Arc<str>,
+        aside: Vec<String>,
+    ) -> Self {
+        Self {
+            partition,
+            folder,
+            segments: Vec::new(),
+            aside,
+            steps: 0,
+        }
+    }
+
     pub(crate) const fn of(
         partition: TopicPartition,
         folder: Arc<str>,
@@ -125,6 +142,7 @@ pub(crate) enum Work {
         repair: Repair,
         prepared: Option<Prepared>,
     },
+    Compact(Compacting),
     RemoveSegments(Removal),
     DropFolder {
         partition: TopicPartition,
@@ -152,6 +170,7 @@ pub(crate) enum Done {
         faults: Vec<ColdFault>,
     },
     Repaired,
+    Compacted(u64, Result<CompactDone, CompactFault>),
     Looked(Option<DiskSpace>),
     Nothing,
 }
@@ -163,6 +182,8 @@ pub(crate) struct Hands<'a> {
     pub(crate) small: &'a mut SmallFiles,
     pub(crate) is_out_of_files: bool,
     pub(crate) plant: Option<Plant>,
+    pub(crate) keys: &'a mut Keys,
+    pub(crate) cleaned: &'a mut CleanedOffsets,
 }
 
 impl Work {
@@ -186,6 +207,7 @@ impl Work {
     pub(crate) fn path(&self) -> Option<&str> {
         match self {
             Self::Save { path, .. } => Some(path),
+            Self::Compact(compacting) => compacting.path(),
             _ => None,
         }
     }
@@ -209,10 +231,19 @@ impl Work {
             Self::FlushWal { position, .. } => Done::WalFlushed(*position),
             Self::ColdRead(_)
             | Self::Repair { .. }
+            | Self::Compact(_)
             | Self::RemoveSegments(_)
             | Self::DropFolder { .. }
             | Self::Look { .. } => Done::Nothing,
         }
+    }
+
+    /// What is to be removed now that this work is done.
+    pub(crate) fn removal(&mut self) -> Option<Self> {
+        let Self::Compact(compacting) = self else {
+            return None;
+        };
+        Some(Self::RemoveSegments(compacting.removal()?))
     }
 
     /// One step. `Some` when it was the last. One for which there is no room is done again later.
@@ -223,6 +254,9 @@ impl Work {
         }
         if let Self::Spill { stage, .. } | Self::Save { stage, .. } = self {
             *stage -= 1;
+        }
+        if let Self::Compact(compacting) = self {
+            compacting.do_again();
         }
         hands.give_room_back();
         None
@@ -287,6 +321,7 @@ impl Work {
                 .then_some(Done::WalFlushed(*position)),
             Self::ColdRead(read) => Some(hands.cold_read(read)),
             Self::Repair { repair, prepared } => hands.repair(repair, prepared),
+            Self::Compact(compacting) => hands.compact(compacting),
             Self::RemoveSegments(removal) => {
                 hands.remove_segments(removal).then_some(Done::Nothing)
             }
@@ -552,7 +587,7 @@ impl Hands<'_> {
     }
 
     /// False if the folder belongs to a later topic of that name.
-    fn may_enter(&self, partition: TopicPartition, folder: &str) -> bool {
+    pub(crate) fn may_enter(&self, partition: TopicPartition, folder: &str) -> bool {
         partition == TopicPartition::METADATA || self.owner(folder) == Some(partition.topic)
     }
 
@@ -672,7 +707,7 @@ impl Hands<'_> {
     }
 
     /// Replaces a small file, step by step. True after the last.
-    fn replace(&mut self, path: &str, bytes: &[u8], stage: usize) -> bool {
+    pub(crate) fn replace(&mut self, path: &str, bytes: &[u8], stage: usize) -> bool {
         let beside = format!("{path}.tmp");
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         match stage {

@@ -51,13 +51,8 @@ impl Cleaning {
         let mut end = Offset(first_dirty);
         for bytes in batches {
             let header = batch::verify(bytes).expect("whole");
-            let mapped = Filter::default().map(
-                &mut map,
-                Offset(first_dirty),
-                usize::MAX,
-                &header,
-                bytes,
-            );
+            let mapped =
+                Filter::default().map(&mut map, Offset(first_dirty), usize::MAX, &header, bytes);
             assert_eq!(mapped, Ok(true));
             end = end.max(header.end_offset());
         }
@@ -117,7 +112,9 @@ fn shown(batches: &[Vec<u8>]) -> Vec<String> {
             let record = record.expect("readable");
             let text = |bytes: &Option<Bytes>| {
                 let bytes = bytes.as_deref();
-                bytes.map_or("-".to_owned(), |b| String::from_utf8_lossy(b).into_owned())
+                bytes
+                    .map_or_else(|| "-".into(), String::from_utf8_lossy)
+                    .into_owned()
             };
             assert_eq!(record.headers.len(), 1);
             assert_eq!(record.headers[0].value, record.key, "its own headers");
@@ -147,10 +144,17 @@ fn of_each_key_the_latest_record_stays_with_its_offset_time_and_headers() {
         let batches = [
             build(
                 options(0, codec),
-                &[("a", Some("1"), 100), ("b", Some("2"), 101), ("c", Some("3"), 99)],
+                &[
+                    ("a", Some("1"), 100),
+                    ("b", Some("2"), 101),
+                    ("c", Some("3"), 99),
+                ],
             ),
             build(options(3, codec), &[("a", Some("4"), 103)]),
-            build(options(4, codec), &[("d", Some("5"), 104), ("b", Some("6"), 90)]),
+            build(
+                options(4, codec),
+                &[("d", Some("5"), 104), ("b", Some("6"), 90)],
+            ),
         ];
         let (cleaned, stats) = Cleaning::of(&batches, 0).clean(&batches);
         assert_eq!(
@@ -197,7 +201,7 @@ fn batches_that_are_gone_leave_one_without_records_for_all_of_them() {
     assert_eq!(again, cleaned);
     assert!(!stats.is_changed, "there was nothing left to do");
     // More goes: neighbours without records become one.
-    let more = [cleaned.clone(), vec![one(5, "b", "6")]].concat();
+    let more = [cleaned, vec![one(5, "b", "6")]].concat();
     let (cleaned, stats) = Cleaning::of(&more, 0).clean(&more);
     assert!(stats.is_changed);
     assert_eq!(shown(&cleaned), ["4 a=5 @5", "5 b=6 @5"]);
@@ -227,8 +231,14 @@ fn empty_batches_of_two_reigns_stay_two() {
 fn a_deletion_marker_stays_until_its_horizon_and_what_it_deletes_goes_before() {
     for codec in CODECS {
         let batches = [
-            build(options(0, codec), &[("a", Some("1"), 100), ("b", Some("2"), 101)]),
-            build(options(2, codec), &[("a", None, 102), ("c", Some("3"), 103)]),
+            build(
+                options(0, codec),
+                &[("a", Some("1"), 100), ("b", Some("2"), 101)],
+            ),
+            build(
+                options(2, codec),
+                &[("a", None, 102), ("c", Some("3"), 103)],
+            ),
         ];
         let mut cleaning = Cleaning::of(&batches, 0);
         let (cleaned, _) = cleaning.clean(&batches);
@@ -259,7 +269,10 @@ fn a_marker_gets_its_horizon_only_where_the_map_knows_everything() {
     )];
     let mut cleaning = Cleaning::of(&batches, 4);
     cleaning.first_dirty = Offset(6);
-    assert!(!cleaning.clean(&batches).1.is_changed, "it was cleaned before");
+    assert!(
+        !cleaning.clean(&batches).1.is_changed,
+        "it was cleaned before"
+    );
     cleaning.first_dirty = Offset(0);
     cleaning.mapped_end = Offset(4);
     assert!(!cleaning.clean(&batches).1.is_changed, "it was not mapped");
@@ -330,7 +343,10 @@ fn log_append_time_stays_the_time_of_all_records() {
         &[("a", Some("1"), 100), ("b", None, 5)],
     );
     batch::stamp_log_append_time(&mut bytes, klamm_model::WallTime(777));
-    let batches = [bytes, build(options(2, Compression::None), &[("a", Some("2"), 1)])];
+    let batches = [
+        bytes,
+        build(options(2, Compression::None), &[("a", Some("2"), 1)]),
+    ];
     let (cleaned, _) = Cleaning::of(&batches, 0).clean(&batches);
     assert_eq!(shown(&cleaned), ["1 b=- @777", "2 a=2 @1"]);
 }
