@@ -414,15 +414,15 @@ pub(crate) fn fetch_response(records: Bytes, error: ErrorCode) -> fetch_wire::Re
 }
 
 /// Seeded, so that every run sees the same mutations.
-struct Dice(Random);
+pub(crate) struct Dice(pub(crate) Random);
 
 impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
+    pub(crate) fn roll(&mut self, below: usize) -> usize {
         self.0.below(below as u64) as usize
     }
 
     /// Overwrites, cuts or repeats a few bytes.
-    fn spoil(&mut self, bytes: &mut Vec<u8>) {
+    pub(crate) fn spoil(&mut self, bytes: &mut Vec<u8>) {
         const EDGES: [u8; 6] = [0, 1, 0x7f, 0x80, 0xfe, 0xff];
         for _ in 0..=self.roll(4) {
             if bytes.is_empty() {

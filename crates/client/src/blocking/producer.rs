@@ -255,6 +255,12 @@ impl BlockingProducer {
             let response = client.call(Target::Any, &request)?;
             let view = read::<init_producer_id::ResponseView>(&response)?;
             BrokerError::check(view.error_code(), None, || "producer id".to_owned())?;
+            if view.producer_id() < 0 || view.producer_epoch() < 0 {
+                return Err(ClientError::Missing {
+                    key: klamm_wire::ApiKey::InitProducerId,
+                    subject: "a producer id and an epoch from 0 on".to_owned(),
+                });
+            }
             Ok((
                 ProducerId(view.producer_id()),
                 ProducerEpoch(view.producer_epoch()),

@@ -285,6 +285,10 @@ impl SansIoProducer {
             return self.identify_later(now);
         };
         match BrokerError::check(view.error_code(), None, || "producer id".to_owned()) {
+            // No id and no epoch of a broker's is below zero.
+            Ok(()) if view.producer_id() < 0 || view.producer_epoch() < 0 => {
+                self.identify_later(now);
+            }
             Ok(()) => {
                 let id = ProducerId(view.producer_id());
                 let epoch = ProducerEpoch(view.producer_epoch());

@@ -15,7 +15,7 @@ use super::*;
 use crate::fetcher::{Event, StartAt};
 use crate::metadata::PartitionName;
 use crate::producer::{ProducerOptions, ProducerRecord};
-use crate::tests::metadata_response;
+use crate::tests::{Dice, metadata_response};
 
 /// A broker that leads partition 0 of topic `t`, and keeps Kafka's rules of sequences.
 #[derive(Default)]
@@ -65,8 +65,9 @@ impl Broker {
     }
 
     fn produce(&mut self, view: &produce::RequestView<'_>) -> produce::Response<'static> {
-        let topic = view.topic_data().iter().next().expect("one topic");
-        let row = topic.partition_data().iter().next().expect("one partition");
+        let topic = view.topic_data().iter().next();
+        let row = topic.and_then(|topic| topic.partition_data().iter().next());
+        let row = row.expect("a request names a partition");
         let mut batch = BytesMut::from(row.records().expect("a batch"));
         let header = verify(&batch).expect("a whole batch");
         let stamp = header.producer.expect("idempotent");
@@ -119,8 +120,12 @@ impl Broker {
     }
 
     fn fetch(&self, view: &fetch::RequestView<'_>) -> fetch::Response<'static> {
-        let topic = view.topics().iter().next().expect("no session, one topic");
-        let row = topic.partitions().iter().next().expect("one partition");
+        let topic = view.topics().iter().next();
+        let row = topic.and_then(|topic| topic.partitions().iter().next());
+        let Some(row) = row else {
+            // A session that this broker never gave, or a topic with another id.
+            return fetch::Response::default();
+        };
         let position = row.fetch_offset();
         let first = self.log.partition_point(|(base, _)| *base <= position);
         let batches = self.log[first.saturating_sub(1)..].iter().take(2);
@@ -168,6 +173,8 @@ struct Wire {
     now: Instant,
     random: Random,
     breaks: u64,
+    /// One in so many answers is spoilt; zero for none.
+    spoils: u64,
     inboxes: BTreeMap<LinkId, BytesMut>,
 }
 
@@ -177,6 +184,7 @@ impl Wire {
             now: Instant(1),
             random: Random::new(seed),
             breaks,
+            spoils: 0,
             inboxes: BTreeMap::new(),
         }
     }
@@ -227,7 +235,10 @@ impl Wire {
             if self.unlucky() {
                 return machine.on_closed(self.now, link, "before it was served");
             }
-            let answer = broker.serve(&frame);
+            let mut answer = broker.serve(&frame);
+            if self.spoils > 0 && self.random.below(self.spoils) == 0 {
+                answer = spoilt(&answer, self.random.next());
+            }
             if self.unlucky() {
                 return machine.on_closed(self.now, link, "after it was served");
             }
@@ -237,6 +248,18 @@ impl Wire {
         }
         self.inboxes.insert(link, inbox);
     }
+}
+
+/// The same answer with some bytes of its body changed; size and correlation id stay sound.
+fn spoilt(answer: &[u8], seed: u64) -> BytesMut {
+    let (head, body) = answer.split_at(8);
+    let mut body = body.to_vec();
+    Dice(Random::new(seed)).spoil(&mut body);
+    let size = u32::try_from(body.len() + 4).expect("small");
+    let mut spoilt = BytesMut::from(&size.to_be_bytes()[..]);
+    spoilt.extend_from_slice(&head[4..]);
+    spoilt.extend_from_slice(&body);
+    spoilt
 }
 
 fn producer(linger_ms: u64) -> SansIoProducer {
@@ -378,4 +401,49 @@ fn a_topic_of_which_nothing_is_said_is_asked_for_again_and_not_in_a_flood() {
     }
     let asked = broker.requests[&ApiKey::Metadata];
     assert!((2..40).contains(&asked), "{asked}");
+}
+
+#[test]
+fn whatever_a_broker_answers_machines_go_on_and_no_record_is_without_a_fate() {
+    for seed in 0..150 {
+        let (mut broker, mut wire) = (Broker::default(), Wire::new(seed, 40));
+        produce_all(&mut producer(0), &mut Wire::new(seed, 0), &mut broker, 30);
+        wire.spoils = 3;
+        let mut machine = producer(1);
+        let mut taken = 0;
+        for number in 0..300 {
+            if machine.send(wire.now, &record(number)).is_ok() {
+                taken += 1;
+            }
+            wire.step(&mut machine, &mut broker);
+        }
+        let mut consumer = SansIoConsumer::new(
+            "b:9092",
+            HubOptions::default(),
+            crate::fetcher::ConsumerOptions::default(),
+        );
+        consumer.seek(wire.now, partition(), StartAt::Offset(Offset(0)));
+        for _ in 0..300 {
+            while let Some(event) = consumer.next_event(wire.now) {
+                if let Event::Failed(partition, _) = event {
+                    consumer.seek(wire.now, partition, StartAt::Latest);
+                }
+            }
+            wire.step(&mut consumer, &mut broker);
+        }
+        // Once answers are sound again, every record that was taken comes to its end.
+        (wire.spoils, wire.breaks) = (0, 0);
+        let mut steps = 0;
+        while !machine.is_empty() {
+            machine.flush(wire.now);
+            wire.step(&mut machine, &mut broker);
+            steps += 1;
+            assert!(steps < 100_000, "seed {seed}: it comes to an end");
+        }
+        let mut ended = 0;
+        while let Some(delivery) = machine.next_delivery() {
+            ended += delivery.tickets.len();
+        }
+        assert_eq!(ended, taken, "seed {seed}");
+    }
 }
