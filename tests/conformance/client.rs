@@ -6,7 +6,9 @@ use std::time::Duration;
 use klamm_client::admin::{
     Apply, ConfigChange, ConfigResource, ConfigSource, MorePartitions, NewTopic, TrimTo,
 };
-use klamm_client::blocking::{BlockingConsumer, BlockingProducer, Client, ClientOptions};
+use klamm_client::blocking::{
+    BlockingConsumer, BlockingProducer, Client, ClientOptions, ProduceError,
+};
 use klamm_client::fetcher::{ConsumerOptions, Event, OffsetReset, StartAt};
 use klamm_client::metadata::PartitionName;
 use klamm_client::producer::{ProducerOptions, ProducerRecord};
@@ -261,6 +263,43 @@ fn a_reader_behind_the_start_of_the_log_goes_where_its_reset_says() {
     };
     assert_eq!(event, Some(reset));
     assert_eq!(next_value(&mut consumer), "c");
+}
+
+#[test]
+fn a_full_buffer_holds_senders_back_for_as_long_as_they_allow() {
+    let test = "a_full_buffer_holds_senders_back_for_as_long_as_they_allow";
+    let Some(mut broker) = Broker::own(test, crate::harness::Options::new()) else {
+        return;
+    };
+    let mut client = connect(&broker);
+    let name = topic(&mut client, 1);
+    let options = ProducerOptions {
+        buffer_bytes: 10_000,
+        block_max: Duration::from_millis(300),
+        linger: Duration::ZERO,
+        ..ProducerOptions::default()
+    };
+    let mut producer = BlockingProducer::new(client, options).expect("sound options");
+    let value = "x".repeat(1000);
+    // While the broker answers, a small buffer holds nobody for long.
+    for _ in 0..100 {
+        producer.send(&record(&name, 0, 0, &value)).expect("room");
+    }
+    producer.flush().expect("a broker");
+    broker.kill();
+    let mut taken = 0;
+    let refused = loop {
+        match producer.send(&record(&name, 0, 0, &value)) {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+        assert!(taken < 20, "the buffer holds ten thousand bytes");
+    };
+    assert!(
+        matches!(&refused, ProduceError::Blocked { waited } if waited.as_millis() >= 300),
+        "{refused:?}"
+    );
+    assert!(taken >= 5, "{taken}");
 }
 
 /// What the machine counts in a pure world holds on the wire: the broker counts as many requests.

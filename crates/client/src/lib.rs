@@ -44,7 +44,9 @@
 //! ([`partitioner`]); what fails in a way that may pass is sent again with growing pauses until
 //! `delivery.timeout.ms`, once and in order with up to five requests in flight. A gap in the
 //! sequences (a batch given up, a leader that lost what it had acknowledged) begins the producer's
-//! next epoch. Every record ends in exactly one [`producer::Delivery`].
+//! next epoch. Every record ends in exactly one [`producer::Delivery`]. In one thing this differs
+//! from Java's: a batch that may lie in the log, and whose producer the leader has forgotten since,
+//! is given up with `UNKNOWN_PRODUCER_ID` instead of being sent a second time.
 //!
 //! # Consume
 //! ```no_run
