@@ -87,7 +87,7 @@ impl From<ClientError> for Failure {
                 "\n  choose another name, or accept it with --if-not-exists"
             }
             Some(klamm_model::ErrorCode::InvalidConfig) => {
-                "\n  `klamm topic describe TOPIC --all-configs` shows the keys of any topic"
+                "\n  `klamm config list --all` with --topic, --broker or --all-brokers shows the keys and their values"
             }
             Some(klamm_model::ErrorCode::InvalidReplicationFactor) => {
                 "\n  ask for as many replicas as there are brokers, or leave --replication-factor out"

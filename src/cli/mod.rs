@@ -3,22 +3,28 @@
 
 mod adopt;
 mod bench;
+mod cluster;
+mod completions;
+mod config;
 mod configured;
 mod connect;
 mod consume;
 mod doctor;
 mod line_reader;
+mod man;
 mod output;
+mod page;
 mod produce;
 mod produce_line;
 mod progress;
 mod reference;
 mod serve;
 mod topic;
+mod topic_alter;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 pub use serve::Boot;
 
@@ -40,8 +46,12 @@ struct CommandLine {
 enum Command {
     /// Run a broker until SIGTERM or SIGINT.
     Serve(serve::ServeArguments),
-    /// Create, list, describe and delete topics.
+    /// Create, list, describe, alter and delete topics.
     Topic(topic::TopicArguments),
+    /// Show and change the configuration of topics and brokers.
+    Config(config::ConfigArguments),
+    /// Show brokers, controller, quorum, features and log folders of a cluster.
+    Cluster(cluster::ClusterArguments),
     /// Write lines into a topic.
     Produce(produce::ProduceArguments),
     /// Print the records of a topic.
@@ -52,6 +62,10 @@ enum Command {
     Bench(bench::BenchArguments),
     /// Check this machine for every knob of tuning.md, and print what mends it.
     Doctor(doctor::DoctorArguments),
+    /// Write the completions of a shell.
+    Completions(completions::CompletionsArguments),
+    /// Write pages of the manual.
+    Man(man::ManArguments),
     /// Write the reference documentation of this version.
     Reference(reference::ReferenceArguments),
 }
@@ -64,13 +78,22 @@ pub fn main(boot: Boot) -> ExitCode {
     match CommandLine::parse().command {
         Command::Serve(arguments) => serve::run(&arguments, boot),
         Command::Topic(arguments) => topic::run(&arguments),
+        Command::Config(arguments) => config::run(&arguments),
+        Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),
         Command::Adopt(arguments) => adopt::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
+        Command::Man(arguments) => man::run(&arguments),
         Command::Reference(arguments) => reference::run(&arguments),
     }
+}
+
+/// What the command line is made of.
+fn definition() -> clap::Command {
+    CommandLine::command()
 }
 
 /// Says on standard error why a command failed.
@@ -82,11 +105,10 @@ fn fail(reason: &str) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_of_the_command_line_is_sound() {
-        CommandLine::command().debug_assert();
+        definition().debug_assert();
     }
 
     #[test]

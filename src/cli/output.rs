@@ -116,7 +116,7 @@ fn put_hex(field: Option<&[u8]>, null: &str, out: &mut Vec<u8>) {
 }
 
 /// A name for `name` where the bytes are text; `name_hex` where they are not.
-fn put_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
+pub(super) fn put_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
     let (name, value) = match bytes.map(std::str::from_utf8) {
         None => (name.to_owned(), Value::Null),
         Some(Ok(text)) => (name.to_owned(), text.into()),

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use clap::Args;
 use klamm_model::Shown;
 
-use super::fail;
+use super::page::cli_reference;
+use super::{definition, fail};
 use crate::config::keys::{BROKER_KEY_THEMES, BrokerKey, Served, kind_words};
 use crate::differences::DIFFERENCES;
 use crate::http::metrics_reference;
@@ -56,9 +57,10 @@ pub(super) fn run(arguments: &ReferenceArguments) -> ExitCode {
 }
 
 /// File name and text of every generated page.
-fn pages() -> [(&'static str, String); 4] {
+fn pages() -> [(&'static str, String); 5] {
     [
         ("apis.md", apis_reference()),
+        ("cli.md", cli_reference(definition())),
         ("configs.md", configs_reference()),
         ("differences.md", differences_reference()),
         ("metrics.md", metrics_reference()),

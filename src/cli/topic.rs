@@ -14,9 +14,12 @@ use klamm_client::offsets::OffsetSpec;
 use klamm_model::{ErrorCode, IsolationLevel, NodeId, Served, TopicName};
 use serde_json::{Value, json};
 
+use super::cluster::size_words;
+use super::config::source_words;
 use super::connect::{ConnectArguments, Failure};
 use super::fail;
 use super::output::{Format, Side, Table, print, print_json};
+use super::topic_alter::{AlterArguments, alter};
 use crate::words::counted;
 
 #[derive(Debug, Args)]
@@ -31,8 +34,10 @@ enum TopicCommand {
     Create(CreateArguments),
     /// List topics.
     List(ListArguments),
-    /// Show partitions, leaders, replicas, offsets and configuration.
+    /// Show partitions, leaders, replicas, offsets, sizes and configuration.
     Describe(DescribeArguments),
+    /// Give topics more partitions, or other configuration.
+    Alter(AlterArguments),
     /// Delete topics and their records.
     Delete(DeleteArguments),
 }
@@ -111,7 +116,7 @@ pub(super) fn topic_name(text: &str) -> Result<TopicName, String> {
     TopicName::new(text).map_err(|error| error.to_string())
 }
 
-fn key_and_value(text: &str) -> Result<(String, String), String> {
+pub(super) fn key_and_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("expected KEY=VALUE".to_owned()),
@@ -123,6 +128,7 @@ pub(super) fn run(arguments: &TopicArguments) -> ExitCode {
         TopicCommand::Create(arguments) => create(arguments),
         TopicCommand::List(arguments) => list(arguments),
         TopicCommand::Describe(arguments) => describe(arguments),
+        TopicCommand::Alter(arguments) => alter(arguments),
         TopicCommand::Delete(arguments) => delete(arguments),
     };
     match outcome {
@@ -132,13 +138,13 @@ pub(super) fn run(arguments: &TopicArguments) -> ExitCode {
 }
 
 /// What became of one topic, as a line and as JSON.
-struct Done {
-    line: String,
-    document: Value,
+pub(super) struct Done {
+    pub(super) line: String,
+    pub(super) document: Value,
 }
 
 /// Prints what was done, and fails if something was refused.
-fn settle(
+pub(super) fn settle(
     format: Format,
     outcomes: Vec<Result<Done, BrokerError>>,
     accepted: Option<ErrorCode>,
@@ -280,6 +286,8 @@ struct Described {
     topic: TopicInfo,
     /// First offset and end of each partition, where its leader answers.
     ranges: Vec<Option<(i64, i64)>>,
+    /// Bytes of each partition at its leader, where that tells.
+    sizes: Vec<Option<u64>>,
     configs: Vec<ConfigEntry>,
 }
 
@@ -314,17 +322,51 @@ fn look_at(client: &mut Client, name: &TopicName, all_configs: bool) -> Result<D
         let range = offset(OffsetSpec::Earliest).zip(offset(OffsetSpec::Latest));
         ranges.push(range.map(|(start, end)| (start.0, end.0)));
     }
+    let sizes = sizes(client, &topic);
     Ok(Described {
         topic,
         ranges,
+        sizes,
         configs,
     })
+}
+
+/// Asks each leader for the bytes of its partitions; what cannot be asked stays open.
+fn sizes(client: &mut Client, topic: &TopicInfo) -> Vec<Option<u64>> {
+    let mut leaders: Vec<NodeId> = topic.partitions.iter().filter_map(|it| it.leader).collect();
+    leaders.sort_unstable();
+    leaders.dedup();
+    let mut stored = Vec::new();
+    for leader in leaders {
+        let led = topic
+            .partitions
+            .iter()
+            .filter(|it| it.leader == Some(leader));
+        let led: Vec<_> = led
+            .map(|it| PartitionName::new(topic.name.clone(), it.index))
+            .collect();
+        let folders = client
+            .describe_log_dirs(leader, Some(&led))
+            .unwrap_or_default();
+        stored.extend(
+            folders
+                .into_iter()
+                .flatten()
+                .flat_map(|folder| folder.replicas),
+        );
+    }
+    let size = |index| {
+        let mut of_it = stored.iter().filter(|it| it.partition.index == index);
+        of_it.find(|it| !it.is_future).map(|it| it.bytes)
+    };
+    topic.partitions.iter().map(|it| size(it.index)).collect()
 }
 
 fn described_text(described: &Described) -> String {
     let Described {
         topic,
         ranges,
+        sizes,
         configs,
     } = described;
     let nodes = |list: &[NodeId]| {
@@ -335,7 +377,8 @@ fn described_text(described: &Described) -> String {
     let mut text = format!("topic {}  id {}\n", topic.name, topic.id);
     for entry in configs {
         let value = entry.value.as_deref().unwrap_or("(hidden)");
-        text.push_str(&format!("config {} = {value}\n", entry.name));
+        let source = source_words(entry.source);
+        text.push_str(&format!("config {} = {value} ({source})\n", entry.name));
     }
     let headings = [
         ("PARTITION", Side::Right),
@@ -345,10 +388,11 @@ fn described_text(described: &Described) -> String {
         ("IN SYNC", Side::Left),
         ("START", Side::Right),
         ("END", Side::Right),
+        ("SIZE", Side::Right),
         ("STATE", Side::Left),
     ];
     let mut table = Table::new(&headings);
-    for (partition, range) in topic.partitions.iter().zip(ranges) {
+    for ((partition, range), size) in topic.partitions.iter().zip(ranges).zip(sizes) {
         let state = match (partition.error, partition.leader) {
             (Some(code), _) => code.name().to_owned(),
             (None, None) => "offline".to_owned(),
@@ -365,6 +409,7 @@ fn described_text(described: &Described) -> String {
             nodes(&partition.isr),
             or_dash(range.map(|(start, _)| start.to_string())),
             or_dash(range.map(|(_, end)| end.to_string())),
+            or_dash(size.map(size_words)),
             state,
         ]);
     }
@@ -376,31 +421,36 @@ fn described_json(described: &Described) -> Value {
     let Described {
         topic,
         ranges,
+        sizes,
         configs,
     } = described;
     let nodes = |list: &[NodeId]| list.iter().map(|node| node.0).collect::<Vec<_>>();
-    let partitions = topic
-        .partitions
-        .iter()
-        .zip(ranges)
-        .map(|(partition, range)| {
-            json!({
-                "index": partition.index.0,
-                "leader": partition.leader.map(|leader| leader.0),
-                "leader_epoch": partition.leader_epoch.0,
-                "replicas": nodes(&partition.replicas),
-                "isr": nodes(&partition.isr),
-                "offline": nodes(&partition.offline),
-                "log_start": range.map(|(start, _)| start),
-                "log_end": range.map(|(_, end)| end),
-                "error": partition.error.map(ErrorCode::name),
-            })
-        });
+    let partitions =
+        topic
+            .partitions
+            .iter()
+            .zip(ranges)
+            .zip(sizes)
+            .map(|((partition, range), size)| {
+                json!({
+                    "index": partition.index.0,
+                    "leader": partition.leader.map(|leader| leader.0),
+                    "leader_epoch": partition.leader_epoch.0,
+                    "replicas": nodes(&partition.replicas),
+                    "isr": nodes(&partition.isr),
+                    "offline": nodes(&partition.offline),
+                    "log_start": range.map(|(start, _)| start),
+                    "log_end": range.map(|(_, end)| end),
+                    "bytes": size,
+                    "error": partition.error.map(ErrorCode::name),
+                })
+            });
     let configs = configs.iter().map(|entry| {
         json!({
             "name": entry.name,
             "value": entry.value,
             "default": entry.source != ConfigSource::Topic,
+            "source": source_words(entry.source),
         })
     });
     json!({

@@ -11,7 +11,7 @@ use crate::harness::{Broker, Log, skipped, unique};
 
 const KLAMM: &str = env!("CARGO_BIN_EXE_klamm");
 
-fn klamm(broker: &Broker, arguments: &[&str]) -> Output {
+pub(crate) fn klamm(broker: &Broker, arguments: &[&str]) -> Output {
     Command::new(KLAMM)
         .args(arguments)
         .env("KLAMM_BOOTSTRAP", broker.address().to_string())
@@ -21,7 +21,7 @@ fn klamm(broker: &Broker, arguments: &[&str]) -> Output {
 }
 
 /// What a command that must succeed wrote to its two streams.
-fn told(output: &Output) -> (String, String) {
+pub(crate) fn told(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{out}{err}");

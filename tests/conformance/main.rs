@@ -8,6 +8,7 @@ mod adopt;
 mod api_versions;
 mod broker_configs;
 mod cli;
+mod cli_admin;
 mod cli_records;
 mod client;
 mod client_async;
