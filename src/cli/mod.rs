@@ -11,6 +11,7 @@ mod connect;
 mod consume;
 mod doctor;
 mod line_reader;
+mod log;
 mod man;
 mod output;
 mod page;
@@ -19,6 +20,7 @@ mod produce_line;
 mod progress;
 mod reference;
 mod serve;
+mod top;
 mod topic;
 mod topic_alter;
 
@@ -60,6 +62,10 @@ enum Command {
     Adopt(adopt::AdoptArguments),
     /// Make load for any Kafka broker, and measure it.
     Bench(bench::BenchArguments),
+    /// Look into the files of a data folder without a broker: print or verify them.
+    Log(log::LogArguments),
+    /// Show what a broker does now: rates, latencies, shards, busiest partitions.
+    Top(top::TopArguments),
     /// Check this machine for every knob of tuning.md, and print what mends it.
     Doctor(doctor::DoctorArguments),
     /// Write the completions of a shell.
@@ -84,6 +90,8 @@ pub fn main(boot: Boot) -> ExitCode {
         Command::Consume(arguments) => consume::run(&arguments),
         Command::Adopt(arguments) => adopt::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Log(arguments) => log::run(&arguments),
+        Command::Top(arguments) => top::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Man(arguments) => man::run(&arguments),

@@ -242,6 +242,18 @@ fn time_entry(index: &[u8], base: Offset, number: usize) -> TimeEntry {
     }
 }
 
+/// All whole entries of an offset index, in order.
+pub fn offset_entries(index: &[u8], base: Offset) -> impl Iterator<Item = OffsetEntry> + '_ {
+    let entries = 0..index.len() / OFFSET_ENTRY_BYTES;
+    entries.map(move |number| offset_entry(index, base, number))
+}
+
+/// All whole entries of a time index, in order.
+pub fn time_entries(index: &[u8], base: Offset) -> impl Iterator<Item = TimeEntry> + '_ {
+    let entries = 0..index.len() / TIME_ENTRY_BYTES;
+    entries.map(move |number| time_entry(index, base, number))
+}
+
 /// Entries before the first for which `beyond` holds.
 fn partition_point(entries: usize, beyond: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (0, entries);

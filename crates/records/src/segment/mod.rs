@@ -2,6 +2,7 @@
 //! `.log` file is nothing but batches, `.index` and `.timeindex` are sparse. Also the small files
 //! beside them, and klamm's own checkpoint.
 
+mod agreement;
 mod checkpoint;
 mod fuzz;
 mod index;
@@ -10,6 +11,7 @@ mod recover;
 mod succession;
 mod texts;
 
+pub use agreement::{Agreement, Disagreement, Place};
 pub use checkpoint::{
     Checkpoint, CheckpointError, PartitionCheckpoint, ProducerBatch, ProducerCheckpoint,
     ShardCheckpoint,
@@ -18,7 +20,8 @@ pub use fuzz::{fuzz_checkpoint, fuzz_segment};
 pub use index::{
     IndexBuilder, IndexEntries, IndexFault, Landings, OFFSET_ENTRY_BYTES, OffsetEntry,
     OffsetOutOfRange, TIME_ENTRY_BYTES, TimeEntry, check_offset_index, check_time_index,
-    last_offset_entry, last_time_entry, offset_lookup, relative_offset, time_lookup,
+    last_offset_entry, last_time_entry, offset_entries, offset_lookup, relative_offset,
+    time_entries, time_lookup,
 };
 pub use names::{
     CHECKPOINT_FILE, CLEANED_OFFSETS_FILE, CLEANED_SUFFIX, LEADER_EPOCH_FILE,
