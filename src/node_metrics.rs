@@ -129,16 +129,6 @@ fn metrics_of(shards: &Shards, node: NodeId, file: &ConfigMap) -> ShardMetrics {
     });
     let is_first = shards.id() == ShardId(0);
     let seen = is_first.then(|| see(&shards.image(), node, file));
-    let quorum = shards.quorum_facts().map(|facts| {
-        let own = facts.voters.iter().find(|(voter, _)| *voter == node);
-        QuorumMetrics {
-            leads: facts.leader == Some(node),
-            leader: facts.leader.map(|leader| leader.0),
-            epoch: facts.leader_epoch.0,
-            high_watermark: facts.high_watermark.0,
-            log_end: own.map(|(_, end)| end.0),
-        }
-    });
     ShardMetrics {
         shard: shards.id().0,
         connections,
@@ -195,9 +185,22 @@ fn metrics_of(shards: &Shards, node: NodeId, file: &ConfigMap) -> ShardMetrics {
         tail_bytes: gauges.tail_bytes,
         controller: seen.map(|(controller, _)| controller),
         replication: seen.map(|(_, replication)| replication),
-        quorum,
+        quorum: quorum_of(shards, node),
         ..kernel_numbers(engine.bytes_appended + front.bytes_moved)
     }
+}
+
+/// Where the quorum stands, from the core that hosts this node's part of it.
+fn quorum_of(shards: &Shards, node: NodeId) -> Option<QuorumMetrics> {
+    let facts = shards.quorum_facts()?;
+    let own = facts.voters.iter().find(|(voter, _)| *voter == node);
+    Some(QuorumMetrics {
+        leads: facts.leader == Some(node),
+        leader: facts.leader.map(|leader| leader.0),
+        epoch: facts.leader_epoch.0,
+        high_watermark: facts.high_watermark.0,
+        log_end: own.map(|(_, end)| end.0),
+    })
 }
 
 /// What this core asked of the kernel and of the allocator. The engine places each batch once, and
