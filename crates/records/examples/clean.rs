@@ -2,7 +2,6 @@
 //! clean`. Batches of 64 records with values of 200 bytes; both passes, checksums included.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
 use klamm_model::{Compression, Offset, Timestamp};
 use klamm_records::batch::{self, BatchBuilder, BatchOptions};
@@ -69,6 +68,16 @@ fn clean(log: &[u8]) -> (usize, usize) {
     (out.len(), map.len())
 }
 
+/// How long this thread ran on a processor: others on the machine do not count.
+fn processor_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells it");
+    let nanos = text
+        .split(' ')
+        .next()
+        .and_then(|word| word.parse::<f64>().ok());
+    nanos.expect("a number") / 1e9
+}
+
 fn main() {
     for codec in [Compression::None, Compression::Lz4, Compression::Zstd] {
         for times in [1, 2, 10] {
@@ -76,9 +85,9 @@ fn main() {
             let mut best = f64::MAX;
             let mut found = (0, 0);
             for _ in 0..3 {
-                let began = Instant::now();
+                let began = processor_seconds();
                 found = clean(&log);
-                best = best.min(began.elapsed().as_secs_f64());
+                best = best.min(processor_seconds() - began);
             }
             let mib = log.len() as f64 / f64::from(1 << 20);
             println!(

@@ -16,6 +16,7 @@ use klamm_model::{
     Attributes, BatchHeader, Compression, LeaderEpoch, Offset, Timestamp, TimestampType,
 };
 
+use super::hash::KeyHash;
 use super::map::OffsetMap;
 use crate::batch::{RecordFault, layout};
 use crate::checksum::crc32c;
@@ -108,7 +109,9 @@ struct Gap {
 #[derive(Debug, Default)]
 pub struct Filter {
     scratch: Scratch,
-    /// Parts of the batch's records that stay.
+    /// The batch's records.
+    facts: Vec<Facts>,
+    /// Parts of them that stay.
     runs: Vec<Range<usize>>,
     records: Vec<u8>,
     gap: Option<Gap>,
@@ -140,18 +143,10 @@ impl Filter {
             return Ok(true);
         }
         let plain = self.open(header, batch, decompressed_bytes_max)?;
-        let mut rest = plain.bytes();
-        for _ in 0..header.record_count {
-            let record = take_record(&mut rest).map_err(FilterError::Record)?;
-            let offset = record.offset(header);
-            if let Some(key) = record.key
-                && offset >= from
-                && !map.put(key, offset)
-            {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        look(map, header, plain.bytes(), &mut self.facts)?;
+        let new = self.facts.iter().filter(|facts| facts.offset >= from);
+        let mut keyed = new.filter_map(|facts| Some((facts.key?, facts.offset)));
+        Ok(keyed.all(|(key, offset)| map.put_hash(key, offset)))
     }
 
     /// Writes what stays of a batch, whose checksum is right, behind what stays of those before.
@@ -177,15 +172,9 @@ impl Filter {
             return Ok(());
         }
         let plain = self.open(header, batch, rules.decompressed_bytes_max)?;
+        look(rules.map, header, plain.bytes(), &mut self.facts)?;
         let mut runs = std::mem::take(&mut self.runs);
-        let chosen = choose(rules, header, plain.bytes(), &mut runs);
-        let chosen = match chosen {
-            Ok(chosen) => chosen,
-            Err(error) => {
-                self.runs = runs;
-                return Err(error);
-            }
-        };
+        let chosen = choose(rules, header, &self.facts, &mut runs);
         let done = if chosen.kept == 0 {
             self.remove(rules, header, batch, out);
             Ok(())
@@ -361,13 +350,50 @@ struct Chosen {
     markers_removed: u64,
 }
 
+/// What is to be known of a record before it is decided about.
+#[derive(Clone, Copy, Debug)]
+struct Facts {
+    /// Where it ends among the batch's records.
+    end: usize,
+    offset: Offset,
+    time: i64,
+    key: Option<KeyHash>,
+    has_value: bool,
+}
+
+/// Reads all records of a batch and hashes their keys, before any is looked up: so the processor
+/// waits for many places of the table at a time.
+fn look(
+    map: &OffsetMap,
+    header: &BatchHeader,
+    records: &[u8],
+    all: &mut Vec<Facts>,
+) -> Result<(), FilterError> {
+    all.clear();
+    let mut rest = records;
+    for _ in 0..header.record_count {
+        let record = take_record(&mut rest).map_err(FilterError::Record)?;
+        all.push(Facts {
+            end: records.len() - rest.len(),
+            offset: record.offset(header),
+            time: header.base_timestamp.0.wrapping_add(record.timestamp_delta),
+            key: record.key.map(|key| map.hash(key)),
+            has_value: record.has_value,
+        });
+    }
+    match rest.is_empty() {
+        true => Ok(()),
+        false => Err(FilterError::AfterLast),
+    }
+}
+
 /// Decides of every record whether it stays; `runs` are the parts of the records that do.
 fn choose(
     rules: &Rules<'_>,
     header: &BatchHeader,
-    records: &[u8],
+    records: &[Facts],
     runs: &mut Vec<Range<usize>>,
-) -> Result<Chosen, FilterError> {
+) -> Chosen {
     runs.clear();
     let mut chosen = Chosen {
         kept: 0,
@@ -382,15 +408,14 @@ fn choose(
         .then_some(header.base_timestamp);
     let is_over = horizon.is_some_and(|horizon| rules.now >= horizon);
     let mut keeps_marker = false;
-    let mut rest = records;
-    for _ in 0..header.record_count {
-        let start = records.len() - rest.len();
-        let record = take_record(&mut rest).map_err(FilterError::Record)?;
-        let offset = record.offset(header);
+    let mut start = 0;
+    for record in records {
+        let begins = std::mem::replace(&mut start, record.end);
+        let offset = record.offset;
         let stays = if offset >= rules.mapped_end {
             true
         } else if let Some(key) = record.key {
-            let is_latest = rules.map.get(key).is_none_or(|last| offset >= last);
+            let is_latest = rules.map.get_hash(key).is_none_or(|last| offset >= last);
             let is_gone = is_latest && !record.has_value && is_over;
             chosen.markers_removed += u64::from(is_gone);
             is_latest && !is_gone
@@ -403,16 +428,11 @@ fn choose(
         }
         keeps_marker |= !record.has_value && record.key.is_some();
         chosen.kept += 1;
-        let time = header.base_timestamp.0.wrapping_add(record.timestamp_delta);
-        chosen.latest = chosen.latest.max(time);
-        let end = records.len() - rest.len();
+        chosen.latest = chosen.latest.max(record.time);
         match runs.last_mut() {
-            Some(run) if run.end == start => run.end = end,
-            _ => runs.push(start..end),
+            Some(run) if run.end == begins => run.end = record.end,
+            _ => runs.push(begins..record.end),
         }
-    }
-    if !rest.is_empty() {
-        return Err(FilterError::AfterLast);
     }
     let is_mapped =
         header.base_offset >= rules.first_dirty && header.end_offset() <= rules.mapped_end;
@@ -420,7 +440,7 @@ fn choose(
         let until = rules.now.0.saturating_add(rules.delete_retention_ms);
         chosen.horizon = Some(Timestamp(until));
     }
-    Ok(chosen)
+    chosen
 }
 
 /// Writes records with their times told from another base.

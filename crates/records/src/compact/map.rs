@@ -76,10 +76,21 @@ impl OffsetMap {
         self.slots.len() * SLOT_BYTES
     }
 
+    /// What this map knows a key by.
+    #[must_use]
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> KeyHash {
+        hash_of(self.key, key)
+    }
+
     /// Takes in that a record with this key lies at `offset`. False, and nothing is changed, if the
     /// key is new and there is no room for another.
     pub fn put(&mut self, key: &[u8], offset: Offset) -> bool {
-        let hash = hash_of(self.key, key);
+        self.put_hash(self.hash(key), offset)
+    }
+
+    /// [`put`](Self::put), of a key that was hashed before.
+    pub fn put_hash(&mut self, hash: KeyHash, offset: Offset) -> bool {
         if self.taken >= self.slots.len() / LOAD_OF * LOAD && !self.grow() {
             let Some(place) = self.find(hash) else {
                 return false;
@@ -108,7 +119,14 @@ impl OffsetMap {
     #[must_use]
     #[inline]
     pub fn get(&self, key: &[u8]) -> Option<Offset> {
-        let place = self.find(hash_of(self.key, key))?;
+        self.get_hash(self.hash(key))
+    }
+
+    /// [`get`](Self::get), of a key that was hashed before.
+    #[must_use]
+    #[inline]
+    pub fn get_hash(&self, hash: KeyHash) -> Option<Offset> {
+        let place = self.find(hash)?;
         Some(Offset(self.slots[place].offset))
     }
 
