@@ -88,10 +88,11 @@ fn once(arguments: &TopArguments) -> Result<(), Failure> {
     let before = Look::take(&arguments.admin)?;
     std::thread::sleep(Duration::from_millis(arguments.interval_ms));
     let view = Look::take(&arguments.admin)?.since(&before, arguments.partitions);
-    Ok(match arguments.format {
+    match arguments.format {
         Format::Json => print_json(&view.document())?,
         Format::Table => print(&view.text())?,
-    })
+    }
+    Ok(())
 }
 
 fn watch(arguments: &TopArguments) -> Result<(), Failure> {
