@@ -170,7 +170,7 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         klamm: "Answers without a session.",
     },
     Difference {
-        subject: "A partition that ListOffsets or DeleteRecords names twice",
+        subject: "A topic or partition that Fetch, ListOffsets or DeleteRecords names twice",
         kafka: "Is answered once.",
         klamm: "Is answered as often as it is named.",
     },
@@ -253,6 +253,16 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         subject: "Replicas to throttle (`leader.replication.throttled.replicas` and its like)",
         kafka: "Takes `partition:broker` pairs or `*`.",
         klamm: "Takes any list, without effect: there is no replication yet.",
+    },
+    Difference {
+        subject: "A Fetch of a topic whose id is zero",
+        kafka: "`UNKNOWN_SERVER_ERROR` for the whole request.",
+        klamm: "`UNKNOWN_TOPIC_ID` for its partitions.",
+    },
+    Difference {
+        subject: "An entity that AlterClientQuotas names twice",
+        kafka: "Is answered once.",
+        klamm: "Is answered as often as it is named.",
     },
     Difference {
         subject: "Requests that Apache Kafka never answers",

@@ -56,10 +56,11 @@ pub(crate) const EXPECTED: &[Expected] = &[
         },
     },
     Expected {
-        subject: "A partition that ListOffsets or DeleteRecords names twice",
+        subject: "A topic or partition that Fetch, ListOffsets or DeleteRecords names twice",
         is_it: |exchange, finding| {
-            let is_list = matches!(finding.path.as_str(), "topics" | "topics[].partitions");
-            [2, 21].contains(&exchange.ask.key) && is_list && exchange.names_twice()
+            let path = finding.path.replace("responses", "topics");
+            let is_list = path.starts_with("topics");
+            [1, 2, 21].contains(&exchange.ask.key) && is_list && exchange.names_twice()
         },
     },
     Expected {
@@ -218,15 +219,20 @@ impl Exchange<'_> {
                 "{}{}{}",
                 one["name"], one["resource_type"], one["resource_name"]
             );
+            let topic = format!("{}{}{}", one["name"], one["topic"], one["topic_id"]);
+            if one.get("partitions").is_some() && !seen.insert(topic) {
+                return true;
+            }
             let partitions = [&one["partitions"], &one["partition_indexes"]];
             let partitions = partitions
                 .iter()
                 .filter_map(|list| list.as_array())
                 .flatten();
             let mut indexes: Vec<String> = partitions
-                .map(|partition| match partition.get("partition_index") {
-                    Some(index) => index.to_string(),
-                    None => partition.to_string(),
+                .map(|partition| {
+                    let index = partition.get("partition_index");
+                    let index = index.or_else(|| partition.get("partition"));
+                    index.unwrap_or(partition).to_string()
                 })
                 .collect();
             if one.get("resource_type").is_some() {

@@ -21,6 +21,7 @@ pub(crate) fn run(pair: &mut Pair<'_>) {
     reads(pair);
     positions(pair);
     sessions(pair);
+    empty_session(pair);
     configs(pair);
     described(pair);
     decided(pair);
@@ -523,6 +524,14 @@ fn sessions(pair: &mut Pair<'_>) {
         pair.at(1, version, next(-1, json!([]), json!([])));
         pair.at(1, version, next(6, json!([]), json!([])));
     }
+}
+
+/// A session of nothing.
+fn empty_session(pair: &mut Pair<'_>) {
+    let mut nothing = fetch("absent", 0, 0, -1);
+    nothing["session_epoch"] = json!(0);
+    nothing["topics"][0]["partitions"] = json!([]);
+    pair.at(1, 12, nothing);
 }
 
 fn configs(pair: &mut Pair<'_>) {
