@@ -20,7 +20,12 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         klamm: "Has four: `root`, and `klamm`, `klamm_os` and `klamm_shard`, the packages that write to the log. `FATAL` hides everything. What `klamm serve --log-filter` says of smaller parts stays.",
     },
     Difference {
-        subject: "Configuration of groups and of client metrics (GROUP, CLIENT_METRICS)",
+        subject: "Subscriptions to metrics of clients (CLIENT_METRICS)",
+        kafka: "Keeps and describes them; serves them with a plugin that takes metrics, and without one advertises neither GetTelemetrySubscriptions nor PushTelemetry. Refuses patterns that Java cannot compile.",
+        klamm: "Keeps and describes at most 1000, with names of at most 249 bytes; there are no plugins, so neither request is ever advertised, and patterns are kept as they are.",
+    },
+    Difference {
+        subject: "Configuration of groups (GROUP)",
         kafka: "Keeps and describes it.",
         klamm: "`INVALID_REQUEST` with a sentence, because nothing would come of it; ListConfigResources names none.",
     },

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use klamm_model::{Served, Shown, TOPIC_CONFIG_KEYS};
+use klamm_shard::api::metadata::CLIENT_METRICS_KEYS;
 
 use super::checked::Config;
 use super::dynamic::Dynamic;
@@ -26,6 +27,8 @@ pub enum ConfigSource {
     Default = 5,
     /// The level of a logger.
     Logger = 6,
+    /// Set of a subscription to metrics of clients.
+    ClientMetrics = 7,
 }
 
 /// A key that may set a value, and what it says.
@@ -80,6 +83,40 @@ const COARSER: &[(&str, &[&str])] = &[
 
 /// Kafka's number for the type of a key that nobody knows.
 const UNKNOWN_TYPE: i8 = 0;
+
+/// The keys of a subscription to metrics of clients, as Kafka shows them; nothing is set of one that
+/// there is not.
+#[must_use]
+pub fn describe_subscription(set: Option<&BTreeMap<String, String>>) -> Vec<DescribedKey> {
+    /// Kafka's numbers of the types INT and LIST.
+    const INT: i8 = 3;
+    const LIST: i8 = 7;
+    let described = CLIENT_METRICS_KEYS.into_iter().map(|(name, default)| {
+        let own = set.and_then(|keys| keys.get(name));
+        let source = match own {
+            Some(_) => ConfigSource::ClientMetrics,
+            None => ConfigSource::Default,
+        };
+        let synonym = own.map(|value| ConfigSynonym {
+            name: name.to_owned(),
+            value: Some(value.clone()),
+            source,
+        });
+        DescribedKey {
+            name: Cow::Borrowed(name),
+            value: Some(own.map_or_else(|| default.to_owned(), String::clone)),
+            source,
+            is_default: own.is_none(),
+            read_only: false,
+            sensitive: false,
+            type_number: if name == "interval.ms" { INT } else { LIST },
+            documentation: Cow::Borrowed("No effect: clients do not push metrics to this broker."),
+            shown: Shown::Always,
+            synonyms: synonym.into_iter().collect(),
+        }
+    });
+    described.collect()
+}
 
 /// A logger and its level, as Kafka shows it.
 #[must_use]

@@ -17,7 +17,9 @@ pub use checked::{
     CleanerSettings, Config, FetchLimits, HostFacts, QuotaWindows, ShardSettings, SocketLimits,
     TopicDefaults, cores_text,
 };
-pub use describe::{ConfigSource, ConfigSynonym, DescribedKey, describe_logger};
+pub use describe::{
+    ConfigSource, ConfigSynonym, DescribedKey, describe_logger, describe_subscription,
+};
 pub use dynamic::{
     BrokerKeyChange, ConnectionLimits, Dynamic, DynamicRefused, check_dynamic, locks_everybody_out,
 };

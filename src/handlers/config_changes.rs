@@ -168,7 +168,11 @@ fn set_levels(
 
 /// Why a change of a broker is refused after which nobody could connect.
 fn locks_out(context: &Context, change: &ConfigChange) -> Option<Refusal> {
-    if matches!(change.resource, ConfigResource::Topic(_)) {
+    let of_broker = matches!(
+        change.resource,
+        ConfigResource::Broker(_) | ConfigResource::BrokerDefault
+    );
+    if !of_broker {
         return None;
     }
     let image = context.shards.image();
@@ -215,10 +219,7 @@ fn check(asked: &Asked<'_>, mode: ConfigMode, node: NodeId) -> Result<Checked, R
             let text = "Configuration of groups is not served by this broker yet.";
             return Err(Refusal::request(text));
         }
-        kind::CLIENT_METRICS => {
-            let text = "Configuration of client metrics is not served by this broker yet.";
-            return Err(Refusal::request(text));
-        }
+        kind::CLIENT_METRICS => ConfigResource::ClientMetrics(asked.name.to_owned()),
         other => {
             return Err(Refusal::request(format!("Unknown resource type {other}")));
         }
@@ -356,6 +357,13 @@ fn check_broker_keys(
 
 /// Whoever set a value that does nothing should not have to read the documentation to learn it.
 fn say_what_has_no_effect(change: &ConfigChange) {
+    if let ConfigResource::ClientMetrics(subscription) = &change.resource {
+        tracing::warn!(
+            subscription,
+            "no effect: clients do not push metrics to this broker"
+        );
+        return;
+    }
     let set = change.operations.iter();
     let set = set.filter(|(_, operation)| *operation != ConfigOperation::Delete);
     let keys = set.filter_map(|(key, _)| match change.resource {
@@ -366,6 +374,7 @@ fn say_what_has_no_effect(change: &ConfigChange) {
         ConfigResource::Topic(name) => format!("topic {name}"),
         ConfigResource::Broker(node) => format!("broker {node}"),
         ConfigResource::BrokerDefault => "all brokers".to_owned(),
+        ConfigResource::ClientMetrics(name) => format!("subscription {name}"),
     };
     for warning in Warning::without_effect(keys) {
         tracing::warn!(resource, "{warning}");
@@ -426,8 +435,6 @@ mod tests {
         );
         let (code, text) = refusal(&asked(kind::GROUP, "g", &[]));
         assert!(code == 42 && text.contains("groups"), "{text}");
-        let (code, text) = refusal(&asked(kind::CLIENT_METRICS, "m", &[]));
-        assert!(code == 42 && text.contains("client metrics"), "{text}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use klamm_wire::{Gather, describe_configs};
 
 use super::config_changes::{Refusal, illegal_topic, kind};
 use super::{check_named, dynamic_of};
-use crate::config::{Config, DescribedKey, describe_logger};
+use crate::config::{Config, DescribedKey, describe_logger, describe_subscription};
 use crate::logging;
 use crate::net::{Close, Context, Request};
 
@@ -128,9 +128,10 @@ fn describe(
         kind::GROUP => Err(refused(Refusal::request(
             "Configuration of groups is not served by this broker yet.",
         ))),
-        kind::CLIENT_METRICS => Err(refused(Refusal::request(
-            "Configuration of client metrics is not served by this broker yet.",
+        kind::CLIENT_METRICS if name.is_empty() => Err(refused(Refusal::request(
+            "Client metrics subscription name must not be empty",
         ))),
+        kind::CLIENT_METRICS => Ok(describe_subscription(image.client_metrics().get(name))),
         other => Err(refused(Refusal::request(format!(
             "Unsupported resource type: {other}"
         )))),
@@ -255,7 +256,10 @@ mod tests {
             (0, Vec::new(), false)
         );
         assert_eq!(described(4, kind::GROUP, "g", None).0, 42);
-        assert_eq!(described(4, kind::CLIENT_METRICS, "m", None).0, 42);
+        assert_eq!(described(4, kind::CLIENT_METRICS, "", None).0, 42);
+        let keys = ["interval.ms", "match", "metrics"].map(str::to_owned);
+        let (code, names, _) = described(4, kind::CLIENT_METRICS, "m", None);
+        assert_eq!((code, names), (0, keys.to_vec()));
         assert_eq!(described(4, 3, "1", None).0, 42);
         assert_eq!(described(4, kind::BROKER, "", None), (0, Vec::new(), false));
     }

@@ -61,7 +61,7 @@ fn response<'i>(
     }
 }
 
-/// Groups and client metrics have no configuration here yet, so there are none to name.
+/// Groups have no configuration here yet, so there are none to name.
 fn resources<'i>(image: &'i Image, listener: &'i str, resource_type: i8) -> Vec<Found<'i>> {
     let found = |resource_name| Found {
         resource_name,
@@ -77,6 +77,10 @@ fn resources<'i>(image: &'i Image, listener: &'i str, resource_type: i8) -> Vec<
             nodes
                 .map(|node| found(Cow::Owned(node.to_string())))
                 .collect()
+        }
+        kind::CLIENT_METRICS => {
+            let names = image.client_metrics().keys();
+            names.map(|name| found(Cow::Borrowed(name))).collect()
         }
         _ => Vec::new(),
     }

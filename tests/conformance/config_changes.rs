@@ -509,3 +509,52 @@ fn no_change_of_a_broker_locks_everybody_out() {
     let none = [("max.connections.per.ip", Change::Set("0"))];
     assert_eq!(client.change(4, "", &none), refused(42, text));
 }
+
+#[test]
+fn subscriptions_to_client_metrics_are_kept_listed_and_described() {
+    const METRICS: i8 = 16;
+    let broker = Broker::start();
+    let mut client = broker.client();
+    let name = unique("subscription");
+    let listed = |client: &mut Client, version| {
+        let request = klamm_wire::list_config_resources::Request {
+            resource_types: vec![METRICS],
+        };
+        let version: i16 = version;
+        let request = match version {
+            0 => klamm_wire::list_config_resources::Request::default(),
+            _ => request,
+        };
+        let reply = client.call(&request, version);
+        let view = reply.view();
+        let mut found = view.config_resources().iter();
+        found.any(|one| one.resource_name() == name)
+    };
+    let found = client.described(METRICS, &name);
+    assert_eq!(found["interval.ms"].value, some("300000"));
+    assert_eq!(found["interval.ms"].source, DEFAULT);
+    assert!(!listed(&mut client, 1));
+    let interval = |change| [("interval.ms", change)];
+    let text = "Invalid value 1 for interval.ms, interval must be between 100 and 3600000 (1 hour)";
+    let answer = client.change(METRICS, &name, &interval(Change::Set("1")));
+    assert_eq!(answer, refused(42, text));
+    let answer = client.change(METRICS, "", &interval(Change::Set("5000")));
+    assert_eq!(answer, refused(42, "Subscription name can't be empty"));
+    assert_eq!(
+        client.change(METRICS, &name, &interval(Change::Set("5000"))),
+        DONE
+    );
+    wait_for("the subscription", || {
+        let found = client.described(METRICS, &name);
+        let row = &found["interval.ms"];
+        (row.value == some("5000") && row.source == 7 && row.kind == 3).then_some(())
+    });
+    assert!(listed(&mut client, 0) && listed(&mut client, 1));
+    assert_eq!(
+        client.change(METRICS, &name, &interval(Change::Delete)),
+        DONE
+    );
+    wait_for("the end of the subscription", || {
+        (!listed(&mut client, 1)).then_some(())
+    });
+}

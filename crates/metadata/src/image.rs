@@ -238,6 +238,7 @@ struct Inner {
     broker_overrides: Arc<BTreeMap<NodeId, ConfigMap>>,
     features: Arc<BTreeMap<String, i16>>,
     client_quotas: ClientQuotas,
+    client_metrics: Arc<BTreeMap<String, ConfigMap>>,
     next_producer: ProducerId,
 }
 
@@ -262,6 +263,7 @@ impl Default for Image {
                 broker_overrides: Arc::default(),
                 features: Arc::default(),
                 client_quotas: ClientQuotas::default(),
+                client_metrics: Arc::default(),
                 next_producer: ProducerId(0),
             }),
         }
@@ -334,6 +336,12 @@ impl Image {
     #[must_use]
     pub fn client_quotas(&self) -> &ClientQuotas {
         &self.inner.client_quotas
+    }
+
+    /// Subscriptions to metrics of clients, by name.
+    #[must_use]
+    pub fn client_metrics(&self) -> &BTreeMap<String, ConfigMap> {
+        &self.inner.client_metrics
     }
 
     /// Configuration set for all brokers.
@@ -577,6 +585,10 @@ impl Inner {
                     topic.ok_or_else(|| ReplayError::UnknownTopicName { name: name.clone() })?;
                 Arc::make_mut(&mut topic.overrides)
             }
+            ConfigResource::ClientMetrics(name) => {
+                let all = Arc::make_mut(&mut self.client_metrics);
+                all.entry(name.clone()).or_default()
+            }
         };
         match value {
             Some(value) => map.insert(key.to_owned(), value.to_owned()),
@@ -590,6 +602,14 @@ impl Inner {
                 .is_some_and(BTreeMap::is_empty)
         {
             Arc::make_mut(&mut self.broker_overrides).remove(node);
+        }
+        if let ConfigResource::ClientMetrics(name) = resource
+            && self
+                .client_metrics
+                .get(name)
+                .is_some_and(BTreeMap::is_empty)
+        {
+            Arc::make_mut(&mut self.client_metrics).remove(name);
         }
         Ok(())
     }

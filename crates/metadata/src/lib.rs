@@ -54,13 +54,13 @@ pub mod record;
 mod snapshot;
 
 pub use controller::{
-    BrokerDefaults, Command, ConfigChange, ConfigError, ConfigMode, ConfigOperation, Controller,
-    CreatePartitionsError, CreateTopicError, CreatedTopic, Decision, DeleteTopicError,
-    DeletedTopic, Elected, ElectionError, ElectionKind, FeatureError, FeatureUpdate,
-    FeatureUpgrade, ManualAssignment, Moment, MorePartitions, NewTopic, ProducerIdBlock,
-    ProducerIdError, QuotaChange, QuotaError, QuotaOperation, RESOURCE_REPEATED, Reassignment,
-    ReassignmentError, RegisterError, Registration, Reply, SupportedFeature, TopicReference,
-    check_operations,
+    BrokerDefaults, CLIENT_METRICS_KEYS, Command, ConfigChange, ConfigError, ConfigMode,
+    ConfigOperation, Controller, CreatePartitionsError, CreateTopicError, CreatedTopic, Decision,
+    DeleteTopicError, DeletedTopic, Elected, ElectionError, ElectionKind, FeatureError,
+    FeatureUpdate, FeatureUpgrade, ManualAssignment, Moment, MorePartitions, NewTopic,
+    ProducerIdBlock, ProducerIdError, QuotaChange, QuotaError, QuotaOperation, RESOURCE_REPEATED,
+    Reassignment, ReassignmentError, RegisterError, Registration, Reply, SupportedFeature,
+    TopicReference, check_operations,
 };
 pub use delta::{Delta, TopicDelta};
 pub use image::{Broker, ConfigMap, Image, Partition, ReplayError, Topic};

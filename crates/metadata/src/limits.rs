@@ -31,3 +31,6 @@ pub const QUOTA_ENTITIES_MAX: usize = 20_000;
 
 /// Longest name of a user, client or address in a quota, in bytes.
 pub const QUOTA_NAME_BYTES_MAX: usize = 512;
+
+/// Most subscriptions to metrics of clients.
+pub const CLIENT_METRICS_MAX: usize = 1_000;

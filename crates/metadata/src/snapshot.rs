@@ -65,6 +65,9 @@ impl Image {
         for (&node, map) in self.all_broker_overrides() {
             put_configs(&ConfigResource::Broker(node), map);
         }
+        for (name, map) in self.client_metrics() {
+            put_configs(&ConfigResource::ClientMetrics(name.clone()), map);
+        }
         for (entity, quotas) in self.client_quotas().entities() {
             for (key, value) in quotas.iter() {
                 records.push(MetadataRecord::ClientQuotaSet {

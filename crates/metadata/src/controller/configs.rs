@@ -8,9 +8,9 @@ use klamm_model::{
     topic_config_key,
 };
 
-use super::{Controller, Decision, Growth, Reply};
+use super::{Controller, Decision, Growth, Reply, client_metrics};
 use crate::image::ConfigMap;
-use crate::limits::{BROKER_KEYS_MAX, CONFIG_VALUE_BYTES_MAX};
+use crate::limits::{BROKER_KEYS_MAX, CLIENT_METRICS_MAX, CONFIG_VALUE_BYTES_MAX};
 use crate::record::{ConfigResource, MetadataRecord};
 
 /// Longest key that is kept.
@@ -60,6 +60,8 @@ pub enum ConfigError {
     TooLarge,
     /// More keys would be set of a broker than are kept.
     TooManyKeys,
+    /// More subscriptions to metrics of clients than are kept.
+    TooManySubscriptions,
 }
 
 impl ConfigError {
@@ -70,7 +72,9 @@ impl ConfigError {
             Self::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
             Self::Invalid(_) => ErrorCode::InvalidConfig,
             Self::Request(_) => ErrorCode::InvalidRequest,
-            Self::TooLarge | Self::TooManyKeys => ErrorCode::PolicyViolation,
+            Self::TooLarge | Self::TooManyKeys | Self::TooManySubscriptions => {
+                ErrorCode::PolicyViolation
+            }
         }
     }
 }
@@ -86,6 +90,10 @@ impl fmt::Display for ConfigError {
             Self::TooManyKeys => write!(
                 formatter,
                 "No more than {BROKER_KEYS_MAX} keys can be set of a broker."
+            ),
+            Self::TooManySubscriptions => write!(
+                formatter,
+                "There can be no more than {CLIENT_METRICS_MAX} subscriptions."
             ),
         }
     }
@@ -108,12 +116,13 @@ impl Controller {
         let mut records = Vec::new();
         let mut answers = Vec::new();
         let mut too_large = false;
+        let mut subscriptions = self.image.client_metrics().len();
         for change in &changes {
             let repeated = mentions.get(&change.resource).is_some_and(|&n| n > 1);
             let outcome = if repeated {
                 Err(ConfigError::Request(RESOURCE_REPEATED.to_owned()))
             } else {
-                self.change_config(change, mode)
+                self.change_config(change, mode, &mut subscriptions)
             };
             answers.push(outcome.map(|more| {
                 too_large |= growth.add(&more).is_err();
@@ -139,6 +148,7 @@ impl Controller {
         &self,
         change: &ConfigChange,
         mode: ConfigMode,
+        subscriptions: &mut usize,
     ) -> Result<Vec<MetadataRecord>, ConfigError> {
         check_operations(&change.operations)?;
         let empty = ConfigMap::new();
@@ -151,6 +161,10 @@ impl Controller {
             ConfigResource::Broker(node) => {
                 (self.image.broker_overrides(*node).unwrap_or(&empty), None)
             }
+            ConfigResource::ClientMetrics(name) => (
+                self.image.client_metrics().get(name).unwrap_or(&empty),
+                None,
+            ),
         };
         let is_topic = matches!(change.resource, ConfigResource::Topic(_));
         let after = apply_operations(is_topic, before, &change.operations, mode)?;
@@ -166,6 +180,18 @@ impl Controller {
                 check_topic_value(key, value)?;
             }
             check_topic_combination(&after, self.image.broker_defaults())?;
+        } else if let ConfigResource::ClientMetrics(name) = &change.resource {
+            if name.len() > KEY_BYTES_MAX {
+                let text = format!("Subscription name of {} bytes is too long.", name.len());
+                return Err(ConfigError::Request(text));
+            }
+            client_metrics::check(name, &after)?;
+            if before.is_empty() && !after.is_empty() {
+                if *subscriptions >= CLIENT_METRICS_MAX {
+                    return Err(ConfigError::TooManySubscriptions);
+                }
+                *subscriptions += 1;
+            }
         } else {
             for (key, value) in changed(before, &after) {
                 check_broker_value(key, value)?;

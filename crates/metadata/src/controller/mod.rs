@@ -2,6 +2,7 @@
 //! quorum sees it, uncommitted records included. Each file beside this one decides one subject.
 
 mod brokers;
+mod client_metrics;
 mod configs;
 mod deletion;
 mod elections;
@@ -22,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use klamm_model::{Instant, MetadataOffset, NodeId, Random, TopicId, TopicName, WallTime};
 
 pub use brokers::{RegisterError, Registration, SupportedFeature};
+pub use client_metrics::CLIENT_METRICS_KEYS;
 pub use configs::{
     ConfigChange, ConfigError, ConfigMode, ConfigOperation, RESOURCE_REPEATED, check_operations,
 };

@@ -370,6 +370,7 @@ fn quota_change(words: &[&str]) -> QuotaChange {
 fn config_change(words: &[&str]) -> ConfigChange {
     let resource = match words[0].split_once(':').expect("kind:name") {
         ("topic", name) => ConfigResource::Topic(TopicName::new(name).expect("legal")),
+        ("metrics", name) => ConfigResource::ClientMetrics(name.to_owned()),
         ("broker", "") => ConfigResource::BrokerDefault,
         ("broker", node) => ConfigResource::Broker(NodeId(node.parse().expect("a number"))),
         other => panic!("unknown resource {other:?}"),
@@ -501,6 +502,9 @@ fn show(image: &Image) -> String {
     }
     writeln!(out, "features {:?}", image.features()).expect("string");
     writeln!(out, "broker defaults {:?}", image.broker_defaults()).expect("string");
+    for (name, keys) in image.client_metrics() {
+        writeln!(out, "metrics {name} {keys:?}").expect("string");
+    }
     for (entity, limits) in image.client_quotas().entities() {
         let limits = limits.iter().map(|(key, value)| (key.name(), value.get()));
         let limits: Vec<_> = limits.collect();
@@ -564,6 +568,11 @@ fn check(file: &str) {
 #[test]
 fn create_topics_answers_as_kafka_does() {
     check("create_topics.txt");
+}
+
+#[test]
+fn subscriptions_to_client_metrics_are_kept_and_refused_as_in_kafka() {
+    check("client_metrics.txt");
 }
 
 #[test]

@@ -184,6 +184,7 @@ pub(crate) fn size_hint(record: &MetadataRecord) -> usize {
             } => {
                 let named = match resource {
                     ConfigResource::Topic(name) => name.as_str().len(),
+                    ConfigResource::ClientMetrics(name) => name.len(),
                     ConfigResource::BrokerDefault | ConfigResource::Broker(_) => 4,
                 };
                 10 + named + key.len() + value.as_ref().map_or(0, String::len)
@@ -305,6 +306,10 @@ fn put_resource(out: &mut BytesMut, resource: &ConfigResource) {
         ConfigResource::Topic(name) => {
             out.put_u8(2);
             put_text(out, name.as_str());
+        }
+        ConfigResource::ClientMetrics(name) => {
+            out.put_u8(3);
+            put_text(out, name);
         }
     }
 }
@@ -495,6 +500,7 @@ impl<'a> Reader<'a> {
             0 => ConfigResource::BrokerDefault,
             1 => ConfigResource::Broker(self.node()?),
             2 => ConfigResource::Topic(self.topic_name()?),
+            3 => ConfigResource::ClientMetrics(self.text("subscription name")?),
             _ => return self.illegal("configuration resource"),
         })
     }
@@ -642,6 +648,7 @@ mod tests {
             config(ConfigResource::BrokerDefault, Some("1")),
             config(ConfigResource::Broker(NodeId(3)), Some("")),
             config(ConfigResource::Topic(name), None),
+            config(ConfigResource::ClientMetrics("m".to_owned()), Some("1")),
             MetadataRecord::ProducerIdsAllocated {
                 next: ProducerId(1000),
             },
@@ -715,7 +722,7 @@ mod tests {
         let bytes = encode(&one_of_each_kind());
         for length in 0..bytes.len() {
             let cut = decode(&bytes[..length]);
-            assert!(cut.is_err() || cut.expect("whole records").len() < 14);
+            assert!(cut.is_err() || cut.expect("whole records").len() < 15);
         }
         for place in 0..bytes.len() {
             for value in [0, 1, 0x7f, 0x80, 0xff] {

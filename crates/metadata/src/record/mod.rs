@@ -34,6 +34,8 @@ pub enum ConfigResource {
     Broker(NodeId),
     /// One topic.
     Topic(TopicName),
+    /// A subscription to metrics of clients (KIP-714).
+    ClientMetrics(String),
 }
 
 /// The registration of one partition, whole.
