@@ -59,7 +59,6 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
     request.answer(&delete_topics::Response {
         throttle_time_ms: throttle,
         responses,
-        ..Default::default()
     })
 }
 

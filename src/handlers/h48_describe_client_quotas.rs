@@ -191,7 +191,8 @@ mod tests {
             entity(Some("a"), Some("c")),
             entity(None, Some("c")),
         ];
-        let cases: [(&[(QuotaKind, Wanted<'_>)], bool, &[usize]); 8] = [
+        type Case<'a> = (&'a [(QuotaKind, Wanted<'a>)], bool, &'a [usize]);
+        let cases: [Case<'_>; 8] = [
             (&[], false, &[0, 1, 2, 3]),
             (&[], true, &[]),
             (&[(user, Wanted::Any)], false, &[0, 1, 2]),

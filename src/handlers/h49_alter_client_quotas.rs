@@ -169,7 +169,8 @@ mod tests {
             let both = read(version, &[("client-id", None), ("user", Some("u"))]);
             let expected = QuotaEntity::UserClient(QuotaName::named("u"), QuotaName::Default);
             assert_eq!(both, Ok(expected));
-            let refusals: [(&[(&str, Option<&str>)], &str); 5] = [
+            type Case<'a> = (&'a [(&'static str, Option<&'static str>)], &'a str);
+            let refusals: [Case<'_>; 5] = [
                 (&[], "Invalid empty client quota entity"),
                 (&[("user", Some(""))], "Empty user not supported"),
                 (&[("foo", None)], "Unhandled client quota entity type: foo"),
