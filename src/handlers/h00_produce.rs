@@ -171,15 +171,6 @@ pub fn begin(context: &Context, request: &Request) -> Result<Pending, Close> {
     let is_begun = !append.partitions().is_empty();
     let append = is_begun.then(|| append.begin());
     let silent = view.acks() == 0;
-    let limits = request.limits.clone();
-    let throttle = limits.as_deref().map_or(0, |limits| {
-        // Counted before it is kept, so that nothing of the connection that is read already gets
-        // past the quota.
-        let now = context.shards.now().instant;
-        let throttle = limits.produce(now, request.frame().len());
-        context.caller.mute(now, throttle);
-        throttle
-    });
     let timeout_ms = u64::try_from(view.timeout_ms()).unwrap_or(0);
     Ok(Pending {
         plan,
@@ -190,9 +181,21 @@ pub fn begin(context: &Context, request: &Request) -> Result<Pending, Close> {
         version: request.version,
         correlation_id: request.correlation_id,
         silent,
-        limits,
-        throttle,
+        limits: request.limits.clone(),
+        throttle: charge(context, request),
     })
+}
+
+/// How long the client has to wait for the bytes of a request. They are counted before they are
+/// kept, so that nothing of the connection that is read already gets past the quota.
+fn charge(context: &Context, request: &Request) -> ThrottleMs {
+    let Some(limits) = &request.limits else {
+        return 0;
+    };
+    let now = context.shards.now().instant;
+    let throttle = limits.produce(now, request.frame().len());
+    context.caller.mute(now, throttle);
+    throttle
 }
 
 /// A Produce that begins only when it is due.

@@ -2,6 +2,7 @@
 //! (KIP-546). What is wrong with an entity itself is said here, in Kafka's words.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use klamm_model::ErrorCode;
 use klamm_shard::api::metadata::{
@@ -69,6 +70,11 @@ fn entity_of(entry: Entry<'_>) -> Result<QuotaEntity, Refusal> {
         let name = match part.entity_name() {
             None => QuotaName::Default,
             Some("") => return Err(Refusal::request(format!("Empty {word} not supported"))),
+            Some(name) if kind == QuotaKind::Ip && name.parse::<IpAddr>().is_err() => {
+                return Err(Refusal::request(format!(
+                    "{name} is not a valid IP or resolvable host."
+                )));
+            }
             Some(name) => QuotaName::named(name),
         };
         let place = &mut parts[kind as usize];
@@ -170,7 +176,11 @@ mod tests {
             let expected = QuotaEntity::UserClient(QuotaName::named("u"), QuotaName::Default);
             assert_eq!(both, Ok(expected));
             type Case<'a> = (&'a [(&'static str, Option<&'static str>)], &'a str);
-            let refusals: [Case<'_>; 5] = [
+            let refusals: [Case<'_>; 6] = [
+                (
+                    &[("ip", Some("nowhere"))],
+                    "nowhere is not a valid IP or resolvable host.",
+                ),
                 (&[], "Invalid empty client quota entity"),
                 (&[("user", Some(""))], "Empty user not supported"),
                 (&[("foo", None)], "Unhandled client quota entity type: foo"),

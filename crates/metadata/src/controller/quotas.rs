@@ -7,7 +7,7 @@ use klamm_model::ErrorCode;
 
 use super::{Controller, Decision, Growth, Reply};
 use crate::limits::{QUOTA_ENTITIES_MAX, QUOTA_NAME_BYTES_MAX};
-use crate::quota::{QuotaEntity, QuotaKey, QuotaKind, QuotaName, QuotaValue};
+use crate::quota::{QuotaEntity, QuotaKey, QuotaKind, QuotaValue};
 use crate::record::MetadataRecord;
 
 /// How far a limit may lie from a whole number and still be taken for it, as in Kafka.
@@ -41,8 +41,6 @@ pub enum QuotaError {
     Repeated(QuotaEntity),
     /// A name is longer than any that is kept.
     LongName(QuotaKind),
-    /// An address is none.
-    Address(String),
     /// The limit does not exist, or not for such an entity.
     Key(String),
     /// Zero, less, or no number.
@@ -77,9 +75,6 @@ impl fmt::Display for QuotaError {
                 "The {} is longer than {QUOTA_NAME_BYTES_MAX} bytes.",
                 kind.word()
             ),
-            Self::Address(name) => {
-                write!(formatter, "{name} is not a valid IP or resolvable host.")
-            }
             Self::Key(key) => write!(formatter, "Invalid configuration key {key}"),
             Self::NotPositive(key) => {
                 write!(formatter, "Quota {} must be greater than 0", key.name())
@@ -232,11 +227,6 @@ fn check_names(entity: &QuotaEntity) -> Result<(), QuotaError> {
     for (kind, name) in entity.parts() {
         if name.text().len() > QUOTA_NAME_BYTES_MAX {
             return Err(QuotaError::LongName(kind));
-        }
-        if let (QuotaKind::Ip, QuotaName::Named(name)) = (kind, name)
-            && name.parse::<std::net::IpAddr>().is_err()
-        {
-            return Err(QuotaError::Address(name.clone()));
         }
     }
     Ok(())

@@ -223,12 +223,7 @@ fn put_record(out: &mut BytesMut, record: &MetadataRecord) {
             }
             out.put_i64(registered_at.0);
             put_option(out, rack.as_deref());
-            out.put_u16(count(listeners.len()));
-            for listener in listeners {
-                put_text(out, &listener.name);
-                put_text(out, &listener.host);
-                out.put_u16(listener.port);
-            }
+            put_listeners(out, listeners);
             BROKER_REGISTERED
         }
         MetadataRecord::TopicCreated { id, name } => {
@@ -274,10 +269,7 @@ fn put_record(out: &mut BytesMut, record: &MetadataRecord) {
         MetadataRecord::ClientQuotaSet { entity, key, value } => {
             put_entity(out, entity);
             out.put_u8(key.number());
-            out.put_u8(u8::from(value.is_some()));
-            if let Some(value) = value {
-                out.put_u64(value.get().to_bits());
-            }
+            put_quota_value(out, *value);
             CLIENT_QUOTA_SET
         }
     };
@@ -311,6 +303,22 @@ fn put_resource(out: &mut BytesMut, resource: &ConfigResource) {
             out.put_u8(3);
             put_text(out, name);
         }
+    }
+}
+
+fn put_listeners(out: &mut BytesMut, listeners: &[Listener]) {
+    out.put_u16(count(listeners.len()));
+    for listener in listeners {
+        put_text(out, &listener.name);
+        put_text(out, &listener.host);
+        out.put_u16(listener.port);
+    }
+}
+
+fn put_quota_value(out: &mut BytesMut, value: Option<QuotaValue>) {
+    out.put_u8(u8::from(value.is_some()));
+    if let Some(value) = value {
+        out.put_u64(value.get().to_bits());
     }
 }
 
