@@ -113,6 +113,38 @@ fn tokens_gather_over_all_windows_and_may_be_owed() {
 }
 
 #[test]
+fn a_debt_of_tokens_is_paid_at_the_limit_of_the_moment() {
+    let tokens = Tokens::new(WINDOWS);
+    let now = Instant(100 * SECOND);
+    assert_eq!(tokens.take(now, 5, 0.0001), 49_989_000, "but for 0.0011");
+    // At a thousand a second nothing is owed any more.
+    assert_eq!(tokens.left(Instant(101 * SECOND), 1000.0), 995);
+    assert_eq!(tokens.left(Instant(900 * SECOND), 1000.0), 11_000);
+    assert_eq!(
+        tokens.left(Instant(900 * SECOND), 2.0),
+        22,
+        "of a lower limit"
+    );
+}
+
+#[test]
+fn cores_that_take_tokens_together_lose_none_and_find_none_twice() {
+    let tokens = Tokens::new(WINDOWS);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for turn in 0..10_000 {
+                    tokens.take(at(1_000 + turn / 100 * 10), 1, 1000.0);
+                }
+            });
+        }
+    });
+    // Eleven windows full, and never more than that; 990 ms have flowed in since the first.
+    let left = tokens.left(at(1_990), 1000.0);
+    assert!((-29_000..=-28_000).contains(&left), "{left}");
+}
+
+#[test]
 fn clients_share_the_use_of_a_user_and_have_their_own_of_a_default() {
     let core = core();
     let by_user = [(
