@@ -115,14 +115,14 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         klamm: "Are addresses; anything else is refused in the words that Kafka has for a name that cannot be resolved.",
     },
     Difference {
-        subject: "Quotas that are no number, or without end",
+        subject: "Quotas that are no number, without end, or of bytes or connections and nearly zero",
         kafka: "Keeps them.",
         klamm: "`INVALID_REQUEST`.",
     },
     Difference {
         subject: "How many entities can have quotas",
         kafka: "Any number, of names of any length.",
-        klamm: "20000, of names of at most 512 bytes. Of clients whose use has to be counted there are as many at a time; further ones share one use.",
+        klamm: "20000, of names of at most 512 bytes; of a longer client id the first 512 count. Of clients whose use has to be counted there are as many at a time; further ones share one use.",
     },
     Difference {
         subject: "When bytes of a Produce count, and when a connection is muted",

@@ -245,8 +245,15 @@ fn check_value(key: QuotaKey, value: f64) -> Result<QuotaValue, QuotaError> {
     if value > most {
         return Err(QuotaError::TooLarge(key));
     }
-    if whole.is_some() && ((value + EPSILON).trunc() - value).abs() > EPSILON {
-        return Err(QuotaError::Fractional(key));
+    if whole.is_some() {
+        let nearest = (value + EPSILON).trunc();
+        if (nearest - value).abs() > EPSILON {
+            return Err(QuotaError::Fractional(key));
+        }
+        // Kafka keeps it: a client would wait for weeks for a byte.
+        if nearest < 1.0 {
+            return Err(QuotaError::NotPositive(key));
+        }
     }
     QuotaValue::new(value).ok_or(QuotaError::NotPositive(key))
 }
