@@ -194,7 +194,7 @@ fn charge(context: &Context, request: &Request) -> ThrottleMs {
     };
     let now = context.shards.now().instant;
     let throttle = limits.produce(now, request.frame().len());
-    context.caller.mute(now, throttle);
+    context.caller.mute(now, throttle, limits);
     throttle
 }
 
@@ -298,9 +298,11 @@ impl Pending {
     fn throttle(&self) -> ThrottleMs {
         let work = self.context.charge_work(self.limits.as_ref());
         let work = if self.silent { 0 } else { work };
-        if work > self.throttle {
+        if work > self.throttle
+            && let Some(limits) = &self.limits
+        {
             let now = self.context.shards.now().instant;
-            self.context.caller.hold(now, work);
+            self.context.caller.hold(now, work, limits);
         }
         let throttle = work.max(self.throttle);
         if throttle > 0 {

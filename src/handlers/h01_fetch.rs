@@ -550,7 +550,7 @@ fn throttle(context: &Context, limits: Option<&Rc<ClientLimits>>, found: Found<'
     if throttle > 0 {
         limits.unfetch(now, bytes);
         context.front.throttled(throttle);
-        context.caller.hold(now, throttle);
+        context.caller.hold(now, throttle, limits);
     }
     throttle
 }

@@ -84,6 +84,8 @@ pub enum Close {
     },
     /// The socket failed.
     Socket(io::Error),
+    /// The peer left while nothing of it was read, because it had used up its quota.
+    Left,
     /// The broker stops and the grace is over.
     Stopping,
 }
@@ -106,6 +108,7 @@ impl Close {
             Self::Idle => "idle",
             Self::Torn { .. } => "torn frame",
             Self::Socket(_) => "socket",
+            Self::Left => "left while muted",
             Self::Stopping => "stopping",
         }
     }
@@ -114,7 +117,7 @@ impl Close {
     pub(crate) fn is_usual(&self) -> bool {
         matches!(
             self,
-            Self::Idle | Self::Stopping | Self::Torn { .. } | Self::Socket(_)
+            Self::Idle | Self::Left | Self::Stopping | Self::Torn { .. } | Self::Socket(_)
         )
     }
 }
@@ -178,6 +181,7 @@ impl fmt::Display for Close {
                 write!(formatter, "the peer left after {arrived} bytes of a frame")
             }
             Self::Socket(error) => error.fmt(formatter),
+            Self::Left => formatter.write_str("the peer left while it had to wait"),
             Self::Stopping => formatter.write_str("the broker stops"),
         }
     }

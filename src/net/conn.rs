@@ -16,6 +16,7 @@ use klamm_os::clock;
 use klamm_os::exec::{self, Notify};
 use klamm_os::net::{Socket, Stream};
 use klamm_shard::Shards;
+use klamm_shard::api::metadata::ClientQuotas;
 use klamm_wire::frame::SIZE_PREFIX;
 use klamm_wire::{ApiKey, FrameLimits, Gather, RequestHeader};
 
@@ -24,7 +25,7 @@ use super::buffers::{LARGE_BYTES, bytes_to_read};
 use super::close::Close;
 use super::front::{FrontContext, TICK, first_of};
 use super::latency::Moments;
-use super::meter::Meter;
+use super::meter::{self, Meter};
 use super::pool::SMALL_BYTES;
 use super::request::{Caller, Context};
 use crate::dispatch::dispatch;
@@ -43,6 +44,9 @@ const SLOW_PIECE_BYTES: usize = 1024 * 1024;
 
 /// How long the peer may take no answers (A48).
 const BLOCKED_TICKS_MAX: u64 = 60;
+
+/// How long what a peer sent before it left waits at most for its quota.
+const LEFT_TICKS_MAX: u64 = 60;
 
 /// How long a frame may take to arrive (A4), and how many bytes earn one tick more.
 const FRAME_TICKS_MAX: u64 = 30;
@@ -80,6 +84,8 @@ pub(crate) struct Connection {
     /// The present frame waits for room in that pool.
     waits_for_pool: Cell<bool>,
     blocked_since: Cell<Option<u64>>,
+    /// Since when a muted peer is known to send no more.
+    left_since: Cell<Option<u64>>,
     answer_due_at: Cell<Option<u64>>,
     client_noted: Cell<bool>,
     client_id: RefCell<Option<Box<str>>>,
@@ -112,7 +118,7 @@ impl Queued {
 
 /// Serves the connections that are handed to this core, until the core ends.
 pub async fn serve_connections(shards: Shards, front: Rc<FrontContext>) {
-    exec::spawn_local(Rc::clone(&front).keep_time()).detach();
+    exec::spawn_local(Rc::clone(&front).keep_time(shards.clone())).detach();
     loop {
         let (socket, number) = shards.next_connection().await;
         let Some(admitted) = front.table.get(number) else {
@@ -182,6 +188,7 @@ impl Connection {
             claimed: Cell::new(0),
             waits_for_pool: Cell::new(false),
             blocked_since: Cell::new(None),
+            left_since: Cell::new(None),
             answer_due_at: Cell::new(None),
             client_noted: Cell::new(false),
             client_id: RefCell::default(),
@@ -207,6 +214,39 @@ impl Connection {
         drop(self.stream.shutdown(Shutdown::Read));
         self.caller.leave();
         self.room.notify();
+        // Nobody is held any longer.
+        self.answers.notify();
+    }
+
+    /// Looks whether a peer that has to wait for its quota still has to, and is still there.
+    pub(crate) fn check_mute(
+        &self,
+        tick: u64,
+        front: &FrontContext,
+        quotas: Option<&ClientQuotas>,
+    ) {
+        if self.caller.muted_for().is_none() {
+            self.left_since.set(None);
+            return;
+        }
+        let now = meter::now();
+        let unmuted = self.caller.unmute_if(|by| {
+            let limits = quotas.and_then(|quotas| front.quotas.limits(quotas, by.client(), now));
+            !limits.is_some_and(|limits| limits.is_as_high_as(by))
+        });
+        if unmuted {
+            self.room.notify();
+            self.answers.notify();
+        } else if self.reading_over.get() || self.stream.is_ended_by_peer() {
+            let since = self.left_since.get().unwrap_or(tick);
+            self.left_since.set(Some(since));
+            let is_owed = self.open().0 > 0
+                || self.blocked_since.get().is_some()
+                || (!self.reading_over.get() && self.stream.has_unread());
+            if !is_owed || tick >= since + LEFT_TICKS_MAX {
+                self.close(Close::Left);
+            }
+        }
     }
 
     /// Looks at what may have taken too long.
@@ -305,7 +345,8 @@ impl Connection {
 
     fn held_for(&self, front: &FrontContext) -> Option<Duration> {
         let rest = self.caller.held_for()?;
-        (!front.is_stopping()).then_some(rest)
+        let is_over = self.reading_over.get() && self.queue.borrow().is_empty();
+        (!is_over && !front.is_stopping()).then_some(rest)
     }
 
     /// Rings the reader: there may be room.

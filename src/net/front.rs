@@ -10,6 +10,7 @@ use std::time::Duration;
 use klamm_model::{NodeId, ShardId};
 use klamm_os::exec::{self, Notify};
 use klamm_os::net::Listener;
+use klamm_shard::Shards;
 use klamm_shard::api::segment::DirectoryId;
 
 use super::buffers::BufferPool;
@@ -278,7 +279,7 @@ impl FrontContext {
     }
 
     /// Looks at deadlines for ever, while there are connections.
-    pub(crate) async fn keep_time(self: Rc<Self>) {
+    pub(crate) async fn keep_time(self: Rc<Self>, shards: Shards) {
         loop {
             if self.connections.borrow().is_empty() {
                 self.busy.notified().await;
@@ -288,7 +289,12 @@ impl FrontContext {
             let tick = self.tick.get() + 1;
             self.tick.set(tick);
             self.say_what_was_suppressed();
+            let quotas = shards.client_quotas();
+            if quotas.is_none() {
+                self.quotas.forget();
+            }
             for connection in self.connections.borrow().values() {
+                connection.check_mute(tick, &self, quotas.as_ref());
                 connection.check_deadlines(tick, &self);
             }
         }

@@ -90,7 +90,7 @@ impl Meter {
             let throttle = self.limits.work(end, work.cost_ns(end));
             if throttle > 0 {
                 front.throttled(throttle);
-                caller.hold(end, throttle);
+                caller.hold(end, throttle, &self.limits);
                 if let Some(place) = self.key.throttle_place(self.version) {
                     own.change_i32(place, |told| told.max(throttle));
                 }

@@ -1,6 +1,6 @@
 //! One request as plain facts, and what a handler may use to answer it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -140,6 +140,8 @@ pub struct Caller {
     /// another do not.
     muted_until: Cell<Instant>,
     held_until: Cell<Instant>,
+    /// The limits that it used up.
+    muted_by: RefCell<Option<Rc<ClientLimits>>>,
     /// Work on the answer that is due, where its cost counts.
     pub(super) work: Cell<Option<Work>>,
 }
@@ -154,6 +156,7 @@ impl Caller {
             left: Notify::new(),
             muted_until: Cell::new(Instant(0)),
             held_until: Cell::new(Instant(0)),
+            muted_by: RefCell::default(),
             work: Cell::new(None),
         }
     }
@@ -170,16 +173,33 @@ impl Caller {
     }
 
     /// It is used up what its client may use: nothing more is read from it for a while.
-    pub(crate) fn mute(&self, now: Instant, throttle: ThrottleMs) {
+    pub(crate) fn mute(&self, now: Instant, throttle: ThrottleMs, by: &Rc<ClientLimits>) {
+        if throttle == 0 {
+            return;
+        }
+        *self.muted_by.borrow_mut() = Some(Rc::clone(by));
         let rest = Duration::from_millis(throttle.unsigned_abs().into());
         let until = now.plus(rest).max(self.muted_until.get());
         self.muted_until.set(until);
     }
 
     /// As [`mute`](Self::mute), and what waits behind the answer that is due does not begin either.
-    pub(crate) fn hold(&self, now: Instant, throttle: ThrottleMs) {
-        self.mute(now, throttle);
+    pub(crate) fn hold(&self, now: Instant, throttle: ThrottleMs, by: &Rc<ClientLimits>) {
+        self.mute(now, throttle, by);
         self.held_until.set(self.muted_until.get());
+    }
+
+    /// Ends a mute whose limits are not those of its client any more; true if it did. What the
+    /// client has used, its next request tells.
+    pub(super) fn unmute_if(&self, changed: impl FnOnce(&ClientLimits) -> bool) -> bool {
+        let mut by = self.muted_by.borrow_mut();
+        if !by.as_deref().is_some_and(changed) {
+            return false;
+        }
+        *by = None;
+        self.muted_until.set(Instant(0));
+        self.held_until.set(Instant(0));
+        true
     }
 
     /// How long nothing is read from it yet.
@@ -265,7 +285,7 @@ impl Mutations {
             return 0;
         }
         context.front.throttled(throttle);
-        context.caller.hold(now, throttle);
+        context.caller.hold(now, throttle, limits);
         throttle
     }
 }

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use klamm_model::Instant;
+use klamm_shard::api::metadata::limits::QUOTA_NAME_BYTES_MAX;
 use klamm_shard::api::metadata::{ClientQuotas, QuotaKey};
 
 pub(crate) use addresses::AddressRates;
@@ -42,6 +43,7 @@ struct Limit {
 /// What holds one client; whatever is missing is unlimited.
 #[derive(Debug)]
 pub(crate) struct ClientLimits {
+    client: Rc<str>,
     produce: Option<Limit>,
     fetch: Option<Limit>,
     work: Option<Limit>,
@@ -58,6 +60,26 @@ struct MutationLimit {
 pub(crate) type ThrottleMs = i32;
 
 impl ClientLimits {
+    /// The client that they hold.
+    pub(crate) fn client(&self) -> &str {
+        &self.client
+    }
+
+    fn heights(&self) -> [Option<f64>; 4] {
+        let height = |limit: &Limit| limit.per_second;
+        [
+            self.produce.as_ref().map(height),
+            self.fetch.as_ref().map(height),
+            self.work.as_ref().map(height),
+            self.mutations.as_ref().map(|limit| limit.per_second),
+        ]
+    }
+
+    /// True if both allow the same.
+    pub(crate) fn is_as_high_as(&self, other: &Self) -> bool {
+        self.heights() == other.heights()
+    }
+
     /// Counts the bytes of a Produce request.
     pub(crate) fn produce(&self, now: Instant, bytes: usize) -> ThrottleMs {
         let charge = |limit: &Limit| limit.rate.charge(ms(now), bytes as u64, limit.per_second);
@@ -126,7 +148,7 @@ pub(crate) struct CoreQuotas {
 struct Known {
     /// The quotas that the limits were read from.
     quotas: ClientQuotas,
-    clients: BTreeMap<Box<str>, Option<Rc<ClientLimits>>>,
+    clients: BTreeMap<Rc<str>, Option<Rc<ClientLimits>>>,
 }
 
 impl CoreQuotas {
@@ -137,13 +159,24 @@ impl CoreQuotas {
         }
     }
 
-    /// What holds a client under these quotas.
+    /// Nobody is held to anything: what was used is forgotten.
+    pub(crate) fn forget(&self) {
+        let mut known = self.known.borrow_mut();
+        if !known.quotas.is_empty() {
+            *known = Known::default();
+            self.table.forget();
+        }
+    }
+
+    /// What holds a client under these quotas. Of a name that is longer than any that quotas can
+    /// have, the begin counts.
     pub(crate) fn limits(
         &self,
         quotas: &ClientQuotas,
         client: &str,
         now: Instant,
     ) -> Option<Rc<ClientLimits>> {
+        let client = &client[..client.floor_char_boundary(QUOTA_NAME_BYTES_MAX)];
         let mut known = self.known.borrow_mut();
         if !known.quotas.is_same(quotas) {
             known.quotas = quotas.clone();
@@ -152,18 +185,19 @@ impl CoreQuotas {
         if let Some(limits) = known.clients.get(client) {
             return limits.clone();
         }
-        let limits = self.resolve(quotas, client, now);
+        let client = Rc::<str>::from(client);
+        let limits = self.resolve(quotas, &client, now);
         if known.clients.len() >= CLIENTS_MAX {
             known.clients.clear();
         }
-        known.clients.insert(client.into(), limits.clone());
+        known.clients.insert(client, limits.clone());
         limits
     }
 
     fn resolve(
         &self,
         quotas: &ClientQuotas,
-        client: &str,
+        client: &Rc<str>,
         now: Instant,
     ) -> Option<Rc<ClientLimits>> {
         let limit = |key: QuotaKey| {
@@ -175,6 +209,7 @@ impl CoreQuotas {
         };
         let mutations = quotas.limit(QuotaKey::ControllerMutationRate, USER, client);
         let limits = ClientLimits {
+            client: Rc::clone(client),
             produce: limit(QuotaKey::ProducerByteRate),
             fetch: limit(QuotaKey::ConsumerByteRate),
             work: limit(QuotaKey::RequestPercentage),

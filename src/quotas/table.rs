@@ -50,6 +50,12 @@ impl<K, U> Default for Places<K, U> {
 }
 
 impl<K: Ord, U> Places<K, U> {
+    /// Keeps only what cores have at hand.
+    fn forget(&mut self) {
+        self.used.retain(|_, used| Arc::strong_count(used) > 1);
+        self.others.retain(|_, used| Arc::strong_count(used) > 1);
+    }
+
     fn find(
         &mut self,
         key: K,
@@ -86,6 +92,14 @@ impl QuotaTable {
             controller,
             inner: Mutex::default(),
         }
+    }
+
+    /// Forgets what was used, but for what other cores have at hand: under quotas that are newer
+    /// than those of who calls, or under those that they have yet to let go of.
+    pub(crate) fn forget(&self) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.rates.forget();
+        inner.tokens.forget();
     }
 
     /// What an entity used of a limit.

@@ -216,6 +216,48 @@ fn names_without_end_cost_bounded_memory_and_share_a_use() {
 }
 
 #[test]
+fn use_is_forgotten_when_nobody_is_held_any_more() {
+    let table = Arc::new(QuotaTable::new(WINDOWS, WINDOWS));
+    let (one, two) = (
+        CoreQuotas::new(Arc::clone(&table)),
+        CoreQuotas::new(Arc::clone(&table)),
+    );
+    let entity = QuotaEntity::Client(QuotaName::Default);
+    let held = quotas(&[(entity, QuotaKey::ProducerByteRate, 1.0)]);
+    let name = "n".repeat(4_000);
+    let limits = |core: &CoreQuotas, name: &str| core.limits(&held, name, at(1)).expect("held");
+    assert!(limits(&one, &name).produce(at(1), 1_000) > 0);
+    assert!(limits(&two, &name).produce(at(1), 1) > 0, "shared");
+    // Of one core that has not heard of it yet, the use stays.
+    one.forget();
+    assert!(limits(&one, &name).produce(at(1), 1) > 0);
+    one.forget();
+    two.forget();
+    assert_eq!(limits(&one, &name).produce(at(1), 1), 0);
+    // A name that no quota can have is not kept whole.
+    assert!(limits(&one, &name).client().len() <= 512);
+    limits(&one, &"\u{e9}".repeat(400));
+}
+
+#[test]
+fn limits_are_the_same_if_they_are_as_high() {
+    let core = core();
+    let quota = |key, value| {
+        let entity = QuotaEntity::Client(QuotaName::named("c"));
+        quotas(&[(entity, key, value)])
+    };
+    let of = |key, value| {
+        let limits = core.limits(&quota(key, value), "c", at(0));
+        limits.expect("held")
+    };
+    let (produce, fetch) = (QuotaKey::ProducerByteRate, QuotaKey::ConsumerByteRate);
+    let before = of(produce, 1.0);
+    assert!(before.is_as_high_as(&of(produce, 1.0)));
+    assert!(!before.is_as_high_as(&of(produce, 2.0)));
+    assert!(!before.is_as_high_as(&of(fetch, 1.0)));
+}
+
+#[test]
 fn an_address_that_is_over_its_rate_waits_and_is_not_counted() {
     let mut rates = AddressRates::new(WINDOWS);
     let ip = |text: &str| text.parse().expect("an address");

@@ -352,6 +352,87 @@ fn a_quota_holds_and_ends_at_once_for_connections_that_are_there() {
     );
 }
 
+/// Over its quota of a byte a second, it is told to wait for hours.
+fn exhaust(broker: &Broker, client: &mut Client, name: &str, topic: &Topic) {
+    set(broker, &[("client-id", Some(name))], PRODUCER, Some(1.0));
+    wait_for("a quota that holds", || {
+        let wait = produce(client, name, topic, &batch(20_000));
+        (wait > Duration::from_secs(3600)).then_some(())
+    });
+}
+
+#[test]
+fn a_mute_ends_with_its_quota_and_a_muted_client_that_left_is_let_go() {
+    let Some(broker) = Broker::own("mutes that end", Options::new()) else {
+        return;
+    };
+    let topic = broker.client().create_topic("unmuted", 1);
+    let name = "mute-that-ends";
+    let mut client = broker.client();
+    exhaust(&broker, &mut client, name, &topic);
+    send_as(&mut client, name, &api_versions::Request::default(), 0);
+    let entity: Parts<'_> = &[("client-id", Some(name))];
+    let begun = Instant::now();
+    set(&broker, entity, PRODUCER, None);
+    let _: Reply<api_versions::Request<'_>> = client.finish(klamm_wire::ApiKey::ApiVersions, 0);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+
+    let only_ours = || {
+        let count = broker.metric("kafka_server_socket_server_metrics_connection_count");
+        (count == 1).then_some(())
+    };
+    let mut leaving = broker.client();
+    exhaust(&broker, &mut leaving, name, &topic);
+    drop(leaving);
+    wait_for("the end of a connection whose client left", only_ours);
+}
+
+#[test]
+fn a_broker_stops_at_once_although_a_client_that_left_was_held() {
+    let Some(mut broker) = Broker::own("held at the stop", Options::new()) else {
+        return;
+    };
+    let name = "held-at-the-stop";
+    set(
+        &broker,
+        &[("client-id", Some(name))],
+        MUTATIONS,
+        Some(0.0001),
+    );
+    wait_for("a quota that is exhausted", || {
+        let mut client = broker.client();
+        let request = creation(&crate::harness::unique("held"), 5, 1, &[]);
+        let reply = call_as(&mut client, name, &request, 5);
+        (reply.view().throttle_time_ms() > 0).then_some(())
+    });
+    let mut staying = broker.client();
+    let request = creation(&crate::harness::unique("held"), 5, 1, &[]);
+    call_as(&mut staying, name, &request, 5);
+    send_as(&mut staying, name, &request, 5);
+    let took = broker.stop();
+    assert!(took < Duration::from_secs(4), "stopped after {took:?}");
+}
+
+#[test]
+fn a_raised_mutation_quota_pays_what_was_owed_under_the_lower_one() {
+    let broker = Broker::start();
+    let name = crate::harness::unique("raised-creator");
+    let create = |partitions| {
+        let topic = crate::harness::unique("raised");
+        let request = creation(&topic, partitions, 1, &[]);
+        let reply = call_as(&mut broker.client(), &name, &request, 7);
+        let view = reply.view();
+        view.topics().iter().next().expect("one topic").error_code()
+    };
+    let entity: Parts<'_> = &[("client-id", Some(&name))];
+    set(&broker, entity, MUTATIONS, Some(0.0001));
+    wait_for("a quota that is exhausted", || {
+        (create(5) == 89).then_some(())
+    });
+    set(&broker, entity, MUTATIONS, Some(1000.0));
+    wait_for("a quota that allows it", || (create(5) == 0).then_some(()));
+}
+
 #[test]
 fn a_consumer_over_its_quota_gets_nothing_at_once_and_everything_in_time() {
     let Some(broker) = Broker::own("a consumer's rate", quick()) else {

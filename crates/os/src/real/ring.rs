@@ -481,6 +481,12 @@ impl Watch {
             .set(self.readiness.ready.get() & !READABLE);
     }
 
+    /// Whether an end event came. Watches from now on if nobody had to wait before.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.arm();
+        self.readiness.ended.get()
+    }
+
     /// Whether a write may succeed, as far as is known without asking.
     pub(crate) fn is_writable(&self) -> bool {
         self.readiness.ready.get() & WRITABLE != 0

@@ -216,6 +216,21 @@ impl Stream {
         self.watch.is_closed()
     }
 
+    /// Whether the peer sends no more, as far as the kernel has told: for who does not read now.
+    /// What it sent before may still be there, see [`Self::has_unread`].
+    pub fn is_ended_by_peer(&self) -> bool {
+        self.watch.is_ended()
+    }
+
+    /// Whether there are bytes to read. To be asked of a stream that its peer has ended: for
+    /// another one it may block.
+    pub fn has_unread(&self) -> bool {
+        self.socket
+            .inner
+            .peek(&mut [0])
+            .is_ok_and(|bytes| bytes > 0)
+    }
+
     /// Applies socket options.
     pub fn configure(&self, options: &SocketOptions) -> io::Result<()> {
         self.socket.configure(options)
