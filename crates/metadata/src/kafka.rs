@@ -14,6 +14,7 @@ use std::fmt;
 use klamm_model::{ClusterId, NodeId, ProducerId, TopicId, TopicName};
 
 use crate::image::{Image, ReplayError};
+use crate::quota::{QuotaEntity, QuotaKey, QuotaKind, QuotaName, QuotaValue};
 use crate::record::{ConfigResource, MetadataRecord};
 use fields::Fields;
 use topics::Topics;
@@ -134,6 +135,7 @@ pub struct KafkaMetadata {
     configs: BTreeMap<(u8, String), BTreeMap<String, String>>,
     /// The first producer id that was not given out.
     next_producer: i64,
+    quotas: BTreeMap<(QuotaEntity, QuotaKey), QuotaValue>,
     left_behind: LeftBehind,
     /// The state at the beginning of a transaction of the controller (KIP-868) that has not ended.
     before_transaction: Option<Box<Self>>,
@@ -166,10 +168,7 @@ impl KafkaMetadata {
             REMOVE_TOPIC => self.remove_topic(&mut fields),
             CONFIG => self.set_config(&mut fields),
             PRODUCER_IDS => self.advance_producers(&mut fields),
-            CLIENT_QUOTA => {
-                self.left_behind.add("client quotas");
-                Ok(())
-            }
+            CLIENT_QUOTA => self.set_quota(&mut fields),
             ACCESS_CONTROL_ENTRY => {
                 self.left_behind.add("access control entries");
                 Ok(())
@@ -230,6 +229,37 @@ impl KafkaMetadata {
         Ok(())
     }
 
+    /// A limit of a client, or its end. What is of a kind that this program does not know is counted.
+    fn set_quota(&mut self, fields: &mut Fields<'_>) -> Result<(), KafkaMetadataError> {
+        let (mut user, mut client, mut ip) = (None, None, None);
+        let mut is_known = true;
+        for _ in 0..fields.length()?.unwrap_or(0) {
+            let kind = fields.string("entity type")?;
+            let name = fields.nullable_string("entity name")?;
+            let name = name.map_or(QuotaName::Default, QuotaName::Named);
+            match QuotaKind::from_word(&kind) {
+                Some(QuotaKind::User) => user = Some(name),
+                Some(QuotaKind::ClientId) => client = Some(name),
+                Some(QuotaKind::Ip) => ip = Some(name),
+                None => is_known = false,
+            }
+            fields.tagged(|_, _| Ok(()))?;
+        }
+        let key = fields.string("quota")?;
+        let (value, is_gone) = (fields.f64()?, fields.u8()? != 0);
+        let entity = QuotaEntity::of(user, client, ip).filter(|_| is_known);
+        let key = QuotaKey::ALL.into_iter().find(|known| known.name() == key);
+        let (Some(entity), Some(key)) = (entity, key) else {
+            self.left_behind.add("client quotas of an unknown kind");
+            return Ok(());
+        };
+        match QuotaValue::new(value).filter(|_| !is_gone) {
+            Some(value) => drop(self.quotas.insert((entity, key), value)),
+            None => drop(self.quotas.remove(&(entity, key))),
+        }
+        Ok(())
+    }
+
     fn advance_producers(&mut self, fields: &mut Fields<'_>) -> Result<(), KafkaMetadataError> {
         let (_broker, _epoch, next) = (fields.i32()?, fields.i64()?, fields.i64()?);
         self.next_producer = self.next_producer.max(next);
@@ -272,6 +302,13 @@ impl KafkaMetadata {
         if self.next_producer > 0 {
             records.push(MetadataRecord::ProducerIdsAllocated {
                 next: ProducerId(self.next_producer),
+            });
+        }
+        for ((entity, key), value) in std::mem::take(&mut self.quotas) {
+            records.push(MetadataRecord::ClientQuotaSet {
+                entity,
+                key,
+                value: Some(value),
             });
         }
         for topic in self.topics.into_list() {
@@ -410,6 +447,42 @@ mod tests {
     }
 
     #[test]
+    fn quotas_hold_the_same_clients_and_removed_ones_nobody() {
+        let quota = |kind: &str, name: Option<&str>, key: &str, gone: u8| {
+            let name = name.map_or_else(|| vec![0], text);
+            let value_of = 1024_f64.to_be_bytes();
+            let parts: [&[u8]; 8] = [
+                &[2],
+                &text(kind),
+                &name,
+                &[0],
+                &text(key),
+                &value_of,
+                &[gone],
+                &[0],
+            ];
+            value(14, 0, &parts)
+        };
+        let values = [
+            quota("client-id", Some("robot"), "producer_byte_rate", 0),
+            quota("user", None, "consumer_byte_rate", 0),
+            quota("user", None, "consumer_byte_rate", 1),
+            quota("host", Some("a"), "producer_byte_rate", 0),
+        ];
+        let (image, left) = taken(&values).adopt(CLUSTER, NodeId(1)).expect("sound");
+        let found: Vec<_> = image.client_quotas().entities().collect();
+        assert_eq!(found.len(), 1);
+        let (entity, limits) = found[0];
+        assert_eq!(entity, &QuotaEntity::Client(QuotaName::named("robot")));
+        let limit = limits.get(QuotaKey::ProducerByteRate);
+        assert_eq!(limit.map(|limit| limit.get()), Some(1024.0));
+        assert_eq!(
+            left.counts.get("client quotas of an unknown kind"),
+            Some(&1)
+        );
+    }
+
+    #[test]
     fn deleted_topics_and_transactions_that_did_not_end_are_gone() {
         let begin = value(23, 0, &[&[0]]);
         let (abort, end) = (value(25, 0, &[&[0]]), value(24, 0, &[&[0]]));
@@ -447,9 +520,9 @@ mod tests {
             let error = metadata.take(&unknown).expect_err("unknown");
             assert!(error.to_string().contains(part), "{error}");
         }
-        metadata.take(&[1, 14, 0]).expect("passed over");
+        metadata.take(&[1, 18, 0]).expect("passed over");
         let (_, left) = metadata.adopt(CLUSTER, NodeId(1)).expect("empty");
-        assert_eq!(left.counts.get("client quotas"), Some(&1));
+        assert_eq!(left.counts.get("access control entries"), Some(&1));
     }
 
     #[test]

@@ -60,6 +60,10 @@ impl<'a> Fields<'a> {
         self.array().map(i64::from_be_bytes)
     }
 
+    pub(super) fn f64(&mut self) -> Result<f64, KafkaMetadataError> {
+        self.array().map(f64::from_be_bytes)
+    }
+
     pub(super) fn topic_id(&mut self) -> Result<TopicId, KafkaMetadataError> {
         self.array().map(TopicId)
     }
@@ -81,7 +85,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Length of a string or list; `None` is null.
-    fn length(&mut self) -> Result<Option<usize>, KafkaMetadataError> {
+    pub(super) fn length(&mut self) -> Result<Option<usize>, KafkaMetadataError> {
         Ok(self.uvarint()?.checked_sub(1).map(|length| length as usize))
     }
 
