@@ -13,10 +13,10 @@ use klamm_engine::metadata::kafka::LeftBehind;
 use klamm_engine::metadata::{ConfigMap, Image};
 use klamm_engine::replica::ProducerLimits;
 use klamm_engine::storage::StorageError;
-use klamm_model::{NodeId, Offset, TopicName, TopicPartition};
+use klamm_model::{LeaderEpoch, NodeId, Offset, TopicName, TopicPartition};
 use klamm_os::disk::{self, FolderLock, LockError};
 use klamm_records::segment::{
-    META_PROPERTIES_FILE, MetaProperties, PARTITION_METADATA_FILE, SegmentFile,
+    Filled, META_PROPERTIES_FILE, MetaProperties, PARTITION_METADATA_FILE, SegmentFile, fill_holes,
     format_partition_metadata, parse_partition_folder, parse_partition_metadata,
     parse_segment_file, partition_folder,
 };
@@ -35,6 +35,9 @@ const KEPT_FOLDER: &str = "klamm/kafka";
 
 /// Small files are no longer than this.
 const TEXT_BYTES_MAX: u64 = 64 << 20;
+
+/// Segments are no longer than this: positions in them have 32 bits.
+const SEGMENT_BYTES_MAX: u64 = 4 << 30;
 
 /// Bytes of a write-ahead file, for a boot that makes none.
 const WAL_FILE_BYTES: u64 = 32 << 20;
@@ -84,6 +87,9 @@ pub struct TakenOver {
     pub bytes: u64,
     /// Offsets that can be read, counted over all partitions.
     pub offsets: u64,
+    /// Offsets in holes, whose records Kafka's cleaner removed: batches without records stand there
+    /// now.
+    pub filled: u64,
     /// Partitions that Kafka's metadata names and that had no folder: they are empty.
     pub without_folder: Vec<String>,
     /// Folders and metadata that stay behind, in words.
@@ -177,11 +183,13 @@ pub fn take_over(
     }
     let mut kafka = Kafka::read(&options.sources, in_place)?;
     let mut storage = begin(&target)?;
-    if in_place {
+    let filled = if in_place {
         put_aside(&target, &kafka)?;
+        bring_over(&kafka, None, step)?
     } else {
-        copy_segments(&kafka, &target, &mut storage, step)?;
-    }
+        prepare_copies(&kafka, &target, &mut storage)?;
+        bring_over(&kafka, Some(&target), step)?
+    };
     kafka_folder::write_metadata(&mut storage, &kafka.image)?;
     let meta = write_meta(&target, &kafka.meta);
     meta.map_err(|error| failed("write", &target.join(META_PROPERTIES_FILE), &error))?;
@@ -200,6 +208,7 @@ pub fn take_over(
         partitions: kafka.partitions.len(),
         bytes: kafka.bytes,
         offsets,
+        filled,
         without_folder,
         left_behind: std::mem::take(&mut kafka.left_behind),
     })
@@ -523,11 +532,11 @@ fn put_aside(target: &Path, kafka: &Kafka) -> Result<(), TakeoverError> {
     Ok(())
 }
 
-fn copy_segments(
+/// The folders of copies, with whose they are.
+fn prepare_copies(
     kafka: &Kafka,
     target: &Path,
     storage: &mut DataFolder,
-    step: &mut dyn FnMut(TakeoverStep),
 ) -> Result<(), TakeoverError> {
     use klamm_engine::storage::Storage as _;
     let space = disk::free_space(target).map_err(|error| failed("look at", target, &error))?;
@@ -541,31 +550,85 @@ fn copy_segments(
             ),
         ));
     }
-    let mut done = 0;
+    for (partition, found) in &kafka.partitions {
+        if found.folder.is_some() {
+            let name = partition_folder(&found.topic, partition.index);
+            storage.create_folder(&name)?;
+            let metadata = format_partition_metadata(partition.topic);
+            let path = format!("{name}/{PARTITION_METADATA_FILE}");
+            storage.replace(&path, metadata.as_bytes())?;
+        }
+    }
+    Ok(storage.flush_folder("")?)
+}
+
+/// Has all segments where they belong, without holes: in place, or as copies below `target`. Gives
+/// the offsets of holes.
+fn bring_over(
+    kafka: &Kafka,
+    target: Option<&Path>,
+    step: &mut dyn FnMut(TakeoverStep),
+) -> Result<u64, TakeoverError> {
+    let (mut done, mut filled) = (0, 0);
     for (partition, found) in &kafka.partitions {
         let Some(source) = &found.folder else {
             continue;
         };
-        let name = partition_folder(&found.topic, partition.index);
-        let folder = target.join(&name);
-        disk::create_dir_all(&folder).map_err(|error| failed("create", &folder, &error))?;
-        let metadata = format_partition_metadata(partition.topic);
-        storage.replace(
-            &format!("{name}/{PARTITION_METADATA_FILE}"),
-            metadata.as_bytes(),
-        )?;
-        for (segment, bytes) in &found.segments {
-            let (from, to) = (source.join(segment), folder.join(segment));
-            disk::copy(&from, &to).map_err(|error| failed("copy", &from, &error))?;
+        let folder = target.map_or_else(
+            || source.clone(),
+            |target| target.join(partition_folder(&found.topic, partition.index)),
+        );
+        let mut leader_epoch = LeaderEpoch(0);
+        for (place, (name, bytes)) in found.segments.iter().enumerate() {
+            let next = found.segments.get(place + 1).map(|(next, _)| next);
+            let segment = Segment {
+                from: source.join(name),
+                to: folder.join(name),
+                base: base_of(name),
+                next: next.map(|next| base_of(next)),
+            };
+            let outcome = segment.bring_over(leader_epoch, target.is_some())?;
+            leader_epoch = outcome.leader_epoch;
+            filled += outcome.offsets;
             done += bytes;
-            step(TakeoverStep::Copying {
-                done,
-                all: kafka.bytes,
-            });
+            if target.is_some() {
+                let all = kafka.bytes;
+                step(TakeoverStep::Copying { done, all });
+            }
         }
         disk::sync_dir(&folder).map_err(|error| failed("flush", &folder, &error))?;
     }
-    disk::sync_dir(target).map_err(|error| failed("flush", target, &error))
+    Ok(filled)
+}
+
+fn base_of(name: &str) -> Offset {
+    parse_segment_file(name).map_or(Offset::ZERO, |(base, _)| base)
+}
+
+/// One segment on its way.
+struct Segment {
+    from: PathBuf,
+    to: PathBuf,
+    base: Offset,
+    /// Where the one behind it begins.
+    next: Option<Offset>,
+}
+
+impl Segment {
+    fn bring_over(&self, before: LeaderEpoch, copy: bool) -> Result<Filled, TakeoverError> {
+        let bytes = disk::read(&self.from, SEGMENT_BYTES_MAX);
+        let bytes = bytes.map_err(|error| failed("read", &self.from, &error))?;
+        let filled = fill_holes(&bytes, self.base, self.next, before);
+        let filled = filled
+            .map_err(|(at, reason)| fault(&self.from, format!("damaged at byte {at}: {reason}")))?;
+        let written = match &filled.bytes {
+            Some(bytes) => disk::write_atomically(&self.to, bytes),
+            None if copy => disk::copy(&self.from, &self.to),
+            None => Ok(()),
+        };
+        written.map_err(|error| failed("write", &self.to, &error))?;
+        Ok(filled)
+    }
 }
 
 fn write_meta(target: &Path, meta: &MetaProperties) -> std::io::Result<()> {

@@ -83,6 +83,7 @@ pub(super) fn run(arguments: &AdoptArguments) -> ExitCode {
             "partitions": taken.partitions,
             "bytes": taken.bytes,
             "offsets": taken.offsets,
+            "filled": taken.filled,
             "without_folder": taken.without_folder,
             "left_behind": taken.left_behind,
         })),
@@ -102,6 +103,12 @@ fn text(taken: &TakenOver) -> String {
         taken.offsets,
         taken.bytes,
     );
+    if taken.filled > 0 {
+        text += &format!(
+            "note: {} of these offsets have no records: Kafka's compaction removed them\n",
+            taken.filled
+        );
+    }
     for name in &taken.without_folder {
         text += &format!("note: partition {name} had no folder, and is empty\n");
     }

@@ -1,6 +1,6 @@
 //! Folders that Apache Kafka 4.3.1 wrote: never touched by a start, taken over by `klamm adopt`.
 //! `kafka-folder` holds one: records deleted in front, one segment a record, every codec, a topic
-//! that was deleted, configurations, stopped well.
+//! that was compacted and one that was deleted, configurations, stopped well.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -98,6 +98,12 @@ fn check_served(test: &str, folder: tempfile::TempDir) {
             .collect();
         assert_eq!(found, expected);
     }
+    // Kafka's cleaner left the latest record of each key, and holes.
+    let mut latest = consumed(&broker, "compacted", 13);
+    latest.sort();
+    let mut expected: Vec<_> = (1..=5).map(|key| format!("value 8 of {key}")).collect();
+    expected.splice(0..0, std::iter::repeat_n("only".to_owned(), 8));
+    assert_eq!(latest, expected);
     let described = Command::new(KLAMM)
         .args(["topic", "describe", "plain"])
         .env("KLAMM_BOOTSTRAP", broker.address().to_string())
@@ -105,7 +111,7 @@ fn check_served(test: &str, folder: tempfile::TempDir) {
         .expect("the binary under test starts");
     let described = words(&described);
     // The id that Kafka gave, its configuration, and the start that DeleteRecords moved.
-    for part in ["FWAyDQg_SOqBlidaHXA2Zg", "retention.ms = -1"] {
+    for part in ["8_yOYy6OTr6sAPQxkV5OMg", "retention.ms = -1"] {
         assert!(
             described.contains(part),
             "{part} is missing in:\n{described}"
@@ -140,8 +146,9 @@ fn a_copy_serves_what_kafka_had_and_leaves_kafkas_folder_as_it_was() {
     let text = words(&output);
     assert!(output.status.success(), "{text}");
     for part in [
-        "6 topics, 7 partitions, 400 offsets",
+        "7 topics, 8 partitions, 448 offsets",
         "left behind: folder doomed-0.",
+        "have no records: Kafka's compaction removed them",
         "node.id=1",
     ] {
         assert!(text.contains(part), "{part} is missing in:\n{text}");

@@ -197,6 +197,34 @@ impl BatchBuilder {
     }
 }
 
+/// A batch that has offsets, and no records: it stands for records that compaction removed, of one
+/// leader epoch. It tells no time. `last` is at most 2^31 - 1 behind `base`.
+#[must_use]
+pub fn without_records(
+    base: Offset,
+    last: Offset,
+    leader_epoch: LeaderEpoch,
+) -> [u8; BATCH_HEADER_BYTES] {
+    let delta = i32::try_from(last.0 - base.0).expect("a batch names offsets by 32-bit deltas");
+    let mut head = [0; BATCH_HEADER_BYTES];
+    let fields: [(usize, &[u8]); 9] = [
+        (layout::BASE_OFFSET, &base.0.to_be_bytes()),
+        (layout::LEADER_EPOCH, &leader_epoch.0.to_be_bytes()),
+        (layout::MAGIC, &layout::MAGIC_V2.to_be_bytes()),
+        (layout::LAST_OFFSET_DELTA, &delta.to_be_bytes()),
+        (layout::BASE_TIMESTAMP, &Timestamp::NONE.0.to_be_bytes()),
+        (layout::MAX_TIMESTAMP, &Timestamp::NONE.0.to_be_bytes()),
+        (layout::PRODUCER_ID, &(-1_i64).to_be_bytes()),
+        (layout::PRODUCER_EPOCH, &(-1_i16).to_be_bytes()),
+        (layout::BASE_SEQUENCE, &(-1_i32).to_be_bytes()),
+    ];
+    for (at, field) in fields {
+        put(&mut head, at, field);
+    }
+    seal(&mut head).expect("a head is small");
+    head
+}
+
 /// Writes the length and the checksum of a batch whose other fields stand.
 fn seal(batch: &mut [u8]) -> Result<(), BuildError> {
     let length = i32::try_from(batch.len() - layout::LENGTH_COUNTS_FROM)

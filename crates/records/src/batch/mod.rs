@@ -11,6 +11,7 @@ mod validate;
 
 pub use builder::{
     BatchBuilder, BatchOptions, BuildError, RecompressError, RecordHeader, recompress,
+    without_records,
 };
 pub use fuzz::fuzz_batch;
 pub(crate) use fuzz::mend_batch;

@@ -5,6 +5,7 @@
 mod agreement;
 mod checkpoint;
 mod fuzz;
+mod holes;
 mod index;
 mod names;
 mod recover;
@@ -17,6 +18,7 @@ pub use checkpoint::{
     ShardCheckpoint,
 };
 pub use fuzz::{fuzz_checkpoint, fuzz_segment};
+pub use holes::{Filled, fill_holes};
 pub use index::{
     IndexBuilder, IndexEntries, IndexFault, Landings, OFFSET_ENTRY_BYTES, OffsetEntry,
     OffsetOutOfRange, TIME_ENTRY_BYTES, TimeEntry, check_offset_index, check_time_index,
