@@ -18,7 +18,7 @@ use klamm_model::{
 
 use super::hash::KeyHash;
 use super::map::OffsetMap;
-use crate::batch::{RecordFault, layout};
+use crate::batch::{self, RecordFault, layout};
 use crate::checksum::crc32c;
 use crate::compress::{Compressor, DecompressError, Scratch, decompress};
 use crate::fields::put;
@@ -196,19 +196,7 @@ impl Filter {
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         let Some(gap) = self.gap.take() else { return };
         self.stats.is_changed |= !gap.is_as_found;
-        let mut head = [0; BATCH_HEADER_BYTES];
-        put(&mut head, layout::BASE_OFFSET, &gap.base.0.to_be_bytes());
-        put(
-            &mut head,
-            layout::LEADER_EPOCH,
-            &gap.leader_epoch.0.to_be_bytes(),
-        );
-        put(&mut head, layout::PRODUCER_ID, &(-1_i64).to_be_bytes());
-        put(&mut head, layout::PRODUCER_EPOCH, &(-1_i16).to_be_bytes());
-        put(&mut head, layout::BASE_SEQUENCE, &(-1_i32).to_be_bytes());
-        let delta = (gap.last.0 - gap.base.0) as i32;
-        put(&mut head, layout::LAST_OFFSET_DELTA, &delta.to_be_bytes());
-        seal_empty(&mut head);
+        let head = batch::without_records(gap.base, gap.last, gap.leader_epoch);
         out.extend_from_slice(&head);
     }
 

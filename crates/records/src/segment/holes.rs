@@ -142,7 +142,7 @@ mod tests {
         let wide = Offset(3 << 31);
         let filled = fill_holes(&[], Offset(0), Some(wide), LeaderEpoch(2)).expect("sound");
         let bytes = filled.bytes.expect("a hole");
-        let ends: Vec<_> = crate::batch::batches(&bytes)
+        let ends: Vec<_> = batch::batches(&bytes)
             .map(|batch| batch.expect("sound").0.end_offset())
             .collect();
         assert_eq!(ends, [Offset(1 << 31), Offset(2 << 31), wide]);
