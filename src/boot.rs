@@ -16,8 +16,10 @@ use klamm_shard::Shards;
 use klamm_shard::api::CompactionOptions;
 use klamm_shard::api::metadata::{self, BrokerDefaults, Command, Registration, Reply};
 use klamm_shard::api::replica::ProducerLimits;
-use klamm_shard::api::segment::{DirectoryId, META_PROPERTIES_FILE, MetaProperties};
-use klamm_shard::api::{METADATA_FOLDER, OWN_FOLDER, TAKEOVER_MARK};
+use klamm_shard::api::segment::{
+    DirectoryId, META_PROPERTIES_FILE, MetaProperties, is_partition_folder,
+};
+use klamm_shard::api::{BASE_CHECKPOINT, TAKEOVER_MARK};
 use klamm_shard::node::{self, Node, NodeOptions};
 
 use crate::config::{Config, Endpoint, SocketLimits};
@@ -31,6 +33,15 @@ use crate::net::{
 use crate::node_metrics::{self, Control};
 use crate::ports::{check_listeners, open_admin, resolve};
 use crate::startup_report::{OpenListener, StartFacts, StartProblem};
+
+/// What Apache Kafka writes into its data folders, beside the folders of partitions.
+const KAFKAS_FILES: [&str; 5] = [
+    ".kafka_cleanshutdown",
+    "bootstrap.checkpoint",
+    "log-start-offset-checkpoint",
+    "recovery-point-offset-checkpoint",
+    "replication-offset-checkpoint",
+];
 
 /// How long connections may take to end when the process stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -65,9 +76,7 @@ fn run_node(mut config: Config) -> Result<(), StartProblem> {
     let held = (!is_new)
         .then(|| lock_folder(&config.data_dir))
         .transpose()?;
-    if !is_new {
-        check_own(&config.data_dir)?;
-    }
+    check_own(&config.data_dir)?;
     check_listeners(&config)?;
     let admin = config.admin.as_ref().map(open_admin).transpose()?;
     let lock = held.map_or_else(|| lock_folder(&config.data_dir), Ok)?;
@@ -161,16 +170,39 @@ fn lock_folder(folder: &Path) -> Result<FolderLock, StartProblem> {
     })
 }
 
-/// Refuses a folder that Apache Kafka wrote: a start would take its metadata log for the void rest
-/// of one of ours, and every partition for one of a topic that is no more. Our own folder is there
-/// before the metadata log is.
+/// Refuses a folder that Apache Kafka wrote, all of it or one of several: a start would take its
+/// metadata for the void rest of ours, and every partition for one of a topic that is no more. Our
+/// own has a checkpoint before anything is served from it.
 fn check_own(folder: &Path) -> Result<(), StartProblem> {
-    let is_there = |name: &str| disk::file_len(folder.join(name)).is_ok();
-    let is_kafkas = !is_there(OWN_FOLDER) && is_there(METADATA_FOLDER);
-    if is_kafkas || is_there(TAKEOVER_MARK) {
+    let unusable = |error| StartProblem::DataDir {
+        path: folder.to_owned(),
+        error,
+    };
+    let names = match disk::list(folder) {
+        Ok(names) => names,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(unusable(error)),
+    };
+    let is_there = |name: &str| match disk::file_len(folder.join(name)) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(unusable(error)),
+    };
+    let is_underway = is_there(TAKEOVER_MARK)?;
+    let is_ours = is_there(BASE_CHECKPOINT)?;
+    let mut is_kafkas = false;
+    if !is_ours {
+        for name in &names {
+            is_kafkas |= KAFKAS_FILES.contains(&name.as_str());
+            // Ours is empty until the first checkpoint is written.
+            is_kafkas |= is_partition_folder(name)
+                && disk::list(folder.join(name)).is_ok_and(|files| !files.is_empty());
+        }
+    }
+    if is_kafkas || is_underway {
         return Err(StartProblem::DataDirOfKafka {
             path: folder.to_owned(),
-            is_underway: !is_kafkas,
+            is_underway,
         });
     }
     Ok(())

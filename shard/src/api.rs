@@ -7,7 +7,7 @@ pub use klamm_engine::api::{
     QuorumFacts, ReadCall, ReadError, ReadOutcome, ReadPartition, ReadPositions, SharedImage,
     TrimError, TrimOutcome, TrimPartition, TrimTo,
 };
-pub use klamm_engine::boot::{BootError, Finding, METADATA_FOLDER, OWN_FOLDER, TAKEOVER_MARK};
+pub use klamm_engine::boot::{BASE_CHECKPOINT, BootError, Finding, TAKEOVER_MARK};
 pub use klamm_engine::compaction::CompactionOptions;
 pub use klamm_engine::engine::{EngineGauges, EngineStats};
 pub use klamm_engine::space::reserve_of;
@@ -17,4 +17,10 @@ pub use klamm_engine::{batch, metadata, replica};
 /// What says whose a data folder is.
 pub mod segment {
     pub use klamm_records::segment::{DirectoryId, META_PROPERTIES_FILE, MetaProperties};
+
+    /// Whether a folder's name is that of a partition.
+    #[must_use]
+    pub fn is_partition_folder(name: &str) -> bool {
+        klamm_records::segment::parse_partition_folder(name).is_some()
+    }
 }

@@ -4,11 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use klamm_engine::Scale;
 use klamm_engine::boot::{self, BootError, BootOptions, Finding, METADATA_FOLDER, OWN_FOLDER};
 use klamm_engine::kafka_folder::{self, AdoptError};
+use klamm_engine::kafka_log::{LogExam, LogFault};
 use klamm_engine::metadata::kafka::LeftBehind;
 use klamm_engine::metadata::{ConfigMap, Image};
 use klamm_engine::replica::ProducerLimits;
@@ -16,7 +19,7 @@ use klamm_engine::storage::StorageError;
 use klamm_model::{LeaderEpoch, NodeId, Offset, TopicName, TopicPartition};
 use klamm_os::disk::{self, FolderLock, LockError};
 use klamm_records::segment::{
-    Filled, META_PROPERTIES_FILE, MetaProperties, PARTITION_METADATA_FILE, SegmentFile, fill_holes,
+    META_PROPERTIES_FILE, MetaProperties, PARTITION_METADATA_FILE, SegmentFile, fill_holes,
     format_partition_metadata, parse_partition_folder, parse_partition_metadata,
     parse_segment_file, partition_folder,
 };
@@ -33,11 +36,17 @@ const LOG_START_FILE: &str = "log-start-offset-checkpoint";
 /// Where files that only Kafka needs are kept after a takeover in place.
 const KEPT_FOLDER: &str = "klamm/kafka";
 
+/// Where records are known to be up to.
+const HIGH_WATERMARK_FILES: [&str; 2] = [
+    "replication-offset-checkpoint",
+    "recovery-point-offset-checkpoint",
+];
+
 /// Small files are no longer than this.
 const TEXT_BYTES_MAX: u64 = 64 << 20;
 
-/// Segments are no longer than this: positions in them have 32 bits.
-const SEGMENT_BYTES_MAX: u64 = 4 << 30;
+/// Segments are no longer than this: positions in them have 31 bits.
+const SEGMENT_BYTES_MAX: u64 = 2 << 30;
 
 /// Bytes of a write-ahead file, for a boot that makes none.
 const WAL_FILE_BYTES: u64 = 32 << 20;
@@ -49,11 +58,20 @@ pub struct TakeoverOptions {
     pub sources: Vec<PathBuf>,
     /// A new folder that gets copies; absent, the one source becomes klamm's.
     pub into: Option<PathBuf>,
+    /// Partitions of which no folder has anything begin empty, instead of ending it.
+    pub allow_missing: bool,
 }
 
 /// How far it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TakeoverStep {
+    /// Every batch is read and its checksum proved; nothing is changed.
+    Proving {
+        /// Bytes read.
+        done: u64,
+        /// Bytes of all segments.
+        all: u64,
+    },
     /// Segments are copied.
     Copying {
         /// Bytes copied.
@@ -61,12 +79,10 @@ pub enum TakeoverStep {
         /// Bytes of all segments.
         all: u64,
     },
-    /// Every batch is read and its checksum proved.
-    Proving {
+    /// What a start needs is made: metadata, indexes, leader epochs.
+    Making {
         /// Partitions.
         partitions: usize,
-        /// Bytes of all segments.
-        bytes: u64,
     },
 }
 
@@ -96,7 +112,8 @@ pub struct TakenOver {
     pub left_behind: Vec<String>,
 }
 
-/// Why a folder cannot be taken over. Nothing of Kafka's was changed, unless it says so.
+/// Why a folder cannot be taken over. Whatever is wrong with Kafka's files is found before anything
+/// is changed.
 #[derive(Debug)]
 pub enum TakeoverError {
     /// A folder cannot be locked.
@@ -114,8 +131,7 @@ pub enum TakeoverError {
     Adopt(AdoptError),
     /// The segments contradict the metadata.
     Boot(BootError),
-    /// Bytes of segments are damaged. In a takeover in place, Kafka's metadata was put aside
-    /// already; it is begun again with the same command once the damage is mended.
+    /// Bytes of segments that were right a moment before are damaged.
     Damage(Vec<Finding>),
 }
 
@@ -173,8 +189,10 @@ pub fn take_over(
         }
     };
     let in_place = options.into.is_none();
+    check_apart(options)?;
     let _locks = lock_all(options)?;
-    let is_underway = exists(&target.join(boot::TAKEOVER_MARK));
+    let mark = mark_of(options);
+    let is_underway = check_mark(&target, &mark)?;
     if !is_underway {
         check_target(&target, in_place)?;
     }
@@ -182,22 +200,25 @@ pub fn take_over(
         check_stopped(&options.sources)?;
     }
     let mut kafka = Kafka::read(&options.sources, in_place)?;
-    let mut storage = begin(&target)?;
-    let filled = if in_place {
+    kafka.check_missing(options.allow_missing)?;
+    let filled = kafka.prove(step)?;
+    let mut storage = begin(&target, &mark, in_place)?;
+    if in_place {
         put_aside(&target, &kafka)?;
-        bring_over(&kafka, None, step)?
+        bring_over(&kafka, None, step)?;
     } else {
         prepare_copies(&kafka, &target, &mut storage)?;
-        bring_over(&kafka, Some(&target), step)?
-    };
+        bring_over(&kafka, Some(&target), step)?;
+        // Kafka may have been started meanwhile.
+        check_stopped(&options.sources)?;
+        kafka.check_unchanged()?;
+    }
     kafka_folder::write_metadata(&mut storage, &kafka.image)?;
     let meta = write_meta(&target, &kafka.meta);
     meta.map_err(|error| failed("write", &target.join(META_PROPERTIES_FILE), &error))?;
-    step(TakeoverStep::Proving {
-        partitions: kafka.partitions.len(),
-        bytes: kafka.bytes,
-    });
-    let offsets = prove(&mut storage, &kafka)?;
+    let partitions = kafka.partitions.len();
+    step(TakeoverStep::Making { partitions });
+    let offsets = make(&mut storage, &kafka)?;
     end(&target, in_place)?;
     let without_folder = kafka.without_folder();
     Ok(TakenOver {
@@ -205,7 +226,7 @@ pub fn take_over(
         node: kafka.meta.node,
         cluster: kafka.meta.cluster.to_string(),
         topics: kafka.image.topics().count(),
-        partitions: kafka.partitions.len(),
+        partitions,
         bytes: kafka.bytes,
         offsets,
         filled,
@@ -225,14 +246,73 @@ fn fault(path: &Path, fault: impl Into<String>) -> TakeoverError {
     }
 }
 
-fn exists(path: &Path) -> bool {
-    disk::file_len(path).is_ok()
+/// Whether something is there; what cannot be looked at is no absence.
+fn exists(path: &Path) -> Result<bool, TakeoverError> {
+    match disk::file_len(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(failed("look at", path, &error)),
+    }
+}
+
+/// A folder inside another would become a part of what it is made from.
+fn check_apart(options: &TakeoverOptions) -> Result<(), TakeoverError> {
+    let Some(into) = &options.into else {
+        return Ok(());
+    };
+    for source in &options.sources {
+        if into.starts_with(source) || source.starts_with(into) {
+            let source = source.display();
+            return Err(fault(
+                into,
+                format!("expected a folder apart from {source}, found one inside the other"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What the mark of this takeover says, so that another one does not go on with it.
+fn mark_of(options: &TakeoverOptions) -> String {
+    let mut mark = "taken over from Apache Kafka\n".to_owned();
+    mark += match options.into {
+        Some(_) => "as a copy\n",
+        None => "in place\n",
+    };
+    if options.into.is_some() {
+        for source in &options.sources {
+            mark += &format!("of {}\n", source.display());
+        }
+    }
+    mark
+}
+
+/// Whether this takeover was begun before.
+fn check_mark(target: &Path, mark: &str) -> Result<bool, TakeoverError> {
+    let path = target.join(boot::TAKEOVER_MARK);
+    if !exists(&path)? {
+        return Ok(false);
+    }
+    let found = disk::read_to_string(&path, TEXT_BYTES_MAX);
+    let found = found.map_err(|error| failed("read", &path, &error))?;
+    // An empty one was being written when the process died: nothing else was done yet.
+    if found.is_empty() || found == mark {
+        return Ok(true);
+    }
+    let found = found.trim_end().replace('\n', ", ");
+    Err(fault(
+        target,
+        format!(
+            "expected what this command began, found a folder that is being {found}: run that \
+             command again, or name another folder"
+        ),
+    ))
 }
 
 fn lock_all(options: &TakeoverOptions) -> Result<Vec<FolderLock>, TakeoverError> {
     let mut locks = Vec::new();
     for source in &options.sources {
-        if !exists(source) {
+        if !exists(source)? {
             return Err(fault(
                 source,
                 "expected a data folder of Apache Kafka, found nothing",
@@ -250,37 +330,41 @@ fn lock_all(options: &TakeoverOptions) -> Result<Vec<FolderLock>, TakeoverError>
 /// Kafka holds another kind of lock than we do; but only while it is stopped, and stopped well, is
 /// its mark there.
 fn check_stopped(sources: &[PathBuf]) -> Result<(), TakeoverError> {
-    let running = sources
-        .iter()
-        .find(|source| !exists(&source.join(CLEAN_SHUTDOWN_FILE)));
-    running.map_or(Ok(()), |source| {
-        Err(fault(
-            source,
-            format!(
-                "expected {CLEAN_SHUTDOWN_FILE}, which Apache Kafka leaves when it stopped well, \
-                 found none: stop it with kafka-server-stop.sh; if it crashed, start it once more, \
-                 so that it recovers its logs, and stop it then"
-            ),
-        ))
-    })
+    for source in sources {
+        if !exists(&source.join(CLEAN_SHUTDOWN_FILE))? {
+            return Err(fault(
+                source,
+                format!(
+                    "expected {CLEAN_SHUTDOWN_FILE}, which Apache Kafka leaves when it stopped \
+                     well, found none: stop it with kafka-server-stop.sh; if it crashed, start it \
+                     once more, so that it recovers its logs, and stop it then"
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check_target(target: &Path, in_place: bool) -> Result<(), TakeoverError> {
     if in_place {
-        return match exists(&target.join(OWN_FOLDER)) {
+        return match exists(&target.join(boot::BASE_CHECKPOINT))? {
             true => Err(fault(target, "it is klamm's already: klamm serve opens it")),
             false => Ok(()),
         };
     }
-    let names = disk::list(target).map_err(|error| failed("list", target, &error))?;
-    // The lock's file is ours.
-    match names.iter().find(|name| !name.starts_with('.')) {
-        Some(name) => Err(fault(
-            target,
-            format!("expected a new or empty folder, found {name} in it"),
-        )),
-        None => Ok(()),
+    for name in disk::list(target).map_err(|error| failed("list", target, &error))? {
+        // The lock's file is ours, and so is a folder without anything.
+        let own = target.join(OWN_FOLDER);
+        let is_ours = name.starts_with('.')
+            || name == OWN_FOLDER && disk::list(&own).is_ok_and(|names| names.is_empty());
+        if !is_ours {
+            return Err(fault(
+                target,
+                format!("expected a new or empty folder, found {name} in it"),
+            ));
+        }
     }
+    Ok(())
 }
 
 /// A partition, and where Kafka has it.
@@ -289,8 +373,17 @@ struct KafkaPartition {
     topic: TopicName,
     /// Its folder; absent, it is empty.
     folder: Option<PathBuf>,
-    /// Names and lengths of its segments.
-    segments: Vec<(String, u64)>,
+    segments: Vec<Segment>,
+}
+
+/// A segment as Kafka has it.
+#[derive(Debug)]
+struct Segment {
+    name: String,
+    base: Offset,
+    bytes: u64,
+    /// There is a hole in it, or behind it.
+    has_holes: bool,
 }
 
 /// What lies in Kafka's folders.
@@ -300,6 +393,8 @@ struct Kafka {
     image: Image,
     partitions: BTreeMap<TopicPartition, KafkaPartition>,
     log_starts: BTreeMap<TopicPartition, Offset>,
+    /// Where Kafka knew records up to.
+    high_watermarks: BTreeMap<TopicPartition, Offset>,
     bytes: u64,
     left_behind: Vec<String>,
     /// Folders of partitions that the metadata does not know.
@@ -318,13 +413,28 @@ impl Kafka {
             partitions: partitions_of(&image),
             image,
             log_starts: BTreeMap::new(),
+            high_watermarks: BTreeMap::new(),
             bytes: 0,
             left_behind: in_words(&left),
             strays: Vec::new(),
         };
         for source in sources {
             kafka.find_folders(source)?;
-            kafka.find_log_starts(source)?;
+            let starts = kafka.offsets_in(&source.join(LOG_START_FILE))?;
+            kafka.log_starts.extend(starts);
+            for file in HIGH_WATERMARK_FILES {
+                for (partition, offset) in kafka.offsets_in(&source.join(file))? {
+                    let known = kafka.high_watermarks.entry(partition).or_insert(offset);
+                    *known = offset.max(*known);
+                }
+            }
+        }
+        if kafka.image.topic("__consumer_offsets").is_some() {
+            kafka.left_behind.push(
+                "positions of consumer groups: __consumer_offsets comes along, but groups are not \
+                 served yet"
+                    .to_owned(),
+            );
         }
         Ok(kafka)
     }
@@ -363,25 +473,104 @@ impl Kafka {
                 ));
             }
             known.segments = segments_in(&folder)?;
-            self.bytes += known.segments.iter().map(|(_, bytes)| bytes).sum::<u64>();
+            self.bytes += known
+                .segments
+                .iter()
+                .map(|segment| segment.bytes)
+                .sum::<u64>();
             known.folder = Some(folder);
         }
         Ok(())
     }
 
-    fn find_log_starts(&mut self, source: &Path) -> Result<(), TakeoverError> {
-        let path = source.join(LOG_START_FILE);
-        if !exists(&path) {
-            return Ok(());
+    /// What one of Kafka's lists of offsets says of partitions that there are.
+    fn offsets_in(&self, path: &Path) -> Result<Vec<(TopicPartition, Offset)>, TakeoverError> {
+        if !exists(path)? {
+            return Ok(Vec::new());
         }
-        let text = disk::read_to_string(&path, TEXT_BYTES_MAX);
-        let text = text.map_err(|error| failed("read", &path, &error))?;
-        let starts = kafka_folder::parse_offsets(&text).map_err(|error| fault(&path, error))?;
-        for (topic, index, start) in starts {
-            if let Some(topic) = self.image.topic(topic.as_str()) {
-                let topic = topic.id();
-                self.log_starts
-                    .insert(TopicPartition { topic, index }, start);
+        let text = disk::read_to_string(path, TEXT_BYTES_MAX);
+        let text = text.map_err(|error| failed("read", path, &error))?;
+        let listed = kafka_folder::parse_offsets(&text).map_err(|error| fault(path, error))?;
+        let known = listed.into_iter().filter_map(|(topic, index, offset)| {
+            let topic = self.image.topic(topic.as_str())?.id();
+            let partition = TopicPartition { topic, index };
+            self.partitions
+                .contains_key(&partition)
+                .then_some((partition, offset))
+        });
+        Ok(known.collect())
+    }
+
+    /// A forgotten folder must not look like empty partitions, whose offsets are given out again.
+    fn check_missing(&self, allow: bool) -> Result<(), TakeoverError> {
+        match self.without_folder().first() {
+            Some(name) if !allow => Err(fault(
+                Path::new(name),
+                "expected the folder of this partition, which Kafka's metadata names, found none: \
+                 name all folders of Kafka's log.dirs; if its records are lost, --allow-missing \
+                 begins it empty",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads every batch and proves its checksum, without changing anything. Gives the offsets of
+    /// holes.
+    fn prove(&mut self, step: &mut dyn FnMut(TakeoverStep)) -> Result<u64, TakeoverError> {
+        let (mut done, mut filled, all) = (0, 0, self.bytes);
+        for (partition, found) in &mut self.partitions {
+            let Some(folder) = &found.folder else {
+                continue;
+            };
+            let log_start = self.log_starts.get(partition).copied();
+            let mut exam = LogExam::new(log_start.unwrap_or(Offset::ZERO));
+            for place in 0..found.segments.len() {
+                let next = found.segments.get(place + 1).map(|next| next.base);
+                let segment = &mut found.segments[place];
+                let path = folder.join(&segment.name);
+                let bytes = read_segment(&path)?;
+                let refused = |error: LogFault| fault(&path, error.to_string());
+                let before = exam.leader_epoch();
+                exam.segment(segment.base, &bytes).map_err(refused)?;
+                let holes = fill_holes(&bytes, segment.base, next, before);
+                let holes = holes.map_err(|(at, reason)| {
+                    fault(&path, format!("damaged at byte {at}: {reason}"))
+                })?;
+                segment.has_holes = holes.offsets > 0;
+                filled += holes.offsets;
+                done += segment.bytes;
+                step(TakeoverStep::Proving { done, all });
+            }
+            let refused = |error: LogFault| fault(folder, error.to_string());
+            exam.finish().map_err(refused)?;
+            let end = exam.end().unwrap_or(Offset::ZERO);
+            let known = self.high_watermarks.get(partition).copied();
+            for (what, offset) in [("begins", log_start), ("had records up to", known)] {
+                if let Some(offset) = offset.filter(|&offset| offset > end) {
+                    return Err(fault(
+                        folder,
+                        format!(
+                            "records are missing: Kafka noted that the log {what} offset {offset}, \
+                             and it ends at {end}"
+                        ),
+                    ));
+                }
+            }
+        }
+        Ok(filled)
+    }
+
+    /// Somebody may have written to the folders while they were copied.
+    fn check_unchanged(&self) -> Result<(), TakeoverError> {
+        for found in self.partitions.values() {
+            let Some(folder) = &found.folder else {
+                continue;
+            };
+            let now = segments_in(folder)?;
+            let (was, is) = (found.segments.iter(), now.iter());
+            let lengths = |segment: &Segment| (segment.base, segment.bytes);
+            if !was.map(lengths).eq(is.map(lengths)) {
+                return Err(fault(folder, "its segments changed while they were copied"));
             }
         }
         Ok(())
@@ -437,7 +626,7 @@ fn find_metadata(
     for source in sources {
         let places = [in_place.then_some(aside.as_str()), Some(METADATA_FOLDER)];
         for folder in places.into_iter().flatten() {
-            if exists(&source.join(folder)) {
+            if exists(&source.join(folder))? {
                 return Ok((DataFolder::open(source.clone())?, folder.to_owned()));
             }
         }
@@ -478,31 +667,51 @@ fn read_topic_id(folder: &Path) -> Result<klamm_model::TopicId, TakeoverError> {
     parse_partition_metadata(&text).map_err(|error| fault(&path, error.to_string()))
 }
 
-fn segments_in(folder: &Path) -> Result<Vec<(String, u64)>, TakeoverError> {
+fn read_segment(path: &Path) -> Result<Bytes, TakeoverError> {
+    let bytes = disk::read(path, SEGMENT_BYTES_MAX);
+    bytes
+        .map(Bytes::from)
+        .map_err(|error| failed("read", path, &error))
+}
+
+fn segments_in(folder: &Path) -> Result<Vec<Segment>, TakeoverError> {
     let names = disk::list(folder).map_err(|error| failed("list", folder, &error))?;
     let mut segments = Vec::new();
     for name in names {
-        let is_log = parse_segment_file(&name).is_some_and(|(_, file)| file == SegmentFile::Log);
-        if is_log {
+        if let Some((base, SegmentFile::Log)) = parse_segment_file(&name) {
             let path = folder.join(&name);
             let bytes = disk::file_len(&path).map_err(|error| failed("look at", &path, &error))?;
-            segments.push((name, bytes));
+            segments.push(Segment {
+                name,
+                base,
+                bytes,
+                has_holes: false,
+            });
         }
     }
     Ok(segments)
 }
 
-/// Marks the folder as being taken over, durably.
-fn begin(target: &Path) -> Result<DataFolder, TakeoverError> {
+/// Marks the folder as being taken over, durably, and removes what an interrupted takeover of the
+/// same kind made: what becomes of it is made anew.
+fn begin(target: &Path, mark: &str, in_place: bool) -> Result<DataFolder, TakeoverError> {
     use klamm_engine::storage::Storage as _;
     let mut storage = DataFolder::open(target.to_owned())?;
     storage.create_folder(OWN_FOLDER)?;
     storage.flush_folder("")?;
-    storage.replace(boot::TAKEOVER_MARK, b"of a data folder of Apache Kafka\n")?;
-    // What an interrupted takeover said of files that are made anew.
+    storage.replace(boot::TAKEOVER_MARK, mark.as_bytes())?;
     for name in storage.list(OWN_FOLDER)? {
         if name.starts_with("checkpoint-") {
             storage.remove(&format!("{OWN_FOLDER}/{name}"))?;
+        }
+    }
+    if !in_place {
+        for name in storage.list("")? {
+            if name == META_PROPERTIES_FILE {
+                storage.remove(&name)?;
+            } else if parse_partition_folder(&name).is_some() {
+                storage.remove_folder(&name)?;
+            }
         }
     }
     Ok(storage)
@@ -515,7 +724,7 @@ fn put_aside(target: &Path, kafka: &Kafka) -> Result<(), TakeoverError> {
     disk::create_dir_all(&kept).map_err(|error| failed("create", &kept, &error))?;
     let metadata = target.join(METADATA_FOLDER);
     let aside = kept.join(METADATA_FOLDER);
-    if !exists(&aside) {
+    if !exists(&aside)? {
         disk::rename(&metadata, &aside).map_err(|error| failed("move", &metadata, &error))?;
     } else {
         // An interrupted takeover's own.
@@ -562,14 +771,13 @@ fn prepare_copies(
     Ok(storage.flush_folder("")?)
 }
 
-/// Has all segments where they belong, without holes: in place, or as copies below `target`. Gives
-/// the offsets of holes.
+/// Has all segments where they belong, without holes: in place, or as copies below `target`.
 fn bring_over(
     kafka: &Kafka,
     target: Option<&Path>,
     step: &mut dyn FnMut(TakeoverStep),
-) -> Result<u64, TakeoverError> {
-    let (mut done, mut filled) = (0, 0);
+) -> Result<(), TakeoverError> {
+    let (mut done, all) = (0, kafka.bytes);
     for (partition, found) in &kafka.partitions {
         let Some(source) = &found.folder else {
             continue;
@@ -579,65 +787,50 @@ fn bring_over(
             |target| target.join(partition_folder(&found.topic, partition.index)),
         );
         let mut leader_epoch = LeaderEpoch(0);
-        for (place, (name, bytes)) in found.segments.iter().enumerate() {
-            let next = found.segments.get(place + 1).map(|(next, _)| next);
-            let segment = Segment {
-                from: source.join(name),
-                to: folder.join(name),
-                base: base_of(name),
-                next: next.map(|next| base_of(next)),
-            };
-            let outcome = segment.bring_over(leader_epoch, target.is_some())?;
-            leader_epoch = outcome.leader_epoch;
-            filled += outcome.offsets;
-            done += bytes;
+        for (place, segment) in found.segments.iter().enumerate() {
+            let (from, to) = (source.join(&segment.name), folder.join(&segment.name));
+            if found.segments.iter().any(|segment| segment.has_holes) {
+                let next = found.segments.get(place + 1).map(|next| next.base);
+                leader_epoch = bring_filled(segment, (&from, &to), next, leader_epoch)?;
+            } else if target.is_some() {
+                disk::copy(&from, &to).map_err(|error| failed("copy", &from, &error))?;
+            }
+            done += segment.bytes;
             if target.is_some() {
-                let all = kafka.bytes;
                 step(TakeoverStep::Copying { done, all });
             }
         }
         disk::sync_dir(&folder).map_err(|error| failed("flush", &folder, &error))?;
     }
-    Ok(filled)
+    Ok(())
 }
 
-fn base_of(name: &str) -> Offset {
-    parse_segment_file(name).map_or(Offset::ZERO, |(base, _)| base)
-}
-
-/// One segment on its way.
-struct Segment {
-    from: PathBuf,
-    to: PathBuf,
-    base: Offset,
-    /// Where the one behind it begins.
+/// Brings over a segment of a log that has holes; gives the leader epoch of its last batch.
+fn bring_filled(
+    segment: &Segment,
+    (from, to): (&Path, &Path),
     next: Option<Offset>,
-}
-
-impl Segment {
-    fn bring_over(&self, before: LeaderEpoch, copy: bool) -> Result<Filled, TakeoverError> {
-        let bytes = disk::read(&self.from, SEGMENT_BYTES_MAX);
-        let bytes = bytes.map_err(|error| failed("read", &self.from, &error))?;
-        let filled = fill_holes(&bytes, self.base, self.next, before);
-        let filled = filled
-            .map_err(|(at, reason)| fault(&self.from, format!("damaged at byte {at}: {reason}")))?;
-        let written = match &filled.bytes {
-            Some(bytes) => disk::write_atomically(&self.to, bytes),
-            None if copy => disk::copy(&self.from, &self.to),
-            None => Ok(()),
-        };
-        written.map_err(|error| failed("write", &self.to, &error))?;
-        Ok(filled)
-    }
+    before: LeaderEpoch,
+) -> Result<LeaderEpoch, TakeoverError> {
+    let bytes = read_segment(from)?;
+    let filled = fill_holes(&bytes, segment.base, next, before);
+    let filled =
+        filled.map_err(|(at, reason)| fault(from, format!("damaged at byte {at}: {reason}")))?;
+    let written = match &filled.bytes {
+        Some(bytes) => disk::write_atomically(to, bytes),
+        None if from != to => disk::copy(from, to),
+        None => Ok(()),
+    };
+    written.map_err(|error| failed("write", to, &error))?;
+    Ok(filled.leader_epoch)
 }
 
 fn write_meta(target: &Path, meta: &MetaProperties) -> std::io::Result<()> {
     disk::write_atomically(target.join(META_PROPERTIES_FILE), meta.format().as_bytes())
 }
 
-/// Has every batch read and proved, and everything made that a start needs. Gives the offsets that
-/// can be read.
-fn prove(storage: &mut DataFolder, kafka: &Kafka) -> Result<u64, TakeoverError> {
+/// Has everything made that a start needs, from the batches. Gives the offsets that can be read.
+fn make(storage: &mut DataFolder, kafka: &Kafka) -> Result<u64, TakeoverError> {
     let options = BootOptions {
         node: kafka.meta.node,
         shards: 1,

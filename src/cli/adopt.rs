@@ -37,6 +37,10 @@ pub(super) struct AdoptArguments {
     #[arg(long, conflicts_with = "into")]
     in_place: bool,
 
+    /// Begin partitions empty of which no folder is there, instead of refusing.
+    #[arg(long)]
+    allow_missing: bool,
+
     /// Say nothing of progress.
     #[arg(long, short)]
     quiet: bool,
@@ -50,23 +54,24 @@ pub(super) fn run(arguments: &AdoptArguments) -> ExitCode {
     let options = TakeoverOptions {
         sources: arguments.folders.clone(),
         into: arguments.into.clone(),
+        allow_missing: arguments.allow_missing,
     };
     let mut next = Instant::now();
     let mut progress = |step: TakeoverStep| {
         if arguments.quiet {
             return;
         }
-        match step {
-            TakeoverStep::Copying { done, all } if Instant::now() >= next || done == all => {
-                next = Instant::now() + INTERVAL;
-                eprintln!("copied {} of {} MB", done / 1_000_000, all / 1_000_000);
+        let (word, done, all) = match step {
+            TakeoverStep::Proving { done, all } => ("proved", done, all),
+            TakeoverStep::Copying { done, all } => ("copied", done, all),
+            TakeoverStep::Making { partitions } => {
+                let partitions = counted(partitions as u64, "partition");
+                return eprintln!("making metadata and indexes of {partitions}");
             }
-            TakeoverStep::Copying { .. } => {}
-            TakeoverStep::Proving { partitions, bytes } => eprintln!(
-                "proving {} ({} MB)",
-                counted(partitions as u64, "partition"),
-                bytes / 1_000_000
-            ),
+        };
+        if Instant::now() >= next || done == all {
+            next = Instant::now() + INTERVAL;
+            eprintln!("{word} {} of {} MB", done / 1_000_000, all / 1_000_000);
         }
     };
     let taken = match take_over(&options, &mut progress) {

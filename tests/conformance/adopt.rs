@@ -124,17 +124,118 @@ fn check_served(test: &str, folder: tempfile::TempDir) {
     assert_eq!(cells[5..7], ["7", "101"], "{described}");
 }
 
-#[test]
-fn a_folder_of_kafka_is_not_touched_by_a_start() {
-    let folder = kafka_folder();
-    let before = content(folder.path());
-    let mut process = Process::start(folder.path(), &Options::new());
+/// A start refuses the folder, and changes nothing of it.
+fn check_not_touched(folder: &Path) {
+    let before = content(folder);
+    let mut process = Process::start(folder, &Options::new());
     let status = process.end(DEADLINE);
     let text = process.log.text();
     assert_eq!(status.code(), Some(1), "{text}");
     assert!(text.contains("is Apache Kafka's"), "{text}");
     assert!(text.contains("klamm adopt"), "{text}");
-    assert_eq!(content(folder.path()), before);
+    assert_eq!(content(folder), before);
+}
+
+#[test]
+fn no_folder_of_kafka_is_touched_by_a_start_whatever_is_missing_in_it() {
+    check_not_touched(kafka_folder().path());
+    // A further disk, or one whose metadata lies elsewhere.
+    let further = kafka_folder();
+    fs::remove_dir_all(further.path().join("__cluster_metadata-0")).expect("removed");
+    check_not_touched(further.path());
+    let nameless = kafka_folder();
+    fs::remove_file(nameless.path().join("meta.properties")).expect("removed");
+    check_not_touched(nameless.path());
+    // A takeover that died before it left its mark.
+    let begun = kafka_folder();
+    fs::create_dir(begun.path().join("klamm")).expect("a folder");
+    check_not_touched(begun.path());
+    let output = adopt(&[begun.path(), Path::new("--in-place")]);
+    assert!(output.status.success(), "{}", words(&output));
+}
+
+#[test]
+fn records_that_are_missing_end_a_takeover_before_anything_is_changed() {
+    type Harm = fn(&Path);
+    let harms: [(Harm, &str); 5] = [
+        (
+            |folder| fs::remove_dir_all(folder.join("plain-1")).expect("removed"),
+            "--allow-missing",
+        ),
+        (
+            |folder| {
+                let last = folder.join("segments-0/00000000000000000005.log");
+                fs::remove_file(last).expect("removed");
+            },
+            "records are missing",
+        ),
+        (
+            |folder| {
+                let starts = folder.join("log-start-offset-checkpoint");
+                fs::write(starts, "0\n1\nplain 0 500\n").expect("written");
+            },
+            "records are missing",
+        ),
+        (
+            |folder| {
+                let snapshot = "__cluster_metadata-0/00000000000000000099-0000000001.checkpoint";
+                fs::write(folder.join(snapshot), "").expect("written");
+            },
+            "footer",
+        ),
+        (
+            |folder| {
+                let path = folder.join("codec-gzip-0/00000000000000000000.log");
+                let mut bytes = fs::read(&path).expect("a segment");
+                bytes[200] ^= 1;
+                fs::write(path, bytes).expect("written");
+            },
+            "damaged at byte 0",
+        ),
+    ];
+    for (harm, part) in harms {
+        let folder = kafka_folder();
+        harm(folder.path());
+        let before = content(folder.path());
+        let into = empty_folder();
+        for target in [
+            &[Path::new("--in-place")][..],
+            &[Path::new("--into"), into.path()],
+        ] {
+            let arguments = [&[folder.path()], target].concat();
+            let output = adopt(&arguments);
+            assert_eq!(output.status.code(), Some(1));
+            assert!(words(&output).contains(part), "{}", words(&output));
+            assert_eq!(content(folder.path()), before, "{part}");
+        }
+    }
+}
+
+#[test]
+fn an_interrupted_takeover_is_gone_on_with_by_its_own_command_only() {
+    let (first, second, into) = (kafka_folder(), kafka_folder(), empty_folder());
+    fs::create_dir_all(into.path().join("klamm")).expect("a folder");
+    let mark = format!(
+        "taken over from Apache Kafka\nas a copy\nof {}\n",
+        first.path().display()
+    );
+    fs::write(into.path().join("klamm/takeover"), mark).expect("a mark");
+    // What it had copied already may be of another time.
+    copy(&first.path().join("plain-0"), &into.path().join("plain-0"));
+    fs::write(into.path().join("plain-0/00000000000000000101.log"), "").expect("a segment");
+    let other = adopt(&[second.path(), Path::new("--into"), into.path()]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(
+        words(&other).contains("run that command again"),
+        "{}",
+        words(&other)
+    );
+    let own = adopt(&[first.path(), Path::new("--into"), into.path()]);
+    assert!(own.status.success(), "{}", words(&own));
+    check_served(
+        "an_interrupted_takeover_is_gone_on_with_by_its_own_command_only",
+        into,
+    );
 }
 
 #[test]
@@ -170,7 +271,8 @@ fn a_takeover_in_place_that_was_interrupted_is_refused_by_a_start_and_done_by_th
     // As it stands when the process died behind the move of Kafka's metadata.
     let kept = folder.path().join("klamm/kafka");
     fs::create_dir_all(&kept).expect("a folder");
-    fs::write(folder.path().join("klamm/takeover"), "").expect("a file");
+    let mark = "taken over from Apache Kafka\nin place\n";
+    fs::write(folder.path().join("klamm/takeover"), mark).expect("a file");
     let metadata = folder.path().join("__cluster_metadata-0");
     fs::rename(&metadata, kept.join("__cluster_metadata-0")).expect("moved");
     fs::create_dir(&metadata).expect("a folder");
@@ -220,6 +322,6 @@ fn damage_and_a_kafka_that_did_not_stop_well_are_named_and_not_taken_over() {
         text.contains("segments-0/00000000000000000002.log"),
         "{text}"
     );
-    let mut process = Process::start(into.path(), &Options::new());
-    assert_eq!(process.end(DEADLINE).code(), Some(1));
+    // Found before anything was copied.
+    assert!(content(into.path()).is_empty());
 }

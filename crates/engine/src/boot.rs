@@ -44,7 +44,9 @@ pub const TAKEOVER_MARK: &str = "klamm/takeover";
 /// The quorum's log.
 pub const METADATA_FOLDER: &str = "__cluster_metadata-0";
 
-const BASE_CHECKPOINT: &str = "klamm/checkpoint-base";
+/// What is in the segments; every start writes it before anything is served, so that a folder without
+/// it is none of ours, or was never served.
+pub const BASE_CHECKPOINT: &str = "klamm/checkpoint-base";
 
 /// What boot is told.
 #[derive(Clone, Debug)]
@@ -522,6 +524,8 @@ struct Known {
     files: Vec<String>,
     /// A checkpoint could not be read: what no other speaks of may be durable all the same.
     incomplete: bool,
+    /// There is the checkpoint that every start leaves behind, readable or not.
+    has_base: bool,
 }
 
 fn read_checkpoints<S: Storage>(
@@ -540,8 +544,9 @@ fn read_checkpoints<S: Storage>(
             continue;
         }
         let bytes = storage.read(&path)?.unwrap_or_default();
-        if path != BASE_CHECKPOINT {
-            known.files.push(path.clone());
+        match path == BASE_CHECKPOINT {
+            true => known.has_base = true,
+            false => known.files.push(path.clone()),
         }
         match Checkpoint::decode(&bytes) {
             Ok(checkpoint) => known.merge(checkpoint),
@@ -725,6 +730,10 @@ fn clean_up<S: Storage>(
     let surplus = wals.values().flat_map(|found| &found.surplus);
     for path in known.files.iter().chain(surplus) {
         storage.remove(path)?;
+    }
+    if !known.has_base {
+        // Nothing was ever served from here: whatever lies here is none of ours.
+        return Ok(());
     }
     for name in storage.list("")? {
         let gone = match parse_partition_folder(&name) {

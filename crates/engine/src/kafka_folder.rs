@@ -10,9 +10,10 @@ use klamm_model::{Offset, PartitionIndex, Timestamp, TopicName};
 use klamm_raftlog::{HardState, Index, Payload, Term};
 use klamm_records::batch::{self, BatchBuilder, BatchOptions};
 use klamm_records::compress::Scratch;
-use klamm_records::segment::{SegmentFile, segment_file};
+use klamm_records::segment::{self, SegmentFile, segment_file};
 
 use crate::boot::METADATA_FOLDER;
+use crate::kafka_log::{SNAPSHOT_FOOTER, control_type};
 use crate::quorum_log::{self, QUORUM_STATE_PATH};
 use crate::storage::{Storage, StorageError};
 
@@ -76,59 +77,80 @@ pub fn read_kafka_metadata<S: Storage>(
         Some((digits.parse().ok().map(Offset)?, name))
     });
     if let Some((end, name)) = newest {
-        take_in(
-            storage,
-            &format!("{folder}/{name}"),
-            Offset::ZERO,
-            &mut metadata,
-        )?;
+        let path = format!("{folder}/{name}");
+        let taken = take_in(storage, &path, None, Offset::ZERO, &mut metadata)?;
+        if taken.last_control != Some(SNAPSHOT_FOOTER) {
+            return Err(AdoptError::File {
+                path,
+                fault: "expected a snapshot that ends with its footer, found none".to_owned(),
+            });
+        }
         from = end;
     }
     let logs = names.iter().filter_map(|name| {
-        let (base, file) = klamm_records::segment::parse_segment_file(name)?;
+        let (base, file) = segment::parse_segment_file(name)?;
         (file == SegmentFile::Log).then_some((base, name))
     });
-    let mut found = newest.is_some();
+    let mut next = None;
     for (base, name) in logs {
-        // What a snapshot holds may have been deleted in part.
-        found |= base == Offset::ZERO;
-        take_in(storage, &format!("{folder}/{name}"), from, &mut metadata)?;
+        let path = format!("{folder}/{name}");
+        let begins_late = next.unwrap_or(from) < base;
+        if begins_late {
+            return Err(AdoptError::File {
+                path,
+                fault: format!("records up to offset {base} are missing"),
+            });
+        }
+        next = Some(take_in(storage, &path, Some(base), from, &mut metadata)?.end);
     }
-    if !found {
+    if next.is_none_or(|end| end < from) {
         return Err(AdoptError::File {
             path: folder.to_owned(),
-            fault: "expected Kafka's metadata log from its beginning or behind a snapshot, found \
-                    neither"
-                .to_owned(),
+            fault: format!("expected Kafka's metadata log up to offset {from} and on, found less"),
         });
     }
     Ok(metadata)
 }
 
-/// Takes in the records of one file from an offset on.
+/// How far a file went.
+struct Taken {
+    end: Offset,
+    /// Type of the last batch, if it is one of control records.
+    last_control: Option<i16>,
+}
+
+/// Takes in the records of one file from an offset on. In a log, offsets follow on each other from
+/// its `base`; a snapshot counts for itself.
 fn take_in<S: Storage>(
     storage: &mut S,
     path: &str,
+    base: Option<Offset>,
     from: Offset,
     metadata: &mut KafkaMetadata,
-) -> Result<(), AdoptError> {
+) -> Result<Taken, AdoptError> {
     let fault = |at: usize, fault: &dyn fmt::Display| AdoptError::File {
         path: path.to_owned(),
         fault: format!("at byte {at}: {fault}"),
     };
     let bytes = Bytes::from(storage.read(path)?.unwrap_or_default());
     let mut scratch = Scratch::default();
+    let mut taken = Taken {
+        end: base.unwrap_or(Offset::ZERO),
+        last_control: None,
+    };
     let mut at = 0;
     while at < bytes.len() {
-        let one = bytes.slice(at..);
-        let header = batch::read_head(&one).map_err(|error| fault(at, &error))?;
-        let is_whole = header.size <= one.len();
-        if !is_whole {
-            return Err(fault(at, &"a batch that ends behind the file"));
+        let header = batch::verify(&bytes[at..]).map_err(|error| fault(at, &error))?;
+        if base.is_some() && header.base_offset != taken.end {
+            let (expected, found) = (taken.end, header.base_offset);
+            let gap = format!("expected a batch at offset {expected}, found {found}");
+            return Err(fault(at, &gap));
         }
-        let one = one.slice(..header.size);
-        batch::verify(&one).map_err(|error| fault(at, &error))?;
-        if !header.attributes.is_control() && header.base_offset >= from {
+        let one = bytes.slice(at..at + header.size);
+        taken.last_control = None;
+        if header.attributes.is_control() {
+            taken.last_control = control_type(&one, &mut scratch);
+        } else if header.base_offset >= from {
             let records = batch::records(&one, usize::MAX, &mut scratch);
             for record in records.map_err(|error| fault(at, &error))? {
                 let record = record.map_err(|error| fault(at, &error))?;
@@ -136,9 +158,10 @@ fn take_in<S: Storage>(
                 metadata.take(&value).map_err(AdoptError::Metadata)?;
             }
         }
+        taken.end = header.end_offset();
         at += header.size;
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// Writes an image as the quorum's whole log, with the state of a node that leads nothing yet.

@@ -36,6 +36,7 @@ mod describe;
 pub mod effects;
 pub mod engine;
 pub mod kafka_folder;
+pub mod kafka_log;
 pub mod memory;
 mod partition;
 mod producers;
