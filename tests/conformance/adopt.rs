@@ -111,7 +111,7 @@ fn check_served(test: &str, folder: tempfile::TempDir) {
         .expect("the binary under test starts");
     let described = words(&described);
     // The id that Kafka gave, its configuration, and the start that DeleteRecords moved.
-    for part in ["8_yOYy6OTr6sAPQxkV5OMg", "retention.ms = -1"] {
+    for part in ["gVc8HOWbS0O10bZgWktwfw", "retention.ms = -1"] {
         assert!(
             described.contains(part),
             "{part} is missing in:\n{described}"
