@@ -77,7 +77,9 @@ fn response<'a>(
         }
     });
     alter_partition_reassignments::Response {
-        allow_replication_factor_change: view.allow_replication_factor_change(),
+        // Kafka answers a request that names nothing with its default.
+        allow_replication_factor_change: view.topics().is_empty()
+            || view.allow_replication_factor_change(),
         // Kafka has an empty text, not none, where nothing is named.
         error_message: view.topics().is_empty().then(|| borrowed("")),
         responses: responses.collect(),

@@ -633,6 +633,13 @@ fn configs(pair: &mut Pair<'_>) {
         { "resource_type": 2, "resource_name": "three", "configuration_keys": [] },
     ] });
     pair.at_every_version(32, &keys);
+    pair.at_every_version(
+        32,
+        &json!({ "resources": [
+        { "resource_type": 2, "resource_name": "one", "configuration_keys": ["segment.ms"] },
+        { "resource_type": 99, "resource_name": "one", "configuration_keys": null },
+    ] }),
+    );
     for types in [
         json!([]),
         json!([2]),
