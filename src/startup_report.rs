@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use klamm_os::net::BindError;
 use klamm_os::probe::ProbeError;
+use klamm_shard::api::BASE_CHECKPOINT;
 
 use crate::config::{Problem, cores_text};
 use crate::words::counted;
@@ -312,7 +313,8 @@ fn kafkas_folder(path: &Path, is_underway: bool) -> String {
     format!(
         "data folder {path} is Apache Kafka's; nothing in it was changed\n    to change: take it \
          over with klamm adopt {path} --into <new folder>, or set log.dirs to an empty folder, \
-         which begins a new cluster"
+         which begins a new cluster. If it is klamm's, {BASE_CHECKPOINT} is missing: bring that \
+         back from a copy"
     )
 }
 

@@ -21,7 +21,7 @@ use klamm_os::disk::{self, FolderLock, LockError};
 use klamm_records::segment::{
     META_PROPERTIES_FILE, MetaProperties, PARTITION_METADATA_FILE, SegmentFile, fill_holes,
     format_partition_metadata, parse_partition_folder, parse_partition_metadata,
-    parse_segment_file, partition_folder,
+    parse_partition_offsets, parse_segment_file, partition_folder,
 };
 
 use crate::shards::Core;
@@ -260,8 +260,12 @@ fn check_apart(options: &TakeoverOptions) -> Result<(), TakeoverError> {
     let Some(into) = &options.into else {
         return Ok(());
     };
+    let absolute =
+        |path: &Path| std::path::absolute(path).map_err(|error| failed("look at", path, &error));
+    let target = absolute(into)?;
     for source in &options.sources {
-        if into.starts_with(source) || source.starts_with(into) {
+        let from = absolute(source)?;
+        if target.starts_with(&from) || from.starts_with(&target) {
             let source = source.display();
             return Err(fault(
                 into,
@@ -295,9 +299,15 @@ fn check_mark(target: &Path, mark: &str) -> Result<bool, TakeoverError> {
     }
     let found = disk::read_to_string(&path, TEXT_BYTES_MAX);
     let found = found.map_err(|error| failed("read", &path, &error))?;
-    // An empty one was being written when the process died: nothing else was done yet.
-    if found.is_empty() || found == mark {
+    if found == mark {
         return Ok(true);
+    }
+    if found.is_empty() {
+        return Err(fault(
+            &path,
+            "expected what was begun here, found an empty file: remove it if this folder is to be \
+             taken over",
+        ));
     }
     let found = found.trim_end().replace('\n', ", ");
     Err(fault(
@@ -374,6 +384,8 @@ struct KafkaPartition {
     /// Its folder; absent, it is empty.
     folder: Option<PathBuf>,
     segments: Vec<Segment>,
+    /// Kafka's cleaner left holes between its offsets.
+    has_holes: bool,
 }
 
 /// A segment as Kafka has it.
@@ -382,8 +394,6 @@ struct Segment {
     name: String,
     base: Offset,
     bytes: u64,
-    /// There is a hole in it, or behind it.
-    has_holes: bool,
 }
 
 /// What lies in Kafka's folders.
@@ -490,8 +500,9 @@ impl Kafka {
         }
         let text = disk::read_to_string(path, TEXT_BYTES_MAX);
         let text = text.map_err(|error| failed("read", path, &error))?;
-        let listed = kafka_folder::parse_offsets(&text).map_err(|error| fault(path, error))?;
-        let known = listed.into_iter().filter_map(|(topic, index, offset)| {
+        let listed =
+            parse_partition_offsets(&text).map_err(|error| fault(path, error.to_string()))?;
+        let known = listed.into_iter().filter_map(|((topic, index), offset)| {
             let topic = self.image.topic(topic.as_str())?.id();
             let partition = TopicPartition { topic, index };
             self.partitions
@@ -524,20 +535,13 @@ impl Kafka {
             };
             let log_start = self.log_starts.get(partition).copied();
             let mut exam = LogExam::new(log_start.unwrap_or(Offset::ZERO));
-            for place in 0..found.segments.len() {
-                let next = found.segments.get(place + 1).map(|next| next.base);
-                let segment = &mut found.segments[place];
+            for segment in &found.segments {
                 let path = folder.join(&segment.name);
                 let bytes = read_segment(&path)?;
                 let refused = |error: LogFault| fault(&path, error.to_string());
-                let before = exam.leader_epoch();
-                exam.segment(segment.base, &bytes).map_err(refused)?;
-                let holes = fill_holes(&bytes, segment.base, next, before);
-                let holes = holes.map_err(|(at, reason)| {
-                    fault(&path, format!("damaged at byte {at}: {reason}"))
-                })?;
-                segment.has_holes = holes.offsets > 0;
-                filled += holes.offsets;
+                let in_holes = exam.segment(segment.base, &bytes).map_err(refused)?;
+                found.has_holes |= in_holes > 0;
+                filled += in_holes;
                 done += segment.bytes;
                 step(TakeoverStep::Proving { done, all });
             }
@@ -653,6 +657,7 @@ fn partitions_of(image: &Image) -> BTreeMap<TopicPartition, KafkaPartition> {
                 topic: topic.name().clone(),
                 folder: None,
                 segments: Vec::new(),
+                has_holes: false,
             };
             (partition, found)
         })
@@ -681,12 +686,7 @@ fn segments_in(folder: &Path) -> Result<Vec<Segment>, TakeoverError> {
         if let Some((base, SegmentFile::Log)) = parse_segment_file(&name) {
             let path = folder.join(&name);
             let bytes = disk::file_len(&path).map_err(|error| failed("look at", &path, &error))?;
-            segments.push(Segment {
-                name,
-                base,
-                bytes,
-                has_holes: false,
-            });
+            segments.push(Segment { name, base, bytes });
         }
     }
     Ok(segments)
@@ -789,7 +789,7 @@ fn bring_over(
         let mut leader_epoch = LeaderEpoch(0);
         for (place, segment) in found.segments.iter().enumerate() {
             let (from, to) = (source.join(&segment.name), folder.join(&segment.name));
-            if found.segments.iter().any(|segment| segment.has_holes) {
+            if found.has_holes {
                 let next = found.segments.get(place + 1).map(|next| next.base);
                 leader_epoch = bring_filled(segment, (&from, &to), next, leader_epoch)?;
             } else if target.is_some() {

@@ -15,7 +15,7 @@ use klamm_raftlog::{Entry, HardState};
 use klamm_records::batch;
 use klamm_records::compress::Scratch;
 use klamm_records::segment::{
-    self, CLEANED_OFFSETS_FILE, Checkpoint, CleanedOffsets, PartitionCheckpoint, ShardCheckpoint,
+    self, CLEANED_OFFSETS_FILE, Checkpoint, PartitionCheckpoint, PartitionOffsets, ShardCheckpoint,
     parse_partition_folder,
 };
 use klamm_records::wal::WalPosition;
@@ -77,7 +77,7 @@ pub struct Booted {
     /// The quorum's log, for core 0.
     pub quorum_log: RecoveredPartition,
     /// Up to where partitions were compacted, of all that are still there.
-    pub cleaned: CleanedOffsets,
+    pub cleaned: PartitionOffsets,
     /// What the administrator should know.
     pub findings: Vec<Finding>,
     /// Batches that were brought from write-ahead files into segments.
@@ -642,12 +642,12 @@ fn partitions_of<'a>(
 fn read_cleaned<S: Storage>(
     work: &mut boot_partition::Work<'_, S>,
     shards: &mut [ShardBoot],
-) -> Result<CleanedOffsets, BootError> {
-    let mut cleaned = CleanedOffsets::new();
+) -> Result<PartitionOffsets, BootError> {
+    let mut cleaned = PartitionOffsets::new();
     let Some(bytes) = work.storage.read(CLEANED_OFFSETS_FILE)? else {
         return Ok(cleaned);
     };
-    let found = match segment::parse_cleaned_offsets(&String::from_utf8_lossy(&bytes)) {
+    let found = match segment::parse_partition_offsets(&String::from_utf8_lossy(&bytes)) {
         Ok(found) => found,
         Err(error) => {
             work.findings.push(Finding::BadCheckpoint {

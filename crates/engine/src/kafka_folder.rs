@@ -6,7 +6,7 @@ use std::fmt;
 use bytes::Bytes;
 use klamm_metadata::kafka::{KafkaMetadata, KafkaMetadataError};
 use klamm_metadata::{Image, MetadataRecord, record};
-use klamm_model::{Offset, PartitionIndex, Timestamp, TopicName};
+use klamm_model::{Offset, Timestamp};
 use klamm_raftlog::{HardState, Index, Payload, Term};
 use klamm_records::batch::{self, BatchBuilder, BatchOptions};
 use klamm_records::compress::Scratch;
@@ -202,65 +202,4 @@ fn entry(index: Index, term: Term, records: &[MetadataRecord]) -> Result<Vec<u8>
         path: METADATA_FOLDER.to_owned(),
         fault: error.to_string(),
     })
-}
-
-/// Reads Kafka's `log-start-offset-checkpoint` or its like: version, count, then topic, partition
-/// and offset on each line.
-///
-/// # Errors
-/// What was expected in which line.
-pub fn parse_offsets(text: &str) -> Result<Vec<(TopicName, PartitionIndex, Offset)>, String> {
-    let mut lines = text.lines();
-    if lines.next() != Some("0") {
-        return Err("line 1: expected version 0".to_owned());
-    }
-    let count: usize = lines
-        .next()
-        .and_then(|line| line.parse().ok())
-        .ok_or("line 2: expected the number of entries")?;
-    let mut found = Vec::new();
-    for (number, line) in lines.enumerate() {
-        let entry = parse_offset(line);
-        let entry = entry
-            .ok_or_else(|| format!("line {}: expected topic, partition and offset", number + 3))?;
-        found.push(entry);
-    }
-    if found.len() != count {
-        return Err(format!("expected {count} entries, found {}", found.len()));
-    }
-    Ok(found)
-}
-
-fn parse_offset(line: &str) -> Option<(TopicName, PartitionIndex, Offset)> {
-    let mut words = line.split(' ');
-    let topic = TopicName::new(words.next()?).ok()?;
-    let index = words.next()?.parse().ok().map(PartitionIndex)?;
-    let offset = words.next()?.parse().ok().map(Offset)?;
-    (words.next().is_none() && offset >= Offset::ZERO).then_some((topic, index, offset))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kafkas_list_of_offsets_is_read_whole_or_not_at_all() {
-        let name = TopicName::new("plain").expect("a legal name");
-        assert_eq!(
-            parse_offsets("0\n1\nplain 0 7\n"),
-            Ok(vec![(name, PartitionIndex(0), Offset(7))])
-        );
-        assert_eq!(parse_offsets("0\n0\n"), Ok(Vec::new()));
-        for wrong in [
-            "",
-            "1\n0\n",
-            "0\nx\n",
-            "0\n2\nplain 0 7\n",
-            "0\n1\nplain 0\n",
-            "0\n1\nplain 0 -1\n",
-            "0\n1\nplain 0 7 8\n",
-        ] {
-            assert!(parse_offsets(wrong).is_err(), "{wrong:?}");
-        }
-    }
 }

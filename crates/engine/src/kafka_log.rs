@@ -103,14 +103,14 @@ impl LogExam {
         self.leader_epoch
     }
 
-    /// Takes in the next segment, which begins with `base`. True if there is a hole in it or before
-    /// it.
+    /// Takes in the next segment, which begins with `base`. Gives how many offsets are in the holes
+    /// before it and in it.
     ///
     /// # Errors
     /// [`LogFault`].
-    pub fn segment(&mut self, base: Offset, bytes: &Bytes) -> Result<bool, LogFault> {
-        let mut has_holes = self.end.is_some_and(|end| end < base);
+    pub fn segment(&mut self, base: Offset, bytes: &Bytes) -> Result<u64, LogFault> {
         let mut next = base.max(self.end.unwrap_or(base));
+        let mut in_holes = offsets_between(self.end.unwrap_or(next), next);
         let mut at = 0;
         while at < bytes.len() {
             let damage = |fault| LogFault::Damage { at, fault };
@@ -128,7 +128,7 @@ impl LogExam {
                     found: header.leader_epoch,
                 }));
             }
-            has_holes |= header.base_offset > next;
+            in_holes += offsets_between(next, header.base_offset);
             if header.attributes.is_transactional() {
                 self.follow(&header, &bytes.slice(at..at + header.size))?;
             }
@@ -137,7 +137,7 @@ impl LogExam {
             at += header.size;
         }
         self.end = Some(next);
-        Ok(has_holes)
+        Ok(in_holes)
     }
 
     fn follow(&mut self, header: &BatchHeader, batch: &Bytes) -> Result<(), LogFault> {
@@ -181,6 +181,11 @@ impl LogExam {
             })
         })
     }
+}
+
+/// How many offsets lie from `first` on before `end`.
+fn offsets_between(first: Offset, end: Offset) -> u64 {
+    (end.0 - first.0).max(0).unsigned_abs()
 }
 
 /// What the first record of a control batch is.
@@ -241,9 +246,10 @@ mod tests {
     fn holes_are_told_and_falling_offsets_are_damage() {
         let mut exam = LogExam::new(Offset(0));
         let first = Bytes::from(batch_of(0, None, false));
-        assert_eq!(exam.segment(Offset(0), &first), Ok(false));
-        let second = Bytes::from(batch_of(5, None, false));
-        assert_eq!(exam.segment(Offset(5), &second), Ok(true));
+        assert_eq!(exam.segment(Offset(0), &first), Ok(0));
+        let second = [batch_of(5, None, false), batch_of(8, None, false)].concat();
+        let second = Bytes::from(second);
+        assert_eq!(exam.segment(Offset(4), &second), Ok(3 + 1 + 2));
         assert!(exam.segment(Offset(5), &second).is_err());
     }
 }

@@ -15,7 +15,7 @@ use klamm_engine::compaction_work::{
 use klamm_model::{Offset, TopicPartition};
 use klamm_os::{clock, disk, exec, random};
 use klamm_records::compact::{HashKey, OffsetMap};
-use klamm_records::segment::{self, CLEANED_OFFSETS_FILE, CleanedOffsets};
+use klamm_records::segment::{self, CLEANED_OFFSETS_FILE, PartitionOffsets};
 
 use super::Patience;
 use super::files::{Folders, unless_gone};
@@ -27,11 +27,11 @@ use crate::turn::must;
 #[derive(Clone, Debug)]
 pub(crate) struct SharedCleaned {
     path: PathBuf,
-    offsets: Arc<Mutex<CleanedOffsets>>,
+    offsets: Arc<Mutex<PartitionOffsets>>,
 }
 
 impl SharedCleaned {
-    pub(crate) fn new(folder: &Path, offsets: CleanedOffsets) -> Self {
+    pub(crate) fn new(folder: &Path, offsets: PartitionOffsets) -> Self {
         Self {
             path: folder.join(CLEANED_OFFSETS_FILE),
             offsets: Arc::new(Mutex::new(offsets)),
@@ -39,12 +39,12 @@ impl SharedCleaned {
     }
 
     /// Changes what is known of one partition, durably. Blocks.
-    fn change(&self, change: impl FnOnce(&mut CleanedOffsets) -> bool) -> io::Result<()> {
+    fn change(&self, change: impl FnOnce(&mut PartitionOffsets) -> bool) -> io::Result<()> {
         let mut offsets = self.offsets.lock().unwrap_or_else(PoisonError::into_inner);
         if !change(&mut offsets) {
             return Ok(());
         }
-        let text = segment::format_cleaned_offsets(&offsets);
+        let text = segment::format_partition_offsets(&offsets);
         disk::write_atomically(&self.path, text.as_bytes())
     }
 

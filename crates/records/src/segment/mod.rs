@@ -34,9 +34,9 @@ pub use names::{
 pub use recover::{RebuiltIndexes, SegmentEnd, SegmentFault, rebuild_indexes, recover};
 pub use succession::Succession;
 pub use texts::{
-    CleanedOffsets, DirectoryId, EpochStart, MetaProperties, TextError, format_cleaned_offsets,
-    format_leader_epochs, format_partition_metadata, parse_cleaned_offsets, parse_leader_epochs,
-    parse_partition_metadata,
+    DirectoryId, EpochStart, MetaProperties, PartitionOffsets, TextError, format_leader_epochs,
+    format_partition_metadata, format_partition_offsets, parse_leader_epochs,
+    parse_partition_metadata, parse_partition_offsets,
 };
 
 #[cfg(test)]

@@ -612,8 +612,8 @@ fn a_search_tries_lower_entries_and_ends_at_the_first_byte_whatever_the_index_ho
 #[test]
 fn how_far_partitions_were_compacted_reads_as_kafka_writes_it() {
     let text = "0\n2\na-b 0 17\norders 12 0\n";
-    let offsets = parse_cleaned_offsets(text).expect("sound");
-    assert_eq!(format_cleaned_offsets(&offsets), text);
+    let offsets = parse_partition_offsets(text).expect("sound");
+    assert_eq!(format_partition_offsets(&offsets), text);
     let orders = (TopicName::new("orders").expect("legal"), PartitionIndex(12));
     assert_eq!(offsets.get(&orders), Some(&Offset(0)));
     for (wrong, line) in [
@@ -625,7 +625,7 @@ fn how_far_partitions_were_compacted_reads_as_kafka_writes_it() {
         ("0\n1\na 0 1 2\n", 3),
         ("0\n1\n/ 0 1\n", 3),
     ] {
-        let error = parse_cleaned_offsets(wrong).expect_err(wrong);
+        let error = parse_partition_offsets(wrong).expect_err(wrong);
         assert_eq!(error.line, line, "{wrong:?}");
     }
 }

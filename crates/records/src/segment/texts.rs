@@ -85,12 +85,13 @@ fn parse_epoch(line: &str) -> Option<EpochStart> {
     })
 }
 
-/// How far each partition was compacted: what lies before is clean.
-pub type CleanedOffsets = BTreeMap<(TopicName, PartitionIndex), Offset>;
+/// An offset of each partition: in `cleaner-offset-checkpoint` how far it was compacted, in Kafka's
+/// `log-start-offset-checkpoint` where its log begins, and so on.
+pub type PartitionOffsets = BTreeMap<(TopicName, PartitionIndex), Offset>;
 
-/// Writes `cleaner-offset-checkpoint`: version, count, then topic, partition and offset in a line.
+/// Writes a file of [`PartitionOffsets`]: version, count, then topic, partition and offset in a line.
 #[must_use]
-pub fn format_cleaned_offsets(offsets: &CleanedOffsets) -> String {
+pub fn format_partition_offsets(offsets: &PartitionOffsets) -> String {
     let mut text = format!("0\n{}\n", offsets.len());
     for ((topic, index), offset) in offsets {
         writeln!(text, "{topic} {index} {offset}").expect("writing to memory does not fail");
@@ -98,11 +99,11 @@ pub fn format_cleaned_offsets(offsets: &CleanedOffsets) -> String {
     text
 }
 
-/// Reads `cleaner-offset-checkpoint`.
+/// Reads a file of [`PartitionOffsets`].
 ///
 /// # Errors
 /// [`TextError`] at the first line that is wrong or missing.
-pub fn parse_cleaned_offsets(text: &str) -> Result<CleanedOffsets, TextError> {
+pub fn parse_partition_offsets(text: &str) -> Result<PartitionOffsets, TextError> {
     let fault = |line, expected| TextError { line, expected };
     let mut lines = text.lines();
     if lines.next() != Some("0") {
@@ -112,9 +113,9 @@ pub fn parse_cleaned_offsets(text: &str) -> Result<CleanedOffsets, TextError> {
         .next()
         .and_then(|line| line.parse().ok())
         .ok_or_else(|| fault(2, "the number of entries"))?;
-    let mut offsets = CleanedOffsets::new();
+    let mut offsets = PartitionOffsets::new();
     for (number, line) in lines.enumerate() {
-        let (partition, offset) = parse_cleaned(line)
+        let (partition, offset) = parse_offset_line(line)
             .ok_or_else(|| fault(number + 3, "a topic, a partition and an offset"))?;
         offsets.insert(partition, offset);
     }
@@ -128,7 +129,7 @@ pub fn parse_cleaned_offsets(text: &str) -> Result<CleanedOffsets, TextError> {
     }
 }
 
-fn parse_cleaned(line: &str) -> Option<((TopicName, PartitionIndex), Offset)> {
+fn parse_offset_line(line: &str) -> Option<((TopicName, PartitionIndex), Offset)> {
     let mut words = line.split(' ');
     let topic = TopicName::new(words.next()?).ok()?;
     let index: i32 = words.next()?.parse().ok()?;

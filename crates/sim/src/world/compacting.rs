@@ -132,7 +132,7 @@ impl Hands<'_> {
                     if *stage == 1 {
                         let name = (job.topic.clone(), job.partition.index);
                         self.cleaned.insert(name, end);
-                        *text = segment::format_cleaned_offsets(self.cleaned).into_bytes();
+                        *text = segment::format_partition_offsets(self.cleaned).into_bytes();
                     }
                     if !self.replace(CLEANED_OFFSETS_FILE, text, *stage) {
                         return None;

@@ -19,7 +19,7 @@ use klamm_engine::replica::ProducerLimits;
 use klamm_engine::space::DiskSpace;
 use klamm_engine::{Engine, EngineOptions, Scale, WalOptions};
 use klamm_model::{NodeId, Offset, ShardId, TopicPartition};
-use klamm_records::segment::CleanedOffsets;
+use klamm_records::segment::PartitionOffsets;
 use klamm_records::wal::Incarnation;
 
 use super::compacting::{Compacting, Keys};
@@ -162,7 +162,7 @@ pub struct SimNode {
     replies: Vec<(Ticket, Reply)>,
     dropped: u64,
     /// Up to where partitions are compacted, as the file says or will say.
-    cleaned: CleanedOffsets,
+    cleaned: PartitionOffsets,
 }
 
 impl SimNode {

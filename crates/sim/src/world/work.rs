@@ -12,7 +12,7 @@ use klamm_engine::space::DiskSpace;
 use klamm_model::{BatchHeader, Offset, TopicPartition};
 use klamm_records::batch;
 use klamm_records::segment::{
-    self, CleanedOffsets, Landings, OFFSET_ENTRY_BYTES, OffsetEntry, SegmentFile, Succession,
+    self, Landings, OFFSET_ENTRY_BYTES, OffsetEntry, PartitionOffsets, SegmentFile, Succession,
 };
 use klamm_records::wal::WalPosition;
 
@@ -183,7 +183,7 @@ pub(crate) struct Hands<'a> {
     pub(crate) is_out_of_files: bool,
     pub(crate) plant: Option<Plant>,
     pub(crate) keys: &'a mut Keys,
-    pub(crate) cleaned: &'a mut CleanedOffsets,
+    pub(crate) cleaned: &'a mut PartitionOffsets,
 }
 
 impl Work {
