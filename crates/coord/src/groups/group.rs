@@ -1,0 +1,125 @@
+//! One group: what the log keeps of it, and the round that lives beside that.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use klamm_model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName, WallTime};
+
+use super::api::GroupState;
+use super::names::GenerationId;
+use super::round::Round;
+use crate::record::{GroupValue, MemberValue, RecordError};
+
+/// One group. It is there as long as any of the three parts is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Group {
+    /// Hard: the last round that the log keeps.
+    pub(super) kept: Option<Kept>,
+    /// Hard: the offsets that the log keeps.
+    pub(super) offsets: BTreeMap<TopicName, BTreeMap<PartitionIndex, Committed>>,
+    /// Soft: the group while it has members. Without it, it is empty.
+    pub(super) round: Option<Box<Round>>,
+}
+
+/// A round as the log keeps it: the value of its record, proved once.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) generation: GenerationId,
+    pub(super) protocol_type: Option<Arc<str>>,
+    pub(super) since: Option<WallTime>,
+    pub(super) members: usize,
+    value: Box<[u8]>,
+}
+
+/// The offset of one partition, as the log keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Committed {
+    pub(super) offset: Offset,
+    pub(super) leader_epoch: Option<LeaderEpoch>,
+    pub(super) metadata: Box<str>,
+    pub(super) committed: WallTime,
+    pub(super) expires: Option<WallTime>,
+    pub(super) topic_id: TopicId,
+}
+
+impl Kept {
+    /// Proves a value, and copies it.
+    pub(super) fn decode(value: &[u8]) -> Result<Self, RecordError> {
+        let (head, mut members) = GroupValue::decode(value)?;
+        let mut count = 0;
+        while members.next()?.is_some() {
+            count += 1;
+        }
+        Ok(Self {
+            generation: GenerationId(head.generation),
+            protocol_type: (!head.protocol_type.is_empty()).then(|| head.protocol_type.into()),
+            since: head.since,
+            members: count,
+            value: value.into(),
+        })
+    }
+
+    /// The bytes of the value.
+    pub(super) fn value(&self) -> &[u8] {
+        &self.value
+    }
+
+    /// The value, but for its members.
+    pub(super) fn head(&self) -> GroupValue<'_> {
+        let (head, _) = GroupValue::decode(&self.value).expect("the value was proved");
+        head
+    }
+
+    /// The members.
+    pub(super) fn members(&self) -> impl Iterator<Item = MemberValue<'_>> {
+        let (_, mut members) = GroupValue::decode(&self.value).expect("the value was proved");
+        std::iter::from_fn(move || members.next().expect("the value was proved"))
+    }
+
+    /// What a member was given.
+    pub(super) fn assignment(&self, member: &str) -> &[u8] {
+        let mut members = self.members();
+        let member = members.find(|kept| kept.member == member);
+        member.map_or(&[], |kept| kept.assignment)
+    }
+}
+
+impl Group {
+    pub(super) fn state(&self) -> GroupState {
+        self.round
+            .as_ref()
+            .map_or(GroupState::Empty, |round| round.state)
+    }
+
+    /// The kind of group; empty where nobody ever joined.
+    pub(super) fn protocol_type(&self) -> &str {
+        let live = self.round.as_ref().map(|round| &round.protocol_type);
+        let kept = self.kept.as_ref().map(|kept| &kept.protocol_type);
+        live.or(kept).and_then(|kind| kind.as_deref()).unwrap_or("")
+    }
+
+    /// Takes the round out, or begins one where the log left off.
+    pub(super) fn take_round(&mut self) -> Box<Round> {
+        self.round.take().unwrap_or_else(|| {
+            let (generation, kind) = self.kept.as_ref().map_or_else(
+                || (GenerationId::default(), None),
+                |kept| (kept.generation, kept.protocol_type.clone()),
+            );
+            Box::new(Round::empty(generation, kind))
+        })
+    }
+
+    /// Nothing of it is left.
+    pub(super) fn is_void(&self) -> bool {
+        self.kept.is_none() && self.offsets.is_empty() && self.round.is_none()
+    }
+
+    /// The number of offsets.
+    pub(super) fn offset_count(&self) -> usize {
+        self.offsets.values().map(BTreeMap::len).sum()
+    }
+
+    pub(super) fn committed(&self, topic: &str, partition: PartitionIndex) -> Option<&Committed> {
+        self.offsets.get(topic)?.get(&partition)
+    }
+}

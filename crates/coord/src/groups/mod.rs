@@ -1,0 +1,575 @@
+//! The coordinator of consumer groups: the decider of one partition of `__consumer_offsets`. Each
+//! file beside this one decides one subject.
+
+mod admin;
+mod api;
+mod config;
+mod group;
+mod join;
+mod members;
+mod names;
+mod offsets;
+mod rebalance;
+mod round;
+mod stats;
+mod subscription;
+mod sync;
+mod turn;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use klamm_model::{PartitionIndex, TopicName};
+
+pub use api::{
+    Command, CommitError, CommitOffsets, CommitPartition, CommitPartitionError, CommitTopic,
+    CommittedTopic, DeleteGroupError, DeleteOffsetError, DeleteOffsets, DeleteOffsetsError,
+    DeletedTopic, DescribedGroup, DescribedMember, FetchOffsets, FetchTopic, FetchedTopic,
+    GroupState, GroupType, Heartbeat, HeartbeatError, Join, JoinError, JoinRefused, Joined,
+    JoinedMember, KeptOffset, Leave, LeaveError, LeaveMemberError, Leaving, Left, List,
+    ListedGroup, Protocol, Reply, Sync, SyncError, Synced, TopicReference,
+};
+pub use config::GroupConfig;
+pub use names::{GenerationId, GroupId, GroupInstanceId, MemberId};
+pub use stats::{Counters, Stats};
+pub use turn::TimerKey;
+
+use crate::kit::{Decision, Moment, Ticket, Timer};
+use crate::limits::{GROUPS_MAX, OFFSETS_MAX, SWEEP_RECORDS_MAX};
+use crate::record::{Key, OffsetValue, RecordError};
+use group::{Committed, Group, Kept};
+use offsets::RoomForOffsets;
+use round::{Profile, Round};
+use turn::Turn;
+
+/// Why a record cannot be replayed. Kinds of records that are not served are no error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplayError {
+    /// The key cannot be read.
+    Key(RecordError),
+    /// The value cannot be read.
+    Value(RecordError),
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Key(error) => write!(formatter, "key of a {error}"),
+            Self::Value(error) => write!(formatter, "value of a {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ReplayError {}
+
+/// The coordinator of all groups of one partition of `__consumer_offsets`.
+#[derive(Clone, Debug)]
+pub struct Coordinator {
+    config: GroupConfig,
+    groups: BTreeMap<GroupId, Group>,
+    /// Offsets of all groups.
+    offsets: usize,
+    counters: Counters,
+}
+
+impl Coordinator {
+    /// One that knows no group yet: the log is to be replayed first.
+    #[must_use]
+    pub const fn new(config: GroupConfig) -> Self {
+        Self {
+            config,
+            groups: BTreeMap::new(),
+            offsets: 0,
+            counters: Counters {
+                rebalances_begun: 0,
+                rebalances_completed: 0,
+                members_expired: 0,
+                offsets_committed: 0,
+                offsets_deleted: 0,
+                offsets_expired: 0,
+                records_skipped: 0,
+            },
+        }
+    }
+
+    /// What the configuration says from now on. Waits that have begun end as they were begun.
+    pub fn set_config(&mut self, config: GroupConfig) {
+        self.config = config;
+    }
+
+    /// Replays one record: of the log that is read at the start, or of a decision that was appended.
+    /// Hard state changes here and nowhere else.
+    ///
+    /// # Errors
+    /// If the record cannot be read, which no decision of this program causes. Nothing has changed
+    /// then.
+    pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), ReplayError> {
+        match Key::decode(key).map_err(ReplayError::Key)? {
+            Key::Offset {
+                group,
+                topic,
+                partition,
+            } => {
+                let topic =
+                    TopicName::new(topic).map_err(|_| ReplayError::Key(RecordError::BadText))?;
+                self.replay_offset(group, &topic, PartitionIndex(partition), value)
+            }
+            Key::Group { group } => self.replay_group(group, value),
+            Key::Consumer | Key::Share | Key::Streams | Key::Unknown => {
+                self.counters.records_skipped += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn replay_offset(
+        &mut self,
+        id: &str,
+        topic: &TopicName,
+        partition: PartitionIndex,
+        value: Option<&[u8]>,
+    ) -> Result<(), ReplayError> {
+        if let Some(value) = value {
+            let value = OffsetValue::decode(value).map_err(ReplayError::Value)?;
+            let committed = Committed {
+                offset: value.offset,
+                leader_epoch: value.leader_epoch,
+                metadata: value.metadata.into(),
+                committed: value.committed,
+                expires: value.expires,
+                topic_id: value.topic_id,
+            };
+            let group = self.group_or_new(id);
+            let partitions = match group.offsets.get_mut(topic) {
+                Some(partitions) => partitions,
+                None => group.offsets.entry(topic.clone()).or_default(),
+            };
+            let earlier = partitions.insert(partition, committed);
+            self.offsets += usize::from(earlier.is_none());
+            return Ok(());
+        }
+        let Some(group) = self.groups.get_mut(id) else {
+            return Ok(());
+        };
+        if let Some(partitions) = group.offsets.get_mut(topic) {
+            self.offsets -= usize::from(partitions.remove(&partition).is_some());
+            if partitions.is_empty() {
+                group.offsets.remove(topic);
+            }
+        }
+        self.drop_if_void(id);
+        Ok(())
+    }
+
+    fn replay_group(&mut self, id: &str, value: Option<&[u8]>) -> Result<(), ReplayError> {
+        if let Some(value) = value {
+            let kept = Kept::decode(value).map_err(ReplayError::Value)?;
+            self.group_or_new(id).kept = Some(kept);
+        } else if let Some(group) = self.groups.get_mut(id) {
+            group.kept = None;
+            self.drop_if_void(id);
+        }
+        Ok(())
+    }
+
+    fn group_or_new(&mut self, id: &str) -> &mut Group {
+        if !self.groups.contains_key(id) {
+            self.groups.insert(GroupId::new(id), Group::default());
+        }
+        self.groups.get_mut(id).expect("it is there or was made")
+    }
+
+    fn drop_if_void(&mut self, id: &str) {
+        if self.groups.get(id).is_some_and(Group::is_void) {
+            self.groups.remove(id);
+        }
+    }
+
+    /// Everything in the log has been replayed: members have a session's time to be heard of, and
+    /// commands may come.
+    pub fn on_loaded(&mut self, moment: Moment) -> Decision<Reply, TimerKey> {
+        let mut turn = Turn {
+            moment,
+            config: &self.config,
+            counters: &mut self.counters,
+            decision: Decision::nothing(),
+        };
+        for (id, group) in &mut self.groups {
+            let Some(kept) = group.kept.as_ref().filter(|kept| kept.members > 0) else {
+                continue;
+            };
+            let mut round = Box::new(revive(kept, moment));
+            turn.on_revived(id, &mut round);
+            arm(&mut turn, id, &mut round);
+            group.round = Some(round);
+        }
+        let interval = self.config.offsets_check_interval;
+        turn.set_timer(TimerKey::Sweep, interval);
+        turn.finish()
+    }
+
+    /// Decides a command. The ticket is answered now or by a later decision, once.
+    pub fn decide(
+        &mut self,
+        moment: Moment,
+        ticket: Ticket,
+        command: Command,
+    ) -> Decision<Reply, TimerKey> {
+        match command {
+            Command::Join(join) => self.join(moment, ticket, join),
+            Command::Sync(sync) => {
+                if sync.group.as_str().is_empty() {
+                    return refused(ticket, Reply::Sync(Err(SyncError::InvalidGroupId)));
+                }
+                let unknown = Reply::Sync(Err(SyncError::UnknownMember));
+                let group = sync.group.clone();
+                self.in_round(moment, &group, ticket, unknown, |turn, round, kept| {
+                    turn.sync(round, kept, ticket, &sync);
+                })
+            }
+            Command::Heartbeat(heartbeat) => {
+                if heartbeat.group.as_str().is_empty() {
+                    return refused(
+                        ticket,
+                        Reply::Heartbeat(Err(HeartbeatError::InvalidGroupId)),
+                    );
+                }
+                let unknown = Reply::Heartbeat(Err(HeartbeatError::UnknownMember));
+                let group = heartbeat.group.clone();
+                self.in_round(moment, &group, ticket, unknown, |turn, round, _| {
+                    turn.heartbeat(round, ticket, &heartbeat);
+                })
+            }
+            Command::Leave(leave) => self.leave(moment, ticket, leave),
+            Command::CommitOffsets(commit) => self.commit(moment, ticket, commit),
+            Command::FetchOffsets(fetch) => self.alone(moment, |turn, groups| {
+                turn.fetch(groups.get(&fetch.group), ticket, fetch);
+            }),
+            Command::DeleteOffsets(delete) => self.alone(moment, |turn, groups| {
+                turn.delete_offsets(groups.get(&delete.group), ticket, delete);
+            }),
+            Command::List(list) => self.alone(moment, |turn, groups| {
+                let listed = groups.iter();
+                let listed = listed.filter_map(|(id, group)| admin::listed(id, group, &list));
+                let reply = Reply::List(listed.collect());
+                turn.decision.held();
+                turn.answer(ticket, reply);
+            }),
+            Command::Describe { groups: asked } => self.alone(moment, |turn, groups| {
+                let described = asked.iter().map(|id| admin::described(id, groups.get(id)));
+                let reply = Reply::Describe(described.collect());
+                turn.decision.held();
+                turn.answer(ticket, reply);
+            }),
+            Command::Delete { groups } => self.delete(moment, ticket, groups),
+        }
+    }
+
+    /// A timer has fired.
+    pub fn on_timer(&mut self, moment: Moment, key: TimerKey) -> Decision<Reply, TimerKey> {
+        let group = match key {
+            TimerKey::Group(group) => group,
+            TimerKey::Sweep => return self.sweep(moment),
+        };
+        let mut turn = Turn {
+            moment,
+            config: &self.config,
+            counters: &mut self.counters,
+            decision: Decision::nothing(),
+        };
+        if let Some(found) = self.groups.get_mut(&group)
+            && let Some(mut round) = found.round.take()
+        {
+            round.armed = None;
+            turn.on_due(&group, &mut round);
+            round.wanted = round.next_due();
+            put_back(&mut turn, &group, found, round);
+        }
+        let decision = turn.finish();
+        self.drop_if_void(group.as_str());
+        decision
+    }
+
+    /// These topics are no more: neither are the offsets in them.
+    pub fn on_topics_deleted(
+        &mut self,
+        moment: Moment,
+        topics: &[TopicReference],
+    ) -> Decision<Reply, TimerKey> {
+        self.alone(moment, |turn, groups| {
+            for (id, group) in &*groups {
+                turn.forget_topics(id, group, topics);
+            }
+        })
+    }
+
+    /// A hash of the hard state: two coordinators that replayed the same records agree in it,
+    /// however those were compacted.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+        for (id, group) in &self.groups {
+            if group.kept.is_none() && group.offsets.is_empty() {
+                continue;
+            }
+            hash.part(id.as_str().as_bytes());
+            hash.part(group.kept.as_ref().map_or(&[], Kept::value));
+            for (topic, partitions) in &group.offsets {
+                hash.part(topic.as_str().as_bytes());
+                for (partition, committed) in partitions {
+                    hash.part(&partition.0.to_be_bytes());
+                    hash.part(&committed.offset.0.to_be_bytes());
+                    let epoch = committed.leader_epoch.map_or(-1, |epoch| epoch.0);
+                    hash.part(&epoch.to_be_bytes());
+                    hash.part(committed.metadata.as_bytes());
+                    hash.part(&committed.committed.0.to_be_bytes());
+                    let expires = committed.expires.map_or(-1, |at| at.0);
+                    hash.part(&expires.to_be_bytes());
+                    hash.part(&committed.topic_id.0);
+                }
+            }
+        }
+        hash.0
+    }
+
+    /// What it holds and did.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats {
+            offsets: self.offsets,
+            counters: self.counters,
+            ..Stats::default()
+        };
+        for group in self.groups.values() {
+            match group.state() {
+                GroupState::Empty | GroupState::Dead => stats.empty += 1,
+                GroupState::PreparingRebalance => stats.preparing_rebalance += 1,
+                GroupState::CompletingRebalance => stats.completing_rebalance += 1,
+                GroupState::Stable => stats.stable += 1,
+            }
+            stats.members += group.round.as_ref().map_or(0, |round| round.members.len());
+        }
+        stats
+    }
+
+    fn join(&mut self, moment: Moment, ticket: Ticket, join: Join) -> Decision<Reply, TimerKey> {
+        if let Err(error) = join::check(&join, &self.config) {
+            let member = join.member;
+            return refused(ticket, Reply::Join(Err(JoinRefused { member, error })));
+        }
+        let group = join.group.clone();
+        if join.member.is_none() && !self.groups.contains_key(&group) {
+            if self.groups.len() >= GROUPS_MAX {
+                let error = JoinError::GroupFull;
+                let member = None;
+                return refused(ticket, Reply::Join(Err(JoinRefused { member, error })));
+            }
+            self.groups.insert(group.clone(), Group::default());
+        }
+        let unknown = Reply::Join(Err(JoinRefused {
+            member: join.member.clone(),
+            error: JoinError::UnknownMember,
+        }));
+        self.in_round(moment, &group, ticket, unknown, |turn, round, kept| {
+            turn.join(round, kept, ticket, join);
+        })
+    }
+
+    fn leave(&mut self, moment: Moment, ticket: Ticket, leave: Leave) -> Decision<Reply, TimerKey> {
+        let error = match leave.group.as_str() {
+            "" => LeaveError::InvalidGroupId,
+            _ => LeaveError::UnknownMember,
+        };
+        let refusal = Reply::Leave(Err(error));
+        if error == LeaveError::InvalidGroupId {
+            return refused(ticket, refusal);
+        }
+        let group = leave.group.clone();
+        self.in_round(moment, &group, ticket, refusal, |turn, round, _| {
+            turn.leave(round, ticket, leave);
+        })
+    }
+
+    fn commit(
+        &mut self,
+        moment: Moment,
+        ticket: Ticket,
+        commit: CommitOffsets,
+    ) -> Decision<Reply, TimerKey> {
+        let room = RoomForOffsets(OFFSETS_MAX.saturating_sub(self.offsets));
+        if self.groups.len() >= GROUPS_MAX && !self.groups.contains_key(&commit.group) {
+            return refused(ticket, Reply::CommitOffsets(Err(CommitError::TooLarge)));
+        }
+        let id = commit.group.clone();
+        self.alone(moment, |turn, groups| {
+            turn.commit(groups.get_mut(&id), &room, ticket, commit);
+            if let Some(round) = groups.get_mut(&id).and_then(|group| group.round.as_mut()) {
+                arm(turn, &id, round);
+            }
+        })
+    }
+
+    fn delete(
+        &mut self,
+        moment: Moment,
+        ticket: Ticket,
+        asked: Vec<GroupId>,
+    ) -> Decision<Reply, TimerKey> {
+        self.alone(moment, |turn, groups| {
+            let mut answers: BTreeMap<GroupId, usize> = BTreeMap::new();
+            let mut deleted = Vec::new();
+            for id in asked {
+                if answers.contains_key(&id) {
+                    continue;
+                }
+                answers.insert(id.clone(), deleted.len());
+                let result = turn.delete_group(&id, groups.get_mut(&id));
+                if groups.get(&id).is_some_and(Group::is_void) {
+                    groups.remove(&id);
+                }
+                deleted.push((id, result));
+            }
+            turn.decision.held();
+            turn.answer(ticket, Reply::Delete(deleted));
+        })
+    }
+
+    /// Lets go of offsets that nobody used for too long, and of groups that have nothing left.
+    fn sweep(&mut self, moment: Moment) -> Decision<Reply, TimerKey> {
+        let interval = self.config.offsets_check_interval;
+        self.alone(moment, |turn, groups| {
+            for (id, group) in &*groups {
+                if turn.decision.records.len() >= SWEEP_RECORDS_MAX {
+                    break;
+                }
+                let none_left = turn.expire(id, group, SWEEP_RECORDS_MAX);
+                // A round is there as long as ids are given out, too.
+                if none_left && group.kept.is_some() && group.round.is_none() {
+                    turn.bury_group(id);
+                }
+            }
+            let more = turn.decision.records.len() >= SWEEP_RECORDS_MAX;
+            turn.set_timer(
+                TimerKey::Sweep,
+                if more { Duration::ZERO } else { interval },
+            );
+        })
+    }
+
+    /// Decides something that concerns no round.
+    fn alone(
+        &mut self,
+        moment: Moment,
+        decide: impl FnOnce(&mut Turn<'_>, &mut BTreeMap<GroupId, Group>),
+    ) -> Decision<Reply, TimerKey> {
+        let mut turn = Turn {
+            moment,
+            config: &self.config,
+            counters: &mut self.counters,
+            decision: Decision::nothing(),
+        };
+        decide(&mut turn, &mut self.groups);
+        turn.finish()
+    }
+
+    /// Decides something in the round of a group; `unknown` answers where there is no such group.
+    fn in_round(
+        &mut self,
+        moment: Moment,
+        id: &GroupId,
+        ticket: Ticket,
+        unknown: Reply,
+        decide: impl FnOnce(&mut Turn<'_>, &mut Round, Option<&Kept>),
+    ) -> Decision<Reply, TimerKey> {
+        let mut turn = Turn {
+            moment,
+            config: &self.config,
+            counters: &mut self.counters,
+            decision: Decision::nothing(),
+        };
+        let Some(group) = self.groups.get_mut(id) else {
+            turn.answer(ticket, unknown);
+            return turn.finish();
+        };
+        let mut round = group.take_round();
+        decide(&mut turn, &mut round, group.kept.as_ref());
+        put_back(&mut turn, id, group, round);
+        let decision = turn.finish();
+        self.drop_if_void(id.as_str());
+        decision
+    }
+}
+
+/// An answer that needs no group.
+fn refused(ticket: Ticket, reply: Reply) -> Decision<Reply, TimerKey> {
+    let mut decision = Decision::nothing();
+    decision.answer(ticket, reply);
+    decision
+}
+
+/// Leaves the round with its group, unless nothing is left of it, and sets its timer.
+fn put_back(turn: &mut Turn<'_>, id: &GroupId, group: &mut Group, mut round: Box<Round>) {
+    if !round.is_void() {
+        arm(turn, id, &mut round);
+        group.round = Some(round);
+    }
+}
+
+/// Sets the timer of a group, if something is due before it fires. One that would fire too early is
+/// left as it is: a sign of life costs no timer.
+fn arm(turn: &mut Turn<'_>, id: &GroupId, round: &mut Round) {
+    let Some(wanted) = round.wanted.take() else {
+        return;
+    };
+    if round.armed.is_none_or(|armed| wanted < armed) {
+        round.armed = Some(wanted);
+        let key = TimerKey::Group(id.clone());
+        let at = Some(wanted);
+        turn.decision.timers.push(Timer { key, at });
+    }
+}
+
+/// The round of a group as the log keeps it.
+fn revive(kept: &Kept, moment: Moment) -> Round {
+    let mut round = Round::empty(kept.generation, kept.protocol_type.clone());
+    let head = kept.head();
+    round.state = GroupState::Stable;
+    round.protocol = head.protocol.map(Into::into);
+    for member in kept.members() {
+        let session_timeout = millis(member.session_timeout_ms);
+        let protocol = Protocol {
+            name: head.protocol.unwrap_or("").to_owned(),
+            metadata: Bytes::copy_from_slice(member.subscription),
+        };
+        let profile = Profile {
+            instance: member.instance.map(GroupInstanceId::new),
+            client_id: member.client_id.into(),
+            client_host: member.client_host.into(),
+            session_timeout,
+            rebalance_timeout: millis(member.rebalance_timeout_ms),
+            protocols: vec![protocol],
+        };
+        let deadline = moment.now.plus(session_timeout);
+        round.add(MemberId::new(member.member), profile, None, deadline);
+    }
+    round.leader = head.leader.map(MemberId::new);
+    round
+}
+
+fn millis(millis: i32) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+/// Fowler, Noll and Vo's hash, 1a; parts do not run into each other.
+struct Fnv(u64);
+
+impl Fnv {
+    fn part(&mut self, bytes: &[u8]) {
+        let length = (bytes.len() as u64).to_be_bytes();
+        for byte in length.iter().chain(bytes) {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}

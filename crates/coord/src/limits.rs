@@ -1,0 +1,33 @@
+//! Ceilings of this room: everything that a client can make grow has one.
+
+use std::time::Duration;
+
+/// Longest name of a group, member, instance, client, protocol or host in bytes. Kafka's records
+/// have room for 32,767; ids of members are names with 37 bytes more.
+pub const NAME_BYTES_MAX: usize = 32_000;
+
+/// Most ids of members that one group has given out and that have not come back with them.
+pub const PENDING_MEMBERS_MAX: usize = 10_000;
+
+/// Most protocols of one member.
+pub const PROTOCOLS_MAX: usize = 64;
+
+/// Most bytes that the members of one group may make the coordinator remember. More than one record
+/// takes, since members say something for each of their protocols.
+pub const GROUP_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Most groups of one partition of `__consumer_offsets`.
+pub const GROUPS_MAX: usize = 200_000;
+
+/// Most offsets that are kept of one group.
+pub const GROUP_OFFSETS_MAX: usize = 1_000_000;
+
+/// Most offsets that are kept in one partition of `__consumer_offsets`.
+pub const OFFSETS_MAX: usize = 4_000_000;
+
+/// Most tombstones of one decision of the sweep for expired offsets; the rest follows at once.
+pub const SWEEP_RECORDS_MAX: usize = 5_000;
+
+/// For how long a join of a new member is parked before the member is given up: it cannot send
+/// heartbeats while it waits (as in Kafka, not configurable).
+pub const NEW_MEMBER_JOIN_TIMEOUT: Duration = Duration::from_secs(300);
