@@ -11,9 +11,15 @@ mod names;
 mod offsets;
 mod rebalance;
 mod round;
+#[cfg(test)]
+mod scripts;
+#[cfg(test)]
+mod simulation;
 mod stats;
 mod subscription;
 mod sync;
+#[cfg(test)]
+mod testing;
 mod turn;
 
 use std::collections::BTreeMap;
