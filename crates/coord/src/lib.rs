@@ -68,9 +68,9 @@ pub use groups::{
     CommittedTopic, Coordinator, Counters, DeleteGroupError, DeleteOffsetError, DeleteOffsets,
     DeleteOffsetsError, DeletedTopic, DescribedGroup, DescribedMember, FetchOffsets, FetchTopic,
     FetchedTopic, GenerationId, GroupConfig, GroupId, GroupInstanceId, GroupState, GroupType,
-    Heartbeat, HeartbeatError, Join, JoinError, JoinRefused, Joined, JoinedMember, KeptOffset,
-    Leave, LeaveError, LeaveMemberError, Leaving, Left, List, ListedGroup, MemberId, Protocol,
-    ReplayError, Reply, Stats, Sync, SyncError, Synced, TimerKey, TopicReference,
+    Happened, Heartbeat, HeartbeatError, Join, JoinError, JoinRefused, Joined, JoinedMember,
+    KeptOffset, Leave, LeaveError, LeaveMemberError, Leaving, Left, List, ListedGroup, MemberId,
+    Note, Protocol, ReplayError, Reply, Stats, Sync, SyncError, Synced, TimerKey, TopicReference,
 };
 pub use kit::{Decision, Hold, Moment, Record, Ticket, Timer};
 pub use record::RecordError;

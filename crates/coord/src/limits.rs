@@ -28,6 +28,9 @@ pub const OFFSETS_MAX: usize = 4_000_000;
 /// Most tombstones of one decision of the sweep for expired offsets; the rest follows at once.
 pub const SWEEP_RECORDS_MAX: usize = 5_000;
 
+/// Most notes that wait for the host to take them.
+pub const NOTES_MAX: usize = 10_000;
+
 /// For how long a join of a new member is parked before the member is given up: it cannot send
 /// heartbeats while it waits (as in Kafka, not configurable).
 pub const NEW_MEMBER_JOIN_TIMEOUT: Duration = Duration::from_secs(300);

@@ -7,6 +7,7 @@ use super::api::{
 };
 use super::group::Group;
 use super::names::GroupId;
+use super::notes::Happened;
 use super::turn::{Turn, text};
 use crate::kit::Record;
 use crate::record::group_key;
@@ -96,6 +97,7 @@ impl Turn<'_> {
 
     /// The log shall keep nothing of a group but its offsets.
     pub(super) fn bury_group(&mut self, id: &GroupId) {
+        self.notes.push(id, Happened::Deleted);
         self.decision.records.push(Record {
             key: group_key(id.as_str()),
             value: None,

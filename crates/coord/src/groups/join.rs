@@ -6,6 +6,7 @@ use super::api::{GroupState, Join, JoinError, Joined, Reply, SyncError};
 use super::config::GroupConfig;
 use super::group::Kept;
 use super::names::{GroupInstanceId, MemberId};
+use super::notes::{Happened, Notes};
 use super::rebalance::joined;
 use super::round::{Profile, Round};
 use super::turn::Turn;
@@ -71,7 +72,7 @@ impl Turn<'_> {
     ) {
         if !self.admits(round, join.member.as_ref()) {
             if let Some(member) = &join.member {
-                self.drop_member(round, member, SyncError::UnknownMember);
+                self.drop_member(round, member);
                 self.end_joining_if_all_came(&join.group, round);
             }
             self.refuse_join(ticket, None, JoinError::GroupFull);
@@ -166,6 +167,12 @@ impl Turn<'_> {
             | GroupState::CompletingRebalance
             | GroupState::Stable => {
                 if self.update_member(round, ticket, id, &join) {
+                    if round.state != GroupState::PreparingRebalance {
+                        let member = id.clone();
+                        let reason = Notes::said(join.reason.as_ref());
+                        self.notes
+                            .push(&join.group, Happened::Asked { member, reason });
+                    }
                     self.rebalance(&join.group, round);
                 }
             }
@@ -196,6 +203,10 @@ impl Turn<'_> {
         round.grew |= round
             .join_until
             .is_some_and(|until| until.initial.is_some());
+        let member = id.clone();
+        let reason = Notes::said(join.reason.as_ref());
+        self.notes
+            .push(&join.group, Happened::Joined { member, reason });
         let deadline = self.moment.now.plus(NEW_MEMBER_JOIN_TIMEOUT);
         round.add(id, profile, Some(ticket), deadline);
         self.rebalance(&join.group, round);
@@ -239,6 +250,9 @@ impl Turn<'_> {
     ) {
         let leader_before = round.leader.clone();
         let parked = round.rename(&old, &new);
+        let [was, is] = [old.clone(), new.clone()];
+        self.notes
+            .push(&join.group, Happened::Replaced { old: was, new: is });
         if let Some(ticket) = parked.join {
             self.refuse_join(ticket, Some(&old), JoinError::FencedInstance);
         }

@@ -3,10 +3,11 @@
 use klamm_model::Instant;
 
 use super::api::{
-    GroupState, Heartbeat, HeartbeatError, Leave, LeaveMemberError, Leaving, Left, Reply, SyncError,
+    GroupState, Heartbeat, HeartbeatError, Leave, LeaveMemberError, Leaving, Left, Reply,
 };
 use super::join::{Identity, identify};
 use super::names::{GroupId, MemberId};
+use super::notes::{Happened, Notes};
 use super::round::Round;
 use super::turn::Turn;
 use crate::kit::Ticket;
@@ -41,7 +42,7 @@ impl Turn<'_> {
         let mut gone = false;
         let mut all = Vec::with_capacity(leave.members.len());
         for leaving in leave.members {
-            let result = self.leave_one(round, &leaving);
+            let result = self.leave_one(&leave.group, round, &leaving);
             gone |= result.is_ok();
             all.push(Left {
                 member: leaving.member,
@@ -55,7 +56,12 @@ impl Turn<'_> {
         }
     }
 
-    fn leave_one(&mut self, round: &mut Round, leaving: &Leaving) -> Result<(), LeaveMemberError> {
+    fn leave_one(
+        &mut self,
+        group: &GroupId,
+        round: &mut Round,
+        leaving: &Leaving,
+    ) -> Result<(), LeaveMemberError> {
         let instance = leaving.instance.as_ref();
         let id = match &leaving.member {
             None => {
@@ -71,7 +77,10 @@ impl Turn<'_> {
                 id.clone()
             }
         };
-        self.drop_member(round, &id, SyncError::UnknownMember);
+        self.drop_member(round, &id);
+        let reason = Notes::said(leaving.reason.as_ref());
+        self.notes
+            .push(group, Happened::Left { member: id, reason });
         Ok(())
     }
 
@@ -109,7 +118,8 @@ impl Turn<'_> {
             // An earlier one may have set something in motion that changed this one.
             if is_due(round.members.get(&id).and_then(|member| member.expires())) {
                 self.counters.members_expired += 1;
-                self.drop_member(round, &id, SyncError::UnknownMember);
+                self.drop_member(round, &id);
+                self.notes.push(group, Happened::Silent { member: id });
                 self.go_on_without(group, round);
             }
         }

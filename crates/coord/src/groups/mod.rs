@@ -8,6 +8,7 @@ mod group;
 mod join;
 mod members;
 mod names;
+mod notes;
 mod offsets;
 mod rebalance;
 mod round;
@@ -39,6 +40,7 @@ pub use api::{
 };
 pub use config::GroupConfig;
 pub use names::{GenerationId, GroupId, GroupInstanceId, MemberId};
+pub use notes::{Happened, Note};
 pub use stats::{Counters, Stats};
 pub use turn::TimerKey;
 
@@ -46,6 +48,7 @@ use crate::kit::{Decision, Moment, Ticket, Timer};
 use crate::limits::{GROUPS_MAX, OFFSETS_MAX, SWEEP_RECORDS_MAX};
 use crate::record::{Key, OffsetValue, RecordError};
 use group::{Committed, Group, Kept};
+use notes::Notes;
 use offsets::RoomForOffsets;
 use round::{Profile, Round};
 use turn::Turn;
@@ -78,6 +81,7 @@ pub struct Coordinator {
     /// Offsets of all groups.
     offsets: usize,
     counters: Counters,
+    notes: Notes,
 }
 
 impl Coordinator {
@@ -97,6 +101,7 @@ impl Coordinator {
                 offsets_expired: 0,
                 records_skipped: 0,
             },
+            notes: Notes::none(),
         }
     }
 
@@ -196,13 +201,8 @@ impl Coordinator {
     /// Everything in the log has been replayed: members have a session's time to be heard of, and
     /// commands may come.
     pub fn on_loaded(&mut self, moment: Moment) -> Decision<Reply, TimerKey> {
-        let mut turn = Turn {
-            moment,
-            config: &self.config,
-            counters: &mut self.counters,
-            decision: Decision::nothing(),
-        };
-        for (id, group) in &mut self.groups {
+        let (mut turn, groups) = self.turn(moment);
+        for (id, group) in groups {
             let Some(kept) = group.kept.as_ref().filter(|kept| kept.members > 0) else {
                 continue;
             };
@@ -211,8 +211,7 @@ impl Coordinator {
             arm(&mut turn, id, &mut round);
             group.round = Some(round);
         }
-        let interval = self.config.offsets_check_interval;
-        turn.set_timer(TimerKey::Sweep, interval);
+        turn.set_timer(TimerKey::Sweep, turn.config.offsets_check_interval);
         turn.finish()
     }
 
@@ -279,13 +278,8 @@ impl Coordinator {
             TimerKey::Group(group) => group,
             TimerKey::Sweep => return self.sweep(moment),
         };
-        let mut turn = Turn {
-            moment,
-            config: &self.config,
-            counters: &mut self.counters,
-            decision: Decision::nothing(),
-        };
-        if let Some(found) = self.groups.get_mut(&group)
+        let (mut turn, groups) = self.turn(moment);
+        if let Some(found) = groups.get_mut(&group)
             && let Some(mut round) = found.round.take()
         {
             round.armed = None;
@@ -358,6 +352,11 @@ impl Coordinator {
             stats.members += group.round.as_ref().map_or(0, |round| round.members.len());
         }
         stats
+    }
+
+    /// What has happened to groups since this was last asked, for the operator's log.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        self.notes.take()
     }
 
     fn join(&mut self, moment: Moment, ticket: Ticket, join: Join) -> Decision<Reply, TimerKey> {
@@ -464,19 +463,26 @@ impl Coordinator {
         })
     }
 
+    /// One input, and the groups that it may concern.
+    const fn turn(&mut self, moment: Moment) -> (Turn<'_>, &mut BTreeMap<GroupId, Group>) {
+        let turn = Turn {
+            moment,
+            config: &self.config,
+            counters: &mut self.counters,
+            notes: &mut self.notes,
+            decision: Decision::nothing(),
+        };
+        (turn, &mut self.groups)
+    }
+
     /// Decides something that concerns no round.
     fn alone(
         &mut self,
         moment: Moment,
         decide: impl FnOnce(&mut Turn<'_>, &mut BTreeMap<GroupId, Group>),
     ) -> Decision<Reply, TimerKey> {
-        let mut turn = Turn {
-            moment,
-            config: &self.config,
-            counters: &mut self.counters,
-            decision: Decision::nothing(),
-        };
-        decide(&mut turn, &mut self.groups);
+        let (mut turn, groups) = self.turn(moment);
+        decide(&mut turn, groups);
         turn.finish()
     }
 
@@ -489,13 +495,8 @@ impl Coordinator {
         unknown: Reply,
         decide: impl FnOnce(&mut Turn<'_>, &mut Round, Option<&Kept>),
     ) -> Decision<Reply, TimerKey> {
-        let mut turn = Turn {
-            moment,
-            config: &self.config,
-            counters: &mut self.counters,
-            decision: Decision::nothing(),
-        };
-        let Some(group) = self.groups.get_mut(id) else {
+        let (mut turn, groups) = self.turn(moment);
+        let Some(group) = groups.get_mut(id) else {
             turn.answer(ticket, unknown);
             return turn.finish();
         };

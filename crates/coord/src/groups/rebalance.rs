@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::api::{GroupState, JoinError, Joined, JoinedMember, Reply, SyncError};
 use super::names::{GroupId, MemberId};
+use super::notes::Happened;
 use super::round::{InitialWait, JoinUntil, Member, Round};
 use super::turn::{Turn, text};
 use crate::kit::Record;
@@ -25,6 +26,8 @@ impl Turn<'_> {
     /// Begins a round: members have to join anew.
     pub(super) fn begin_round(&mut self, group: &GroupId, round: &mut Round) {
         self.counters.rebalances_begun += 1;
+        let after = round.generation;
+        self.notes.push(group, Happened::RoundBegan { after });
         if round.state == GroupState::CompletingRebalance {
             self.fail_syncs(round, SyncError::RebalanceInProgress);
         }
@@ -102,6 +105,8 @@ impl Turn<'_> {
             .collect();
         for id in &absent {
             round.remove(id.as_str());
+            let member = id.clone();
+            self.notes.push(group, Happened::Late { member });
         }
         if !round.members.is_empty() && !elect_leader(round) {
             // Only static members are left, and none of them has come: their sessions decide.
@@ -113,6 +118,8 @@ impl Turn<'_> {
         if round.members.is_empty() {
             round.state = GroupState::Empty;
             round.protocol = None;
+            let generation = round.generation;
+            self.notes.push(group, Happened::Emptied { generation });
             let record = self.record_of(group, round, |_| &[]);
             self.decision.records.push(record);
         } else {
@@ -164,13 +171,15 @@ impl Turn<'_> {
             return;
         }
         for id in &late {
-            self.drop_member(round, id, SyncError::UnknownMember);
+            self.drop_member(round, id);
+            let member = id.clone();
+            self.notes.push(group, Happened::Late { member });
         }
         self.begin_round(group, round);
     }
 
     /// Takes a member out and answers what is parked of it.
-    pub(super) fn drop_member(&mut self, round: &mut Round, id: &MemberId, error: SyncError) {
+    pub(super) fn drop_member(&mut self, round: &mut Round, id: &MemberId) {
         let Some(member) = round.remove(id.as_str()) else {
             return;
         };
@@ -178,7 +187,7 @@ impl Turn<'_> {
             self.refuse_join(ticket, None, JoinError::UnknownMember);
         }
         if let Some(ticket) = member.sync {
-            self.refuse_sync(ticket, error);
+            self.refuse_sync(ticket, SyncError::UnknownMember);
         }
     }
 

@@ -8,6 +8,7 @@ use super::api::{GroupState, Reply, Sync, SyncError, Synced};
 use super::group::Kept;
 use super::join::{Identity, identify};
 use super::names::MemberId;
+use super::notes::Happened;
 use super::round::Round;
 use super::turn::{Turn, text};
 use crate::kit::Ticket;
@@ -72,6 +73,11 @@ impl Turn<'_> {
         }
         self.decision.records.push(record);
         self.counters.rebalances_completed += 1;
+        let kept = Happened::RoundKept {
+            generation: round.generation,
+            members: round.members.len(),
+        };
+        self.notes.push(&sync.group, kept);
         round.state = GroupState::Stable;
         let waiting: Vec<(MemberId, Ticket)> = round
             .members

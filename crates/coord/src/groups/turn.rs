@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::api::{JoinError, JoinRefused, Reply, SyncError};
 use super::config::GroupConfig;
 use super::names::{GroupId, MemberId};
+use super::notes::Notes;
 use super::stats::Counters;
 use crate::kit::{Decision, Moment, Ticket, Timer};
 
@@ -23,6 +24,7 @@ pub(super) struct Turn<'a> {
     pub(super) moment: Moment,
     pub(super) config: &'a GroupConfig,
     pub(super) counters: &'a mut Counters,
+    pub(super) notes: &'a mut Notes,
     pub(super) decision: Decision<Reply, TimerKey>,
 }
 

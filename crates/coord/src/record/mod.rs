@@ -4,6 +4,8 @@
 mod fields;
 mod group;
 mod offset;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
