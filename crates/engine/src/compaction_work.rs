@@ -277,8 +277,9 @@ impl SegmentWalk {
     ) -> Result<u64, CompactFault> {
         let left = usize::try_from(self.source.length - self.at).unwrap_or(usize::MAX);
         let wanted = window_bytes.max(self.needed).min(left);
+        // Sealed: nothing changes or shortens these bytes but a repair, which writes what they were.
         let bytes = storage
-            .read_at(&self.path, self.at, wanted)
+            .view(&self.path, self.at, wanted)
             .map_err(CompactFault::Unreadable)?;
         if bytes.len() < wanted {
             let found = self.at + bytes.len() as u64;
