@@ -1,28 +1,25 @@
 //! The order of life: check the machine, guard the folder, recover, pin the shards, register,
 //! open the listeners; and the reverse. Contains no rule of its own.
 
-use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use klamm_model::{ClusterId, NodeId, ShardId};
-use klamm_os::disk::{self, FolderLock, LockError};
+use klamm_model::ShardId;
+use klamm_os::disk;
 use klamm_os::net::Listener;
 use klamm_os::{alloc, clock, exec, probe, random, signals};
 use klamm_shard::Shards;
 use klamm_shard::api::CompactionOptions;
 use klamm_shard::api::metadata::{self, BrokerDefaults, Command, Registration, Reply};
 use klamm_shard::api::replica::ProducerLimits;
-use klamm_shard::api::segment::{
-    DirectoryId, META_PROPERTIES_FILE, MetaProperties, is_partition_folder,
-};
-use klamm_shard::api::{BASE_CHECKPOINT, TAKEOVER_MARK};
+use klamm_shard::api::segment::MetaProperties;
+use klamm_shard::data_folders::DataFolders;
 use klamm_shard::node::{self, Node, NodeOptions};
 
 use crate::config::{Config, Endpoint, SocketLimits};
+use crate::data_folders::GuardedFolders;
 use crate::disk_room;
 use crate::features;
 use crate::http::{ADMIN_CONNECTIONS_MAX, AdminServer};
@@ -33,15 +30,6 @@ use crate::net::{
 use crate::node_metrics::{self, Control};
 use crate::ports::{check_listeners, open_admin, resolve};
 use crate::startup_report::{OpenListener, StartFacts, StartProblem};
-
-/// What Apache Kafka writes into its data folders, beside the folders of partitions.
-const KAFKAS_FILES: [&str; 5] = [
-    ".kafka_cleanshutdown",
-    "bootstrap.checkpoint",
-    "log-start-offset-checkpoint",
-    "recovery-point-offset-checkpoint",
-    "replication-offset-checkpoint",
-];
 
 /// How long connections may take to end when the process stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -70,22 +58,16 @@ fn run_node(mut config: Config) -> Result<(), StartProblem> {
     let admin_connections = files.map_or(ADMIN_CONNECTIONS_MAX, admin_connections_within);
     probe::check()?;
     let seed = random::bits().map_err(|error| other("draw randomness", &error))?;
-    // A folder with data says first that another process has it; a new one is made only where the
-    // ports are free, so that a start which cannot listen leaves nothing behind.
-    let is_new = !config.data_dir.join(META_PROPERTIES_FILE).exists();
-    let held = (!is_new)
-        .then(|| lock_folder(&config.data_dir))
-        .transpose()?;
-    check_own(&config.data_dir)?;
+    let guarded = GuardedFolders::look(&config.data_dirs, config.node_id)?;
+    config.data_dirs = guarded.paths();
     check_listeners(&config)?;
     let admin = config.admin.as_ref().map(open_admin).transpose()?;
-    let lock = held.map_or_else(|| lock_folder(&config.data_dir), Ok)?;
-    let meta = meta_properties(&config.data_dir, config.node_id, seed)?;
+    let (meta, folders, locks) = guarded.take(seed)?;
 
     let options = node_options(&config, seed);
-    let (booted, report) = node::recover(&options)
-        .map_err(|error| disk_room::recovery_failed(&config.data_dir, &error))?;
-    disk_room::check(&config.data_dir, &booted, options.wal_file_bytes)?;
+    let (booted, report) = node::recover(&options, &folders)
+        .map_err(|error| disk_room::recovery_failed(&config.data_dirs, &error))?;
+    disk_room::check(config.data_dir(), &booted, options.wal_file_bytes)?;
     for finding in &report.findings {
         match finding.costs_records() {
             true => tracing::error!("{finding}"),
@@ -99,7 +81,7 @@ fn run_node(mut config: Config) -> Result<(), StartProblem> {
             "brought the write-ahead log of the last run into segments"
         );
     }
-    let life = Life::start(Arc::new(config), meta, options, booted, seed)?;
+    let life = Life::start(Arc::new(config), meta, options, &folders, booted)?;
     let admin = admin
         .map(|listener| life.serve_admin(listener, admin_connections))
         .transpose()?;
@@ -113,7 +95,7 @@ fn run_node(mut config: Config) -> Result<(), StartProblem> {
         server.stop();
     }
     let ended = life.node.join();
-    drop(lock);
+    drop(locks);
     tracing::info!("stopped");
     ended.map_err(|error| other("end every shard well", &error))
 }
@@ -156,114 +138,9 @@ fn other(attempt: impl Into<String>, reason: &dyn std::fmt::Display) -> StartPro
     }
 }
 
-fn lock_folder(folder: &Path) -> Result<FolderLock, StartProblem> {
-    let unusable = |error| StartProblem::DataDir {
-        path: folder.to_owned(),
-        error,
-    };
-    disk::create_dir_all(folder).map_err(unusable)?;
-    disk::lock_folder(folder).map_err(|error| match error {
-        LockError::Held { .. } => StartProblem::DataDirInUse {
-            path: folder.to_owned(),
-        },
-        LockError::Failed { error, .. } => unusable(error),
-    })
-}
-
-/// Refuses a folder that Apache Kafka wrote, all of it or one of several: a start would take its
-/// metadata for the void rest of ours, and every partition for one of a topic that is no more. Our
-/// own has a checkpoint before anything is served from it.
-fn check_own(folder: &Path) -> Result<(), StartProblem> {
-    let unusable = |error| StartProblem::DataDir {
-        path: folder.to_owned(),
-        error,
-    };
-    let names = match disk::list(folder) {
-        Ok(names) => names,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(unusable(error)),
-    };
-    let is_there = |name: &str| match disk::file_len(folder.join(name)) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(unusable(error)),
-    };
-    let is_underway = is_there(TAKEOVER_MARK)?;
-    let is_ours = is_there(BASE_CHECKPOINT)?;
-    let mut is_kafkas = false;
-    if !is_ours {
-        for name in &names {
-            is_kafkas |= KAFKAS_FILES.contains(&name.as_str());
-            // Ours is empty until the first checkpoint is written.
-            is_kafkas |= is_partition_folder(name)
-                && disk::list(folder.join(name)).is_ok_and(|files| !files.is_empty());
-        }
-    }
-    if is_kafkas || is_underway {
-        return Err(StartProblem::DataDirOfKafka {
-            path: folder.to_owned(),
-            is_underway,
-        });
-    }
-    Ok(())
-}
-
-/// Reads whose folder this is, or makes it this node's.
-fn meta_properties(
-    folder: &Path,
-    node: NodeId,
-    seed: u128,
-) -> Result<MetaProperties, StartProblem> {
-    let path = folder.join(META_PROPERTIES_FILE);
-    let unusable = |error| StartProblem::DataDir {
-        path: folder.to_owned(),
-        error,
-    };
-    let damaged = |found| StartProblem::MetaProperties {
-        path: path.clone(),
-        found,
-    };
-    let foreign = |found| StartProblem::DataDirForeign {
-        path: folder.to_owned(),
-        found,
-    };
-    match disk::read_to_string(&path, 64 << 10) {
-        Ok(text) => {
-            let meta = MetaProperties::parse(&text).map_err(|error| damaged(error.to_string()))?;
-            if meta.node != node {
-                let found = format!(
-                    "it belongs to node.id={}, this node has node.id={node}",
-                    meta.node
-                );
-                return Err(foreign(found));
-            }
-            Ok(meta)
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let meta = MetaProperties {
-                cluster: ClusterId(uuid(seed)),
-                node,
-                directory: DirectoryId(uuid(
-                    seed.rotate_left(64) ^ u128::from(node.0.unsigned_abs()),
-                )),
-            };
-            disk::write_atomically(&path, meta.format().as_bytes()).map_err(unusable)?;
-            Ok(meta)
-        }
-        Err(error) if error.kind() == ErrorKind::InvalidData => Err(damaged(error.to_string())),
-        Err(error) => Err(unusable(error)),
-    }
-}
-
-/// Random bits in the form of an id (RFC 9562, version 4).
-fn uuid(bits: u128) -> [u8; 16] {
-    let version = bits & !(0xf << 76) | 0x4 << 76;
-    (version & !(0x3 << 62) | 0x2 << 62).to_be_bytes()
-}
-
 pub(crate) fn node_options(config: &Config, seed: u128) -> NodeOptions {
     NodeOptions {
-        folder: config.data_dir.clone(),
+        folder: config.data_dir().to_owned(),
         node: config.node_id,
         shards: u16::try_from(config.shards.count).unwrap_or(u16::MAX),
         cores: config.shards.cores.clone(),
@@ -312,9 +189,10 @@ impl Life {
         config: Arc<Config>,
         meta: MetaProperties,
         options: NodeOptions,
+        folders: &DataFolders,
         booted: node::Booted,
-        seed: u128,
     ) -> Result<Self, StartProblem> {
+        let seed = options.seed;
         let partitions = booted
             .shards
             .iter()
@@ -331,11 +209,12 @@ impl Life {
         );
         let (started, starts) = mpsc::sync_channel::<Started>(1);
         let front = {
-            let config = Arc::clone(&config);
+            let (config, folders) = (Arc::clone(&config), folders.clone());
             move |shards: Shards| {
                 let context = FrontContext::new(FrontSetup {
                     config: Arc::clone(&config),
                     directory: meta.directory,
+                    folders: folders.clone(),
                     connections: Arc::clone(&connections),
                     quotas: Arc::clone(&quotas),
                     shard: shards.id(),
@@ -356,7 +235,7 @@ impl Life {
                 }
             }
         };
-        let node = node::start(&options, booted, front)
+        let node = node::start(&options, folders, booted, front)
             .map_err(|error| other("start the shards", &error))?;
         control.connect(node.errands());
         let bound = starts
@@ -417,7 +296,7 @@ impl Life {
             cores,
             listeners: listeners.collect(),
             admin,
-            data_dir: self.config.data_dir.clone(),
+            data_dirs: self.config.data_dirs.clone(),
             partitions: self.partitions,
             durability: self.config.durability,
             took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),

@@ -1,7 +1,7 @@
 //! The room that a start needs on the disk: what the write-ahead logs hold must fit into segments,
 //! and the first file of a log must have a place.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use klamm_os::disk;
 use klamm_shard::node::{BootError, Booted};
@@ -28,13 +28,22 @@ pub(crate) fn wal_bytes(data: &Path) -> u64 {
 }
 
 /// Why recovery failed: for want of room, which is told with how much suffices, or otherwise.
-pub(crate) fn recovery_failed(data: &Path, error: &BootError) -> StartProblem {
+pub(crate) fn recovery_failed(folders: &[PathBuf], error: &BootError) -> StartProblem {
+    // What lies in the logs goes to any of the folders.
+    let held: u64 = folders.iter().map(|folder| wal_bytes(folder)).sum();
+    let shown: Vec<_> = folders
+        .iter()
+        .map(|folder| folder.display().to_string())
+        .collect();
     match error {
         BootError::Storage(failed) if failed.out_of_space => {
-            full(data, wal_bytes(data) + SMALL_FILES_BYTES, error)
+            let of = |folder: &&PathBuf| Path::new(&failed.path).starts_with(folder);
+            let data = folders.iter().find(of).or(folders.first());
+            let data = data.map_or(Path::new(""), |data| data);
+            full(data, held + SMALL_FILES_BYTES, error)
         }
         _ => StartProblem::Other {
-            attempt: format!("recover {}", data.display()),
+            attempt: format!("recover {}", shown.join(", ")),
             reason: error.to_string(),
         },
     }

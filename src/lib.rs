@@ -4,6 +4,7 @@
 pub mod boot;
 pub mod cli;
 pub mod config;
+mod data_folders;
 mod differences;
 mod disk_room;
 pub mod dispatch;

@@ -18,9 +18,9 @@ use klamm_shard::{Shards, TimesTaken};
 
 use crate::config::Config;
 use crate::http::{
-    ControlPlane, ControllerMetrics, NodeFacts, PartitionMetrics, PartitionReplies, ProcessFacts,
-    QuorumMetrics, ReplicationMetrics, RequestTimes, ShardMetrics, ShardReplies, TimeHistogram,
-    TopicPattern,
+    ControlPlane, ControllerMetrics, FolderFacts, NodeFacts, PartitionMetrics, PartitionReplies,
+    ProcessFacts, QuorumMetrics, ReplicationMetrics, RequestTimes, ShardMetrics, ShardReplies,
+    TimeHistogram, TopicPattern,
 };
 use crate::net::{ApiTimesTaken, FrontContext};
 
@@ -38,8 +38,8 @@ pub(crate) fn enter(front: &Rc<FrontContext>) {
 #[derive(Clone)]
 pub(crate) struct Control {
     facts: NodeFacts,
-    /// The data folder.
-    folder: PathBuf,
+    /// The data folders.
+    folders: Vec<PathBuf>,
     /// The broker's file as far as it sets defaults for topics.
     broker_file: Arc<ConfigMap>,
     ready: Arc<AtomicBool>,
@@ -62,7 +62,7 @@ impl Control {
         };
         Self {
             facts,
-            folder: config.data_dir.clone(),
+            folders: config.data_dirs.clone(),
             broker_file: Arc::new(broker_file),
             ready,
             errands: Arc::default(),
@@ -84,12 +84,18 @@ impl ControlPlane for Control {
     }
 
     fn node(&self) -> NodeFacts {
-        let space = disk::free_space(&self.folder).ok();
+        let folders = self.folders.iter().map(|folder| {
+            let space = disk::free_space(folder).ok();
+            FolderFacts {
+                path: folder.display().to_string(),
+                disk_free_bytes: space.map_or(0, |space| space.free),
+                disk_bytes: space.map_or(0, |space| space.total),
+            }
+        });
         NodeFacts {
             ready: self.ready().is_ok(),
             process: process_facts(),
-            disk_free_bytes: space.map_or(0, |space| space.free),
-            disk_bytes: space.map_or(0, |space| space.total),
+            folders: folders.collect(),
             ..self.facts.clone()
         }
     }

@@ -10,6 +10,7 @@ use std::task::{self, Poll, Waker};
 use bytes::{Bytes, BytesMut};
 use klamm_shard::api::metadata::Image;
 use klamm_shard::api::segment::DirectoryId;
+use klamm_shard::data_folders::DataFolders;
 use klamm_wire::{FrameLimits, Gather};
 
 use crate::boot::node_options;
@@ -37,6 +38,7 @@ impl Rehearsal {
         let shards = core.shards();
         let quotas = quota_table(&config);
         let front = FrontContext::new(FrontSetup {
+            folders: DataFolders::single(config.data_dir().to_owned()),
             config: Arc::new(config),
             directory: DirectoryId([0; 16]),
             connections,

@@ -42,8 +42,8 @@ pub struct StartFacts {
     pub listeners: Vec<OpenListener>,
     /// Address of the admin listener, if it is on.
     pub admin: Option<String>,
-    /// The data folder.
-    pub data_dir: PathBuf,
+    /// The data folders.
+    pub data_dirs: Vec<PathBuf>,
     /// Partitions that were found there.
     pub partitions: usize,
     /// Durability of topics that say nothing else.
@@ -69,7 +69,7 @@ impl StartFacts {
             format!("{} {pinned}", counted(self.shards as u64, "shard")),
             format!(
                 "data in {} ({})",
-                self.data_dir.display(),
+                listed(&self.data_dirs),
                 counted(self.partitions as u64, "partition")
             ),
             match self.durability {
@@ -155,6 +155,24 @@ pub enum StartProblem {
         path: PathBuf,
         /// What was found and what was expected.
         found: String,
+    },
+    /// Two data folders are the same, or one lies in the other.
+    DataDirsOverlap {
+        /// The one inside.
+        inner: PathBuf,
+        /// The other.
+        outer: PathBuf,
+    },
+    /// A data folder in which partitions lie is not there.
+    DataDirMissing {
+        /// Where it was when it was used.
+        path: PathBuf,
+        /// Its `directory.id`.
+        directory: String,
+        /// A folder at this path is named, and is another.
+        is_named: bool,
+        /// The file that says that it is in use.
+        list: PathBuf,
     },
     /// The data folder is Apache Kafka's, or is being taken over from it.
     DataDirOfKafka {
@@ -251,6 +269,19 @@ impl fmt::Display for StartProblem {
                  node's folder, or to an empty one",
                 path.display()
             ),
+            Self::DataDirsOverlap { inner, outer } => write!(
+                formatter,
+                "data folders {inner} and {outer} are the same, or one lies in the other\n    to \
+                 change: name every folder once in log.dirs, and none that lies in another",
+                inner = inner.display(),
+                outer = outer.display()
+            ),
+            Self::DataDirMissing {
+                path,
+                directory,
+                is_named,
+                list,
+            } => formatter.write_str(&missing(path, directory, *is_named, list)),
             Self::DataDirOfKafka { path, is_underway } => {
                 formatter.write_str(&kafkas_folder(path, *is_underway))
             }
@@ -301,6 +332,36 @@ pub fn failed_start(problems: &[StartProblem]) -> String {
     text
 }
 
+/// Paths one behind the other.
+fn listed(paths: &[PathBuf]) -> String {
+    let shown: Vec<_> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    shown.join(", ")
+}
+
+/// What is said of a start without a folder in which partitions lie.
+fn missing(path: &Path, directory: &str, is_named: bool, list: &Path) -> String {
+    let shown = path.display();
+    let (found, change) = match is_named {
+        true => (
+            "what is at this path now is another folder",
+            "mount its disk there again",
+        ),
+        false => (
+            "log.dirs does not name it",
+            "name it in log.dirs, by whatever path it has now",
+        ),
+    };
+    format!(
+        "partitions of this node lie in data folder {shown} (directory.id={directory}), and {found}: \
+         they would come up empty\n    to change: {change}. If that disk is lost for ever, take its \
+         line out of {}: then the records that lay there are given up",
+        list.display()
+    )
+}
+
 /// What is said of a folder that Apache Kafka wrote.
 fn kafkas_folder(path: &Path, is_underway: bool) -> String {
     let path = path.display();
@@ -337,7 +398,7 @@ mod tests {
                 advertised: "localhost:40001".to_owned(),
             }],
             admin: Some("127.0.0.1:40002".to_owned()),
-            data_dir: "./klamm-data".into(),
+            data_dirs: vec!["./klamm-data".into()],
             partitions: 1,
             durability: Durability::Flushed,
             took_ms: 12,

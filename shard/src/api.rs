@@ -10,6 +10,7 @@ pub use klamm_engine::api::{
 pub use klamm_engine::boot::{BASE_CHECKPOINT, BootError, Finding, TAKEOVER_MARK};
 pub use klamm_engine::compaction::CompactionOptions;
 pub use klamm_engine::engine::{EngineGauges, EngineStats};
+pub use klamm_engine::placement::FolderNumber;
 pub use klamm_engine::space::reserve_of;
 pub use klamm_engine::{PartitionGauges, Traffic};
 pub use klamm_engine::{batch, metadata, replica};

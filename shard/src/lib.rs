@@ -7,6 +7,7 @@
 
 pub mod api;
 mod calls;
+pub mod data_folders;
 mod drivers;
 mod letters;
 pub mod node;

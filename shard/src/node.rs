@@ -16,12 +16,12 @@ use klamm_engine::space::DiskSpace;
 use klamm_engine::{Engine, EngineOptions, Scale, WalOptions};
 use klamm_model::{NodeId, ShardId};
 use klamm_os::clock;
-use klamm_os::disk::FileSystem;
 use klamm_os::exec::{self, ShardContext, ShardError, ShardPlan};
 use klamm_os::mailbox::{MailSender, Mailbox, mailbox};
 use klamm_os::mesh::Mesh;
 use klamm_records::wal::Incarnation;
 
+use crate::data_folders::{DataFolders, FileSystems};
 use crate::drivers::compactor::SharedCleaned;
 use crate::drivers::files::Folders;
 use crate::drivers::space::{DiskWatch, SharedDisk};
@@ -49,7 +49,7 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(1);
 /// What a node is told.
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
-    /// The data folder; it exists and is locked.
+    /// The data folder with the metadata and the write-ahead logs.
     pub folder: PathBuf,
     /// This node.
     pub node: NodeId,
@@ -112,12 +112,15 @@ struct Share {
     errands: Mailbox<Errand>,
 }
 
-/// Recovers the folder. Blocks.
+/// Recovers the data folders. Blocks.
 ///
 /// # Errors
 /// See [`BootError`].
-pub fn recover(options: &NodeOptions) -> Result<(Booted, BootReport), BootError> {
-    let mut storage = DataFolder::open(options.folder.clone())?;
+pub fn recover(
+    options: &NodeOptions,
+    folders: &DataFolders,
+) -> Result<(Booted, BootReport), BootError> {
+    let mut storage = DataFolder::of(folders.clone())?;
     let mut booted = boot::boot(
         &mut storage,
         &BootOptions {
@@ -130,6 +133,7 @@ pub fn recover(options: &NodeOptions) -> Result<(Booted, BootReport), BootError>
             scale: Scale::default(),
         },
     )?;
+    folders.settle()?;
     let report = BootReport {
         findings: std::mem::take(&mut booted.findings),
         batches_replayed: booted.batches_replayed,
@@ -143,7 +147,12 @@ pub fn recover(options: &NodeOptions) -> Result<(Booted, BootReport), BootError>
 ///
 /// # Errors
 /// A core could not start.
-pub fn start<F, Fut>(options: &NodeOptions, booted: Booted, front: F) -> Result<Node, ShardError>
+pub fn start<F, Fut>(
+    options: &NodeOptions,
+    folders: &DataFolders,
+    booted: Booted,
+    front: F,
+) -> Result<Node, ShardError>
 where
     F: Fn(Shards) -> Fut + Send + Clone + 'static,
     Fut: Future<Output = ()> + 'static,
@@ -156,8 +165,8 @@ where
     let pressed: Arc<[AtomicBool]> = (0..options.shards)
         .map(|_| AtomicBool::new(false))
         .collect();
-    let folders = Folders::new(options.folder.clone());
-    let disk = SharedDisk::new(options.folder.clone(), options.shards);
+    let disk = SharedDisk::new(folders.roots(), options.disk_reserve, options.shards);
+    let folders = Folders::new(folders.clone());
     let cleaned = SharedCleaned::new(&options.folder, booted.cleaned);
     let mut errands = Vec::new();
     let mut shares = Vec::new();
@@ -207,7 +216,7 @@ async fn run_core<F, Fut>(
 {
     let id = ShardId(context.index as u16);
     let files = SharedWalFiles::new(open_wal(options, id, &share.boot));
-    let file_system = open_file_system(options);
+    let file_systems = open_file_systems(share.folders.data());
     let disk = DiskWatch::new(share.disk, id);
     // Before anything is appended.
     let seen = disk.look().await;
@@ -224,7 +233,7 @@ async fn run_core<F, Fut>(
     let turns = Turns::new(
         Rc::clone(&core),
         share.folders,
-        file_system,
+        file_systems,
         files,
         share.cleaned,
     );
@@ -251,10 +260,10 @@ fn open_wal(options: &NodeOptions, id: ShardId, boot: &ShardBoot) -> WalFiles {
     })
 }
 
-/// The file system of the data folder, for flushes of all of it. The process ends without it.
-fn open_file_system(options: &NodeOptions) -> FileSystem {
-    FileSystem::of(&options.folder).unwrap_or_else(|error| {
-        tracing::error!(folder = %options.folder.display(), %error, "cannot open the data folder");
+/// The file systems of the data folders, for flushes of all of them. The process ends without.
+fn open_file_systems(folders: &DataFolders) -> FileSystems {
+    FileSystems::of(folders).unwrap_or_else(|error| {
+        tracing::error!(%error, "cannot open a data folder");
         std::process::exit(74)
     })
 }

@@ -56,7 +56,7 @@ impl Rehearsal {
             .endpoint(0)
             .expect("nobody took the endpoint of a new mesh");
         let pressed = Arc::new([AtomicBool::new(false)]);
-        let disk = DiskWatch::new(SharedDisk::new(options.folder, 1), id);
+        let disk = DiskWatch::new(SharedDisk::new(&[options.folder], None, 1), id);
         let mut rehearsal = Self {
             core: Rc::new(Core::new(id, 1, engine, endpoint, pressed, disk)),
             effects: Vec::new(),

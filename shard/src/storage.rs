@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use klamm_engine::storage::{Storage, StorageError, Unflushed, Unwritten};
 use klamm_model::TopicId;
-use klamm_os::disk::{self, AppendFile, FileSystem};
+use klamm_os::disk::{self, AppendFile};
 
+use crate::data_folders::{DataFolders, FileSystems};
 use crate::drivers::files::Folders;
 
 /// Largest file that boot reads as a whole.
@@ -17,24 +18,28 @@ const FILE_BYTES_MAX: u64 = 4 << 30;
 /// More flushes than this are made one, of the whole file system.
 const FLUSHES_MAX: usize = 1024;
 
-/// A data folder.
+/// A node's data folders, as the one that they are for the engine.
 #[derive(Debug)]
 pub(crate) struct DataFolder {
-    root: PathBuf,
-    /// Opened before anything is written, so that it is told every error of writing back.
-    file_system: FileSystem,
+    folders: DataFolders,
+    /// Opened before anything is written, so that they are told every error of writing back.
+    file_systems: FileSystems,
     /// Where names change hands: nothing is written, renamed or removed once the folder of a
     /// partition is another topic's.
     only: Option<(Folders, Arc<str>, TopicId)>,
 }
 
 impl DataFolder {
-    /// The folder at this path, which must exist.
+    /// The folder at this path alone, which must exist.
     pub(crate) fn open(root: PathBuf) -> Result<Self, StorageError> {
-        let file_system = FileSystem::of(&root).map_err(|error| failed("open", &root, &error))?;
+        Self::of(DataFolders::single(root))
+    }
+
+    /// These folders.
+    pub(crate) fn of(folders: DataFolders) -> Result<Self, StorageError> {
         Ok(Self {
-            root,
-            file_system,
+            file_systems: FileSystems::of(&folders)?,
+            folders,
             only: None,
         })
     }
@@ -45,7 +50,7 @@ impl DataFolder {
         name: &Arc<str>,
         topic: TopicId,
     ) -> Result<Self, StorageError> {
-        let opened = Self::open(folders.root().to_owned())?;
+        let opened = Self::of(folders.data().clone())?;
         Ok(Self {
             only: Some((folders, Arc::clone(name), topic)),
             ..opened
@@ -67,8 +72,8 @@ impl DataFolder {
         disk::together(replaced, |(path, new)| disk::write_new(beside(path), new))
             .map_err(|((path, _), error)| failed("write", path, &error))?;
         let flush = || {
-            let flushed = self.file_system.flush();
-            flushed.map_err(|error| failed("flush", &self.root, &error))
+            let flushed = self.file_systems.flush();
+            flushed.map_err(|error| failed("flush", self.folders.main(), &error))
         };
         flush()?;
         if replaced.is_empty() {
@@ -80,10 +85,14 @@ impl DataFolder {
     }
 
     fn at(&self, path: &str) -> PathBuf {
-        if path.is_empty() {
-            self.root.clone()
-        } else {
-            self.root.join(path)
+        self.folders.path(path)
+    }
+
+    /// The folders that a relative path names: all of them where it is empty.
+    fn all_at(&self, path: &str) -> Vec<PathBuf> {
+        match path.is_empty() {
+            true => self.folders.roots().to_vec(),
+            false => vec![self.at(path)],
         }
     }
 }
@@ -116,11 +125,14 @@ fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 impl Storage for DataFolder {
-    fn list(&mut self, path: &str) -> Result<Vec<String>, StorageError> {
-        let path = self.at(path);
+    fn list(&mut self, relative: &str) -> Result<Vec<String>, StorageError> {
+        let path = self.at(relative);
         let mut names = absent_is_none(disk::list(&path))
             .map_err(|error| failed("list", &path, &error))?
             .unwrap_or_default();
+        if relative.is_empty() {
+            names.extend(self.folders.elsewhere());
+        }
         names.sort_unstable();
         Ok(names)
     }
@@ -185,7 +197,8 @@ impl Storage for DataFolder {
         let files: Vec<_> = files.map(|path| self.at(path)).collect();
         let replaced = unflushed.replaced.iter();
         let replaced: Vec<_> = replaced.map(|(path, new)| (self.at(path), new)).collect();
-        let folders: Vec<_> = unflushed.folders.iter().map(|path| self.at(path)).collect();
+        let folders = unflushed.folders.iter();
+        let folders: Vec<_> = folders.flat_map(|path| self.all_at(path)).collect();
         if unwritten.len() + files.len() + replaced.len() + folders.len() > FLUSHES_MAX {
             disk::together(&unwritten, |(path, unwritten)| {
                 write_pieces(path, unwritten)
@@ -213,8 +226,10 @@ impl Storage for DataFolder {
     }
 
     fn flush_folder(&mut self, path: &str) -> Result<(), StorageError> {
-        let path = self.at(path);
-        disk::sync_dir(&path).map_err(|error| failed("flush", &path, &error))
+        let mut paths = self.all_at(path).into_iter();
+        paths.try_for_each(|path| {
+            disk::sync_dir(&path).map_err(|error| failed("flush", &path, &error))
+        })
     }
 
     fn replace(&mut self, path: &str, bytes: &[u8]) -> Result<(), StorageError> {
@@ -222,8 +237,9 @@ impl Storage for DataFolder {
         disk::write_atomically(&path, bytes).map_err(|error| failed("replace", &path, &error))
     }
 
-    fn create_folder(&mut self, path: &str) -> Result<(), StorageError> {
-        let path = self.at(path);
+    fn create_folder(&mut self, relative: &str) -> Result<(), StorageError> {
+        let path = self.folders.path_to_make(relative);
+        let path = path.map_err(|error| failed("create", Path::new(relative), &error))?;
         disk::create_dir_all(&path).map_err(|error| failed("create", &path, &error))
     }
 
@@ -240,10 +256,11 @@ impl Storage for DataFolder {
             .map_err(|error| failed("remove", &path, &error))
     }
 
-    fn remove_folder(&mut self, path: &str) -> Result<(), StorageError> {
-        let path = self.at(path);
+    fn remove_folder(&mut self, relative: &str) -> Result<(), StorageError> {
+        let path = self.at(relative);
         absent_is_none(disk::remove_dir_all(&path))
-            .map(drop)
-            .map_err(|error| failed("remove", &path, &error))
+            .map_err(|error| failed("remove", &path, &error))?;
+        self.folders.leave(relative);
+        Ok(())
     }
 }

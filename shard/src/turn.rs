@@ -18,9 +18,10 @@ use klamm_engine::effects::{
 use klamm_engine::engine::FlushWanted;
 use klamm_engine::repair::Repaired;
 use klamm_model::{Instant, Offset, TopicPartition};
-use klamm_os::disk::{self, FileSystem};
+use klamm_os::disk;
 use klamm_os::{clock, exec};
 
+use crate::data_folders::FileSystems;
 use crate::drivers::Patience;
 use crate::drivers::compactor::{Compactor, SharedCleaned};
 use crate::drivers::files::{self, Folders};
@@ -63,16 +64,16 @@ impl Turns {
     pub(crate) fn new(
         core: Rc<Core>,
         folders: Folders,
-        file_system: FileSystem,
+        file_systems: FileSystems,
         wal: SharedWalFiles,
         cleaned: SharedCleaned,
     ) -> Rc<Self> {
-        let patience = Rc::new(Patience::new(folders.root().to_owned()));
+        let patience = Rc::new(Patience::new(folders.data().clone()));
         Rc::new(Self {
-            segments: SegmentFiles::new(folders.clone(), Rc::clone(&patience), file_system),
+            segments: SegmentFiles::new(folders.clone(), Rc::clone(&patience), file_systems),
             compactor: Compactor::new(folders.clone(), cleaned, Rc::clone(&patience)),
             patience,
-            reader: Reader::new(folders.root().to_owned()),
+            reader: Reader::new(folders.data().clone()),
             core,
             folders,
             wal,
@@ -261,7 +262,7 @@ impl Turns {
     }
 
     async fn save(self: Rc<Self>, file: SmallFile, path: Arc<str>, bytes: Bytes) {
-        let saved = files::save(&self.patience, self.folders.root(), &path, bytes).await;
+        let saved = files::save(&self.patience, self.folders.data().main(), &path, bytes).await;
         must("replace a file", saved);
         self.core.engine.borrow_mut().on_file_saved(file);
         self.core.work.notify();
@@ -287,7 +288,9 @@ impl Turns {
             };
             let forgotten = turns.compactor.forget(&folder).await;
             must("forget up to where a log was compacted", forgotten);
-            let deleted = exec::spawn_flush(move || disk::remove_dir_all(&aside)).await;
+            let name = Arc::clone(&folder);
+            let delete = move || folders.delete(&name, &aside);
+            let deleted = exec::spawn_flush(delete).await;
             if let Err(error) = deleted {
                 tracing::warn!(%folder, %error, "could not delete a dropped partition's folder; it is tried again at the next start");
             }

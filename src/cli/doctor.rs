@@ -13,7 +13,7 @@ use super::fail;
 use super::output::{print, print_json};
 use crate::config::Config;
 use crate::disk_room;
-use crate::doctor::{Finding, State, Subject, examine};
+use crate::doctor::{Finding, State, Subject, examine, examine_folder};
 use crate::startup_report::StartProblem;
 
 /// Form of the findings.
@@ -65,11 +65,19 @@ pub(super) fn run(arguments: &DoctorArguments) -> ExitCode {
             return fail(&format!("klamm would not start:\n  {}", lines.join("\n  ")));
         }
     };
-    let findings = examine(Subject {
-        survey: &Survey::of(&Tree::default(), &config.data_dir),
-        config: &config,
-        wal_bytes_present: disk_room::wal_bytes(&config.data_dir),
-    });
+    let mut findings = Vec::new();
+    for (number, folder) in config.data_dirs.iter().enumerate() {
+        let subject = Subject {
+            survey: &Survey::of(&Tree::default(), folder),
+            config: &config,
+            folder,
+            wal_bytes_present: disk_room::wal_bytes(folder),
+        };
+        findings.extend(match number {
+            0 => examine(subject),
+            _ => examine_folder(subject),
+        });
+    }
     let printed = match arguments.format {
         Form::Text => print(&text(&findings)),
         Form::Json => print_json(&document(&findings)),

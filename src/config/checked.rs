@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use klamm_model::{Durability, NodeId};
 
@@ -135,8 +135,8 @@ pub struct Config {
     pub inter_broker_listener: String,
     /// `klamm.admin.listener`; `None` if it is turned off.
     pub admin: Option<Endpoint>,
-    /// The data folder.
-    pub data_dir: PathBuf,
+    /// The data folders; a start puts the one that keeps the metadata first.
+    pub data_dirs: Vec<PathBuf>,
     /// Durability of topics that say nothing else.
     pub durability: Durability,
     /// Sockets and connections.
@@ -177,6 +177,12 @@ fn read_cleaner(reader: &mut Reader<'_>) -> CleanerSettings {
 }
 
 impl Config {
+    /// The data folder with the metadata and the write-ahead logs.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        self.data_dirs.first().map_or(Path::new(""), |first| first)
+    }
+
     /// Checks written values and fills in what was not written.
     ///
     /// # Errors
@@ -199,7 +205,7 @@ impl Config {
             inter_broker_listener: read_inter_broker(reader, &listeners),
             listeners,
             admin: read_admin(reader),
-            data_dir: read_data_dir(reader),
+            data_dirs: read_data_dirs(reader),
             durability: reader
                 .text("klamm.durability")
                 .and_then(|word| word.parse().ok())
@@ -236,7 +242,7 @@ impl Config {
         config.derived = BTreeMap::from([
             ("klamm.shards", config.shards.count.to_string()),
             ("klamm.tail.bytes", config.shards.tail_bytes_max.to_string()),
-            ("log.dirs", config.data_dir.display().to_string()),
+            ("log.dirs", folders_text(&config.data_dirs)),
             ("process.roles", "broker,controller".to_owned()),
         ]);
         let (problems, warnings) = collected.finish();
@@ -330,24 +336,49 @@ fn read_roles_and_quorum(reader: &mut Reader<'_>, node_id: i32) {
     }
 }
 
-fn read_data_dir(reader: &mut Reader<'_>) -> PathBuf {
+/// Folders as a list of the configuration.
+fn folders_text(folders: &[PathBuf]) -> String {
+    let shown: Vec<_> = folders
+        .iter()
+        .map(|folder| folder.display().to_string())
+        .collect();
+    shown.join(",")
+}
+
+fn read_data_dirs(reader: &mut Reader<'_>) -> Vec<PathBuf> {
     let key = if reader.is_written("log.dirs") {
         "log.dirs"
     } else {
         "log.dir"
     };
-    let folders = reader.list(key);
-    if folders.len() != 1 {
+    let folders: Vec<PathBuf> = reader.list(key).into_iter().map(PathBuf::from).collect();
+    if folders.is_empty() {
         reader.refuse(
             key,
-            format!(
-                "{} folders are named; klamm keeps everything in one",
-                folders.len()
-            ),
-            "name one folder; several disks can be joined below it (RAID, LVM)".to_owned(),
+            "no folder is named".to_owned(),
+            "name the folder that keeps the data, or several, separated by commas".to_owned(),
         );
     }
-    folders.into_iter().next().unwrap_or_default().into()
+    let whole = |folder: &PathBuf| {
+        let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.clone());
+        whole.components().collect::<PathBuf>()
+    };
+    for (place, inner) in folders.iter().enumerate() {
+        let outer = folders.iter().enumerate().find(|&(other, outer)| {
+            let (inside, outside) = (whole(inner), whole(outer));
+            // Of two that are the same the later one is named.
+            other != place && inside.starts_with(&outside) && (inside != outside || other < place)
+        });
+        if let Some((_, outer)) = outer {
+            let what = match whole(inner) == whole(outer) {
+                true => format!("{} is named twice", inner.display()),
+                false => format!("{} lies in {}", inner.display(), outer.display()),
+            };
+            let change = "name every folder once, and none that lies in another".to_owned();
+            reader.refuse(key, what, change);
+        }
+    }
+    folders
 }
 
 fn read_sockets(reader: &mut Reader<'_>, host: &HostFacts) -> SocketLimits {

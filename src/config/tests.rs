@@ -72,7 +72,7 @@ fn without_a_file_it_listens_on_loopback_and_uses_every_core() {
     let (config, warnings) = accepted("");
     assert_eq!(warnings, []);
     assert_eq!(config.node_id, NodeId(1));
-    assert_eq!(config.data_dir, Path::new("./klamm-data"));
+    assert_eq!(config.data_dirs, [Path::new("./klamm-data")]);
     assert_eq!(config.listeners.len(), 1);
     assert_eq!(config.listeners[0].bind.to_string(), "127.0.0.1:9092");
     assert_eq!(config.listeners[0].advertised.host, "127.0.0.1");
@@ -97,7 +97,7 @@ fn a_kafka_combined_mode_file_is_accepted_unchanged() {
     assert_eq!(config.listeners[0].bind.to_string(), "127.0.0.1:9092");
     assert_eq!(config.listeners[0].advertised.host, "localhost");
     assert_eq!(config.listeners[0].advertised.port, Some(9092));
-    assert_eq!(config.data_dir, Path::new("/tmp/kraft-combined-logs"));
+    assert_eq!(config.data_dirs, [Path::new("/tmp/kraft-combined-logs")]);
     assert_eq!(
         config
             .topics
@@ -153,12 +153,23 @@ fn an_illegal_value_names_its_place_its_rule_and_the_default() {
 
 #[test]
 fn all_problems_are_found_in_one_start() {
-    let problems = read("num.partitions=x\nprocess.roles=broker\nlog.dirs=/a,/b\n").expect_err("3");
+    let problems = read("num.partitions=x\nprocess.roles=broker\nlog.dirs=/a,/a\n").expect_err("3");
     let keys: Vec<_> = problems
         .iter()
         .map(|problem| problem.key.as_str())
         .collect();
     assert_eq!(keys, ["num.partitions", "process.roles", "log.dirs"]);
+}
+
+#[test]
+fn several_data_folders_are_taken_unless_one_is_named_twice_or_lies_in_another() {
+    let (config, _) = accepted("log.dirs=/disk1/klamm, /disk2/klamm,/disk10\nlog.dir=/other");
+    let named = ["/disk1/klamm", "/disk2/klamm", "/disk10"].map(Path::new);
+    assert_eq!(config.data_dirs, named);
+    assert_eq!(config.data_dir(), named[0]);
+    refused("log.dirs=/a,/b,/a/", "log.dirs", "/a/ is named twice");
+    refused("log.dirs=/a/b,/a", "log.dirs", "/a/b lies in /a");
+    refused("log.dirs=/a/./b,/a", "log.dirs", "lies in /a");
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub(super) fn file_system(subject: Subject<'_>) -> Finding {
              again and again, scatter over the disk",
             format!(
                 "chattr +C {}   # before the first start; then new files are written in place",
-                subject.config.data_dir.display()
+                subject.folder.display()
             ),
         ),
         "zfs" => finding.but(
@@ -160,7 +160,7 @@ pub(super) fn folder(subject: Subject<'_>) -> Finding {
     const FOLDER: Knob = knob("data folder", "file-system");
     let expected = "a folder that this user can write, or can make";
     let folder = &subject.survey.folder;
-    let (wanted, present) = (subject.config.data_dir.display(), folder.present.display());
+    let (wanted, present) = (subject.folder.display(), folder.present.display());
     let why = match &folder.direct {
         DirectAccess::Works(_) | DirectAccess::Refused if folder.is_there => {
             return Finding::good(FOLDER, format!("{present} can be written"), expected);
@@ -191,9 +191,15 @@ pub(super) fn space(subject: Subject<'_>) -> Finding {
     const SPACE: Knob = knob("free space", "free-space");
     let shards = &subject.config.shards;
     let present = subject.wal_bytes_present;
-    let first = shards.wal_file_bytes.saturating_mul(shards.count as u64);
+    let (first, all) = match subject.has_log() {
+        true => (
+            shards.wal_file_bytes.saturating_mul(shards.count as u64),
+            subject.log_bytes_max(),
+        ),
+        false => (0, 0),
+    };
     let first = first.saturating_sub(present);
-    let all = subject.log_bytes_max().saturating_sub(present);
+    let all = all.saturating_sub(present);
     let expected = |reserve| {
         format!(
             "{} that producers may not fill, and {} to grow the write-ahead logs, beside what the \
@@ -213,7 +219,7 @@ pub(super) fn space(subject: Subject<'_>) -> Finding {
     let reserve = reserve_of(configured, space.total);
     let found = format!("{} of {}", bytes_text(space.free), bytes_text(space.total));
     let finding = Finding::good(SPACE, found, expected(reserve));
-    let folder = subject.config.data_dir.display();
+    let folder = subject.folder.display();
     let look = format!("df -h {folder}; du -h --max-depth=1 {folder} | sort -h");
     if space.free < reserve.saturating_add(first) {
         let why = "producers are refused: they may not fill what klamm.disk.reserve.bytes keeps for \

@@ -12,6 +12,7 @@ mod tests;
 mod tests_disk;
 
 use std::fmt;
+use std::path::Path;
 
 use klamm_os::exec;
 use klamm_os::survey::{Survey, Unread};
@@ -119,6 +120,8 @@ pub struct Subject<'a> {
     pub survey: &'a Survey,
     /// The configuration that the broker would run with.
     pub config: &'a Config,
+    /// The data folder that the survey is of: one of the configuration's.
+    pub folder: &'a Path,
     /// Bytes of write-ahead files that the data folder holds already.
     pub wal_bytes_present: u64,
 }
@@ -132,6 +135,11 @@ impl Subject<'_> {
         } else {
             &shards.cores
         }
+    }
+
+    /// True for the data folder with the write-ahead logs.
+    fn has_log(&self) -> bool {
+        self.folder == self.config.data_dir()
     }
 
     /// Memory that the broker may use.
@@ -148,10 +156,10 @@ impl Subject<'_> {
     }
 }
 
-/// Every finding, one for each knob, in the order of tuning.md.
+/// Every finding, one for each knob, in the order of tuning.md; what is of a data folder, of this one.
 #[must_use]
 pub fn examine(subject: Subject<'_>) -> Vec<Finding> {
-    vec![
+    let mut findings = vec![
         kernel::io_uring(subject),
         kernel::release(subject),
         kernel::memory_lock(subject),
@@ -172,6 +180,15 @@ pub fn examine(subject: Subject<'_>) -> Vec<Finding> {
         network::open_files(subject),
         network::backlog(subject),
         network::buffers(subject),
+    ];
+    findings.extend(examine_folder(subject));
+    findings
+}
+
+/// What depends on the data folder: of the first one for [`examine`], and of each other.
+#[must_use]
+pub fn examine_folder(subject: Subject<'_>) -> Vec<Finding> {
+    let mut findings = vec![
         disk::folder(subject),
         disk::file_system(subject),
         disk::mount_options(subject),
@@ -179,7 +196,13 @@ pub fn examine(subject: Subject<'_>) -> Vec<Finding> {
         disk::space(subject),
         disk::scheduler(subject),
         disk::write_cache(subject),
-    ]
+    ];
+    if subject.config.data_dirs.len() > 1 {
+        for finding in &mut findings {
+            finding.found = format!("{}: {}", subject.folder.display(), finding.found);
+        }
+    }
+    findings
 }
 
 /// A command that sets a kernel's value now and for later starts.

@@ -120,6 +120,7 @@ fn findings(survey: &Survey, set: &[&str]) -> Vec<Finding> {
     examine(Subject {
         survey,
         config: &config(survey, set),
+        folder: Path::new("/data/klamm"),
         wal_bytes_present: 0,
     })
 }
@@ -296,6 +297,7 @@ fn shards_that_share_cores_are_told_how_many_fit() {
     let found = examine(Subject {
         survey,
         config: &config,
+        folder: Path::new("/data/klamm"),
         wal_bytes_present: 0,
     });
     let state = |name: &str| {

@@ -239,10 +239,40 @@ fn write_ahead_files_that_are_there_need_no_more_room() {
         let subject = Subject {
             survey: &survey,
             config: &config,
+            folder: config.data_dir(),
             wal_bytes_present,
         };
         disk::space(subject).state
     };
     assert_eq!(state(0), State::Advice);
     assert_eq!(state(4 * GIB), State::Good);
+}
+
+#[test]
+fn every_data_folder_is_told_by_its_name_and_only_the_first_needs_room_for_the_log() {
+    let mut survey = host();
+    survey.folder.space = Ok(Space {
+        free: GIB,
+        total: 10 * GIB,
+    });
+    let set = ["log.dirs=/data/klamm,/more", "klamm.wal.bytes=2147483648"];
+    let config = config(&survey, &set);
+    let of = |folder| {
+        examine_folder(Subject {
+            survey: &survey,
+            config: &config,
+            folder: Path::new(folder),
+            wal_bytes_present: 0,
+        })
+    };
+    let (first, other) = (of("/data/klamm"), of("/more"));
+    let space = |found: &[Finding]| {
+        found
+            .iter()
+            .find(|one| one.knob.name == "free space")
+            .cloned()
+    };
+    let (first, other) = (space(&first).expect("told"), space(&other).expect("told"));
+    assert_eq!((first.state, other.state), (State::Advice, State::Good));
+    assert!(other.found.starts_with("/more: "), "{}", other.found);
 }

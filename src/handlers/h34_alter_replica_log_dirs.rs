@@ -1,13 +1,15 @@
-//! AlterReplicaLogDirs: moves replicas between the folders of one broker (KIP-113). There is one
-//! folder here, so whatever is asked for is so already, or cannot be.
+//! AlterReplicaLogDirs: moves replicas between the folders of one broker (KIP-113). Here each stays
+//! where it was made: what is asked for is so already, or is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use klamm_model::{ErrorCode, NodeId};
+use klamm_os::exec;
+use klamm_shard::api::FolderNumber;
 use klamm_shard::api::metadata::Image;
 use klamm_wire::{Gather, alter_replica_log_dirs};
 
-use super::h35_describe_log_dirs::folder_of;
+use super::h35_describe_log_dirs::folders_of;
 use super::{borrowed, check_named, led_partition};
 use crate::net::{Close, Context, Request};
 
@@ -25,18 +27,43 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
     let topics = view.dirs().iter().flat_map(|dir| dir.topics());
     let named = topics.map(|topic| topic.partitions().len());
     check_named(&request, named.chain([view.dirs().len()]))?;
-    let folder = folder_of(&context.front.config);
+    let paths = folders_of(&context.front.config);
     let (image, node) = (context.shards.image(), context.front.node());
-    request.answer(&response(&view, &folder, |topic, index| {
-        outcome_of(&image, node, topic, index)
+    let asked: BTreeSet<(String, i32)> = view
+        .dirs()
+        .iter()
+        .flat_map(|dir| dir.topics())
+        .flat_map(|topic| {
+            let name = topic.name();
+            let indexes = topic.partitions().iter();
+            indexes.map(move |index| (name.to_owned(), index))
+        })
+        .filter(|(topic, index)| outcome_of(&image, node, topic, *index) == ErrorCode::None)
+        .collect();
+    let folders = context.front.folders.clone();
+    let places: BTreeMap<(String, i32), FolderNumber> = exec::spawn_blocking(move || {
+        let places = asked.into_iter().map(|(topic, index)| {
+            let place = folders.place(&format!("{topic}-{index}"));
+            ((topic, index), place)
+        });
+        places.collect()
+    })
+    .await;
+    request.answer(&response(&view, &paths, |topic, index, folder| {
+        let code = outcome_of(&image, node, topic, index);
+        let place = places.get(&(topic.to_owned(), index));
+        match code {
+            ErrorCode::None if place != Some(&folder) => ErrorCode::InvalidRequest,
+            code => code,
+        }
     }))
 }
 
 /// A partition that is named twice is answered once, for the last folder, as Kafka does.
 fn response<'a>(
     view: &alter_replica_log_dirs::RequestView<'a>,
-    folder: &str,
-    outcome_in_folder: impl Fn(&str, i32) -> ErrorCode,
+    folders: &[String],
+    outcome_in: impl Fn(&str, i32, FolderNumber) -> ErrorCode,
 ) -> alter_replica_log_dirs::Response<'a> {
     let mut wishes: BTreeMap<&'a str, BTreeMap<i32, &'a str>> = BTreeMap::new();
     for dir in view.dirs() {
@@ -49,12 +76,11 @@ fn response<'a>(
     }
     let results = wishes.into_iter().map(|(topic, partitions)| {
         let partitions = partitions.into_iter().map(|(index, path)| {
-            let code = if is_too_long(topic, index) {
-                ErrorCode::InvalidTopicException
-            } else if path != folder {
-                ErrorCode::LogDirNotFound
-            } else {
-                outcome_in_folder(topic, index)
+            let folder = folders.iter().position(|folder| folder == path);
+            let code = match folder {
+                _ if is_too_long(topic, index) => ErrorCode::InvalidTopicException,
+                None => ErrorCode::LogDirNotFound,
+                Some(folder) => outcome_in(topic, index, FolderNumber(folder)),
             };
             alter_replica_log_dirs::AlterReplicaLogDirPartitionResult {
                 partition_index: index,
@@ -72,7 +98,7 @@ fn response<'a>(
     }
 }
 
-/// A partition that is here lies in the one folder there is.
+/// None for a partition that is here.
 fn outcome_of(image: &Image, node: NodeId, topic: &str, index: i32) -> ErrorCode {
     let found = image.topic(topic);
     let found = found.ok_or(ErrorCode::UnknownTopicOrPartition);
@@ -115,8 +141,13 @@ mod tests {
             let mut bytes = bytes::BytesMut::new();
             request.encode(version, &mut bytes).expect("expressible");
             let view = alter_replica_log_dirs::RequestView::parse(&bytes, version);
-            let response = response(&view.expect("own bytes"), "/data", |topic, index| {
-                outcome_of(&image, NodeId(node), topic, index)
+            let folders = ["/data", "/other"].map(str::to_owned);
+            let view = view.expect("own bytes");
+            let response = response(&view, &folders, |topic, index, folder| {
+                match outcome_of(&image, NodeId(node), topic, index) {
+                    ErrorCode::None if folder.0 != 0 => ErrorCode::InvalidRequest,
+                    code => code,
+                }
             });
             let mut bytes = bytes::BytesMut::new();
             response.encode(version, &mut bytes).expect("expressible");
@@ -143,6 +174,8 @@ mod tests {
         let code = |path, topic, node| answers(&[(path, topic, 0)], node)[0].2;
         assert_eq!(code("/elsewhere", "flights", 1), 57);
         assert_eq!(code("/data/", "flights", 1), 57);
+        assert_eq!(code("/other", "flights", 1), 42, "nothing is moved");
+        assert_eq!(code("/other", "absent", 1), 3);
         assert_eq!(code("/elsewhere", "absent", 1), 57);
         assert_eq!(code("/data", "absent", 1), 3);
         assert_eq!(code("/data", "flights", 2), 9);

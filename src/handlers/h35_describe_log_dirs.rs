@@ -1,9 +1,11 @@
-//! DescribeLogDirs: the data folder, its room, and what partitions take in it (KIP-113, KIP-827).
+//! DescribeLogDirs: the data folders, their room, and what partitions take in them (KIP-113, KIP-827).
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use klamm_model::{ErrorCode, NodeId, PartitionIndex, TopicPartition};
 use klamm_os::disk::{self, Space};
+use klamm_os::exec;
+use klamm_shard::api::FolderNumber;
 use klamm_shard::api::metadata::Image;
 use klamm_wire::{Gather, describe_log_dirs};
 
@@ -19,24 +21,56 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
     let view: describe_log_dirs::RequestView<'_> = request.body()?;
     let named = view.topics().into_iter().flatten();
     check_named(&request, named.map(|topic| topic.partitions().len()))?;
-    let config = &context.front.config;
     let image = context.shards.image();
     let asked = asked(&image, context.front.node(), &view);
     let sizes = context.shards.log_sizes(asked.clone()).await;
-    let space = disk::free_space_later(config.data_dir.clone()).await;
-    if let Err(error) = &space {
-        tracing::warn!(%error, folder = %config.data_dir.display(), "cannot ask how much room is left");
-    }
     let sizes = asked.into_iter().zip(sizes);
-    let sizes = sizes.filter_map(|(partition, size)| Some((partition, size?)));
-    request.answer(&response(&image, folder_of(config), space.ok(), sizes))
+    let sizes: Vec<_> = sizes
+        .filter_map(|(partition, size)| Some((partition, size?)))
+        .collect();
+    let found = sizes.iter().filter_map(|&(partition, size)| {
+        let topic = image.topic_by_id(partition.topic)?;
+        let name = format!("{}-{}", topic.name(), partition.index);
+        Some((partition, size, name))
+    });
+    let (found, folders) = (found.collect::<Vec<_>>(), context.front.folders.clone());
+    let (spaces, placed) = exec::spawn_blocking(move || {
+        let spaces = folders.roots().iter().map(disk::free_space);
+        let placed = found.into_iter().map(|(partition, size, name)| Placed {
+            folder: folders.place(&name),
+            partition,
+            size,
+        });
+        (spaces.collect::<Vec<_>>(), placed.collect::<Vec<_>>())
+    })
+    .await;
+    let shown = folders_of(&context.front.config).into_iter().zip(spaces);
+    let seen = shown.map(|(folder, space)| {
+        if let Err(error) = &space {
+            tracing::warn!(%error, folder, "cannot ask how much room is left");
+        }
+        (folder, space.ok())
+    });
+    request.answer(&response(&image, seen.collect(), &placed))
 }
 
-/// The data folder as clients name it: from the root.
-pub(crate) fn folder_of(config: &Config) -> String {
-    let folder = std::path::absolute(&config.data_dir);
-    let folder = folder.unwrap_or_else(|_| config.data_dir.clone());
-    folder.display().to_string()
+/// A partition and where it lies.
+struct Placed {
+    folder: FolderNumber,
+    partition: TopicPartition,
+    size: u64,
+}
+
+/// The data folders as clients name them: from the root.
+pub(crate) fn folders_of(config: &Config) -> Vec<String> {
+    let folders = config.data_dirs.iter();
+    let absolute = folders.map(|folder| {
+        let absolute = std::path::absolute(folder);
+        absolute.unwrap_or_else(|_| folder.clone())
+    });
+    absolute
+        .map(|folder| folder.display().to_string())
+        .collect()
 }
 
 /// The partitions asked for that this node has, each once. Those it does not have are left out of
@@ -76,52 +110,63 @@ fn asked(
     found.into_iter().collect()
 }
 
-/// `space` is none where the file system does not say: Kafka answers a folder that it cannot look
-/// at with an error and nothing else.
+/// A room is none where the file system does not say: Kafka answers a folder that it cannot look at
+/// with an error and nothing else.
 fn response<'i>(
+    image: &'i Image,
+    folders: Vec<(String, Option<Space>)>,
+    placed: &[Placed],
+) -> describe_log_dirs::Response<'i> {
+    let results = folders
+        .into_iter()
+        .enumerate()
+        .map(|(number, (path, space))| {
+            let here = |one: &&Placed| one.folder == FolderNumber(number);
+            result(image, path, space, placed.iter().filter(here))
+        });
+    describe_log_dirs::Response {
+        results: results.collect(),
+        ..Default::default()
+    }
+}
+
+fn result<'i, 'p>(
     image: &'i Image,
     folder: String,
     space: Option<Space>,
-    sizes: impl Iterator<Item = (TopicPartition, u64)>,
-) -> describe_log_dirs::Response<'i> {
+    placed: impl Iterator<Item = &'p Placed>,
+) -> describe_log_dirs::DescribeLogDirsResult<'i> {
     let mut result = describe_log_dirs::DescribeLogDirsResult {
         log_dir: folder.into(),
         total_bytes: -1,
         usable_bytes: -1,
         ..Default::default()
     };
+    let Some(space) = space else {
+        result.error_code = ErrorCode::KafkaStorageError.code();
+        return result;
+    };
     let number = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
-    match space {
-        None => result.error_code = ErrorCode::KafkaStorageError.code(),
-        Some(space) => {
-            let mut topics: BTreeMap<&'i str, Vec<_>> = BTreeMap::new();
-            for (partition, size) in sizes {
-                let Some(topic) = image.topic_by_id(partition.topic) else {
-                    continue;
-                };
-                let partitions = topics.entry(topic.name().as_str()).or_default();
-                partitions.push(describe_log_dirs::DescribeLogDirsPartition {
-                    partition_index: partition.index.0,
-                    partition_size: number(size),
-                    ..Default::default()
-                });
-            }
-            let topics = topics.into_iter();
-            let named = topics.map(
-                |(name, partitions)| describe_log_dirs::DescribeLogDirsTopic {
-                    name: borrowed(name),
-                    partitions,
-                },
-            );
-            result.topics = named.collect();
-            result.total_bytes = number(space.total);
-            result.usable_bytes = number(space.free);
-        }
+    let mut topics: BTreeMap<&'i str, Vec<_>> = BTreeMap::new();
+    for one in placed {
+        let Some(topic) = image.topic_by_id(one.partition.topic) else {
+            continue;
+        };
+        let partitions = topics.entry(topic.name().as_str()).or_default();
+        partitions.push(describe_log_dirs::DescribeLogDirsPartition {
+            partition_index: one.partition.index.0,
+            partition_size: number(one.size),
+            ..Default::default()
+        });
     }
-    describe_log_dirs::Response {
-        results: vec![result],
-        ..Default::default()
-    }
+    let named = topics.into_iter().map(|(name, partitions)| {
+        let name = borrowed(name);
+        describe_log_dirs::DescribeLogDirsTopic { name, partitions }
+    });
+    result.topics = named.collect();
+    result.total_bytes = number(space.total);
+    result.usable_bytes = number(space.free);
+    result
 }
 
 #[cfg(test)]
@@ -171,8 +216,13 @@ mod tests {
         };
         for version in 0..=5 {
             for space in [Some(space), None] {
-                let sizes = [(HERE, 77)].into_iter();
-                let response = response(&image, "/data".to_owned(), space, sizes);
+                let placed = [Placed {
+                    folder: FolderNumber(0),
+                    partition: HERE,
+                    size: 77,
+                }];
+                let folders = vec![("/data".to_owned(), space)];
+                let response = response(&image, folders, &placed);
                 let mut bytes = bytes::BytesMut::new();
                 response.encode(version, &mut bytes).expect("expressible");
                 let view = describe_log_dirs::ResponseView::parse(&bytes, version);
@@ -204,5 +254,34 @@ mod tests {
                 assert_eq!(sizes, expected, "version {version}");
             }
         }
+    }
+
+    #[test]
+    fn every_folder_is_told_with_the_partitions_that_lie_in_it() {
+        let image = image_of_two_brokers("flights", NodeId(1));
+        let room = |free| Some(Space { free, total: 10 });
+        let placed = [Placed {
+            folder: FolderNumber(1),
+            partition: HERE,
+            size: 77,
+        }];
+        let folders = ["/a", "/b", "/c"].map(str::to_owned);
+        let folders = folders.into_iter().zip([room(5), room(6), None]);
+        let response = response(&image, folders.collect(), &placed);
+        let told: Vec<_> = response
+            .results
+            .iter()
+            .map(|result| {
+                let partitions = result.topics.iter().map(|topic| topic.partitions.len());
+                (
+                    &*result.log_dir,
+                    result.error_code,
+                    result.usable_bytes,
+                    partitions.sum(),
+                )
+            })
+            .collect();
+        let expected = [("/a", 0, 5, 0), ("/b", 0, 6, 1), ("/c", 56, -1, 0_usize)];
+        assert_eq!(told, expected);
     }
 }

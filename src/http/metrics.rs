@@ -262,9 +262,18 @@ pub struct NodeFacts {
     pub process: ProcessFacts,
     /// Wall-clock time of the start, in milliseconds since 1970.
     pub started_ms: i64,
-    /// Free bytes of the file system that holds the data folder.
+    /// The data folders.
+    pub folders: Vec<FolderFacts>,
+}
+
+/// What is known of a data folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FolderFacts {
+    /// Where it is.
+    pub path: String,
+    /// Free bytes of its file system.
     pub disk_free_bytes: u64,
-    /// Its size.
+    /// Size of its file system.
     pub disk_bytes: u64,
 }
 

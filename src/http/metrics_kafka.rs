@@ -177,6 +177,11 @@ pub(super) const KAFKA_METRICS: &[Metric] = &[
         "Folders of logs that failed. Always 0: a failed folder ends the process.",
     ),
     row(
+        "kafka_log_logmanager_logdirectoryoffline",
+        Reading::Folder(|_| 0),
+        "Always 0: a data folder that fails ends the process.",
+    ),
+    row(
         "kafka_log_logmanager_remaininglogstorecover",
         Reading::Always(0),
         "Logs that the start has still to recover. Always 0: metrics are served once all are.",

@@ -31,12 +31,12 @@ pub(super) const KLAMM_METRICS: &[Metric] = &[
     ),
     row(
         "klamm_disk_free_bytes",
-        Reading::Node(|node| node.node.disk_free_bytes),
-        "Bytes that the broker may still write to the file system of its data folder, klamm.disk.reserve.bytes included.",
+        Reading::Folder(|folder| folder.disk_free_bytes),
+        "Bytes that the broker may still write to the file system of the data folder, klamm.disk.reserve.bytes included.",
     ),
     row(
         "klamm_disk_bytes",
-        Reading::Node(|node| node.node.disk_bytes),
+        Reading::Folder(|folder| folder.disk_bytes),
         "Size of the file system of the data folder.",
     ),
     row(

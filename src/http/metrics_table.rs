@@ -2,8 +2,8 @@
 //! reference documentation read the rows of `metrics_kafka.rs` and `metrics_klamm.rs`.
 
 use super::metrics::{
-    ControllerMetrics, NodeMetrics, ProcessFacts, QuorumMetrics, ReplicationMetrics, RequestTimes,
-    ShardMetrics,
+    ControllerMetrics, FolderFacts, NodeMetrics, ProcessFacts, QuorumMetrics, ReplicationMetrics,
+    RequestTimes, ShardMetrics,
 };
 use super::metrics_kafka::KAFKA_METRICS;
 use super::metrics_klamm::KLAMM_METRICS;
@@ -51,6 +51,8 @@ pub(super) enum Reading {
     RaftState,
     /// Of the moment; of the node.
     Node(fn(&NodeMetrics) -> u64),
+    /// Of the moment; one line per data folder, label `logdirectory`.
+    Folder(fn(&FolderFacts) -> u64),
     /// Grows; of the process, of hundredths of a second, shown in seconds.
     ProcessSeconds(fn(&ProcessFacts) -> u64),
     /// Of the last minute or so.
@@ -90,6 +92,7 @@ impl Metric {
             | Reading::Recent(_)
             | Reading::Always(_) => (plain(), "gauge", ""),
             Reading::ShardGauge(_) => (plain(), "gauge", "shard"),
+            Reading::Folder(_) => (plain(), "gauge", "logdirectory"),
             Reading::Quantiles(_) => (plain(), "gauge", "quantile"),
             Reading::RequestQuantiles(_) => (plain(), "gauge", "request, quantile"),
             Reading::RaftState => (plain(), "gauge", "current_state"),

@@ -17,8 +17,8 @@ mod window;
 
 pub(crate) use listener::CONNECTIONS_MAX as ADMIN_CONNECTIONS_MAX;
 pub use metrics::{
-    ControllerMetrics, NodeFacts, NodeMetrics, PartitionMetrics, ProcessFacts, QuorumMetrics,
-    ReplicationMetrics, RequestTimes, ShardMetrics,
+    ControllerMetrics, FolderFacts, NodeFacts, NodeMetrics, PartitionMetrics, ProcessFacts,
+    QuorumMetrics, ReplicationMetrics, RequestTimes, ShardMetrics,
 };
 pub use metrics_partitions::TopicPattern;
 pub use reference::{metric_names, metrics_reference};

@@ -120,6 +120,12 @@ fn encode_metric(
         Reading::Counter(read) => counter(&mut lines, sum(read)),
         Reading::Gauge(read) => lines.encode_gauge(&gauge(sum(read))),
         Reading::Node(read) => lines.encode_gauge(&gauge(read(node))),
+        Reading::Folder(read) => node.node.folders.iter().try_for_each(|folder| {
+            let label = [("logdirectory", folder.path.as_str())];
+            lines
+                .encode_family(&label)?
+                .encode_gauge(&gauge(read(folder)))
+        }),
         Reading::Always(number) => lines.encode_gauge(&gauge(number)),
         Reading::AlwaysCounter(number) => counter(&mut lines, number),
         Reading::ProcessSeconds(read) => {
@@ -287,7 +293,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::metrics::{
-        ControllerMetrics, NodeFacts, ProcessFacts, QuorumMetrics, ReplicationMetrics,
+        ControllerMetrics, FolderFacts, NodeFacts, ProcessFacts, QuorumMetrics, ReplicationMetrics,
     };
     use super::*;
 
@@ -313,8 +319,11 @@ mod tests {
                     cpu_hundredths: 250,
                     ..ProcessFacts::default()
                 },
-                disk_free_bytes: 600,
-                disk_bytes: 1000,
+                folders: vec![FolderFacts {
+                    path: "/data".to_owned(),
+                    disk_free_bytes: 600,
+                    disk_bytes: 1000,
+                }],
             },
             shards: vec![shard(0, 10), shard(1, 20)],
         }

@@ -12,6 +12,7 @@ use klamm_os::exec::{self, Notify};
 use klamm_os::net::Listener;
 use klamm_shard::Shards;
 use klamm_shard::api::segment::DirectoryId;
+use klamm_shard::data_folders::DataFolders;
 
 use super::buffers::BufferPool;
 use super::close::Close;
@@ -33,8 +34,10 @@ pub(crate) const TICK: Duration = Duration::from_secs(1);
 pub struct FrontSetup {
     /// The checked configuration.
     pub config: Arc<Config>,
-    /// Id of the data folder.
+    /// Id of the data folder with the metadata.
     pub directory: DirectoryId,
+    /// The data folders.
+    pub folders: DataFolders,
     /// The process's connections; one table for all cores.
     pub connections: Arc<ConnectionTable>,
     /// What the process's clients used of their quotas; one table for all cores.
@@ -110,8 +113,10 @@ fn windows_of(configured: QuotaWindows) -> Windows {
 pub struct FrontContext {
     /// The checked configuration.
     pub config: Arc<Config>,
-    /// Id of the data folder.
+    /// Id of the data folder with the metadata.
     pub(crate) directory: DirectoryId,
+    /// The data folders, in the order of [`Config::data_dirs`].
+    pub(crate) folders: DataFolders,
     pub(crate) table: Arc<ConnectionTable>,
     pub(crate) sessions: RefCell<FetchSessions>,
     pub(crate) producer_ids: ProducerIds,
@@ -151,6 +156,7 @@ impl FrontContext {
         let FrontSetup {
             config,
             directory,
+            folders,
             connections,
             quotas,
             shard,
@@ -165,6 +171,7 @@ impl FrontContext {
         Rc::new(Self {
             config,
             directory,
+            folders,
             table: connections,
             sessions: RefCell::new(FetchSessions::new(limits, seed)),
             producer_ids: ProducerIds::default(),

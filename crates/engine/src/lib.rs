@@ -39,6 +39,7 @@ pub mod kafka_folder;
 pub mod kafka_log;
 pub mod memory;
 mod partition;
+pub mod placement;
 mod producers;
 mod quarantine;
 mod quorum;

@@ -44,6 +44,19 @@ pub struct DiskSpace {
     pub owed_elsewhere: u64,
 }
 
+/// Which of several file systems has the least room beyond its reserve: a core sees that one only,
+/// so that producers are refused before any of them is full. None of none.
+#[must_use]
+pub fn tightest(seen: &[DiskSpace], configured: Option<u64>) -> Option<usize> {
+    let room = |space: &DiskSpace| {
+        let reserve = reserve_of(configured, space.total);
+        i128::from(space.free) - i128::from(reserve)
+    };
+    let places = seen.iter().enumerate();
+    let least = places.min_by_key(|(_, space)| room(space));
+    least.map(|(place, _)| place)
+}
+
 /// How a core stands with the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpaceState {
@@ -255,6 +268,21 @@ mod tests {
         assert_eq!(reserve_of(None, 4096 * MIB), 256 * MIB);
         assert_eq!(reserve_of(None, u64::MAX), 256 * MIB);
         assert_eq!(reserve_of(Some(7), u64::MAX), 7, "unless it is configured");
+    }
+
+    #[test]
+    fn of_several_disks_the_one_with_the_least_room_beyond_its_reserve_counts() {
+        let disk = |free, total| DiskSpace {
+            free,
+            total,
+            owed_elsewhere: 0,
+        };
+        let disks = [disk(300 * MIB, 100_000 * MIB), disk(90 * MIB, 160 * MIB)];
+        assert_eq!(tightest(&disks, None), Some(0), "44 MiB, and 80 MiB");
+        assert_eq!(tightest(&disks, Some(0)), Some(1));
+        let over = [disk(20 * MIB, 1600 * MIB), disk(0, 160 * MIB)];
+        assert_eq!(tightest(&over, None), Some(0), "80 MiB short, and 10 MiB");
+        assert_eq!(tightest(&[], None), None);
     }
 
     #[test]

@@ -187,7 +187,7 @@ impl Compactor {
     async fn swap(&self, job: &CompactJob, swap: &Swap) -> Result<CompactDone, CompactFault> {
         let operations = name_operations(&job.folder, swap);
         let aside = operations.iter().filter_map(|operation| match operation {
-            NameOperation::PutAside { to, .. } => Some(self.folders.root().join(to)),
+            NameOperation::PutAside { to, .. } => Some(self.folders.path(to)),
             _ => None,
         });
         let aside: Vec<PathBuf> = aside.collect();

@@ -14,6 +14,7 @@ use klamm_os::{clock, disk};
 use klamm_records::segment::{self, SegmentFile};
 
 use super::Patience;
+use crate::data_folders::DataFolders;
 use crate::storage::DataFolder;
 
 /// Replaces a small file durably.
@@ -33,21 +34,26 @@ pub(crate) async fn save(
 /// none waits for the device while it has it.
 #[derive(Clone, Debug)]
 pub(crate) struct Folders {
-    root: PathBuf,
+    data: DataFolders,
     /// Folders that were put aside; numbers their names.
     aside: Arc<Mutex<u64>>,
 }
 
 impl Folders {
-    pub(crate) fn new(root: PathBuf) -> Self {
+    pub(crate) fn new(data: DataFolders) -> Self {
         Self {
-            root,
+            data,
             aside: Arc::default(),
         }
     }
 
-    pub(crate) fn root(&self) -> &Path {
-        &self.root
+    pub(crate) const fn data(&self) -> &DataFolders {
+        &self.data
+    }
+
+    /// Where a path that begins with a partition's folder leads.
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.data.path(relative)
     }
 
     /// Makes a partition's folder; one that is not this topic's, or does not say whose it is, is put
@@ -63,9 +69,9 @@ impl Folders {
         enter: impl FnOnce(&Path) -> io::Result<T>,
     ) -> io::Result<T> {
         let mut aside = self.lock();
-        let path = self.root.join(name);
+        let path = self.data.path_to_make(name)?;
         if owner(&path)? != Some(topic) {
-            unless_gone(self.put_aside(name, &mut aside))?;
+            unless_gone(put_aside(&path, &mut aside))?;
         }
         disk::create_dir_all(&path)?;
         for (file, content) in files {
@@ -82,7 +88,7 @@ impl Folders {
         enter: impl FnOnce(&Path) -> io::Result<T>,
     ) -> io::Result<Option<T>> {
         let _aside = self.lock();
-        let path = self.root.join(name);
+        let path = self.path(name);
         if owner(&path)?.is_some_and(|found| found != topic) {
             return Ok(None);
         }
@@ -92,7 +98,7 @@ impl Folders {
     /// Puts right, or keeps, what a read found wrong, unless the folder belongs to a later topic by
     /// the time that something is to be written. Blocks; the others do not wait for the device.
     pub(crate) fn repair(&self, repair: &Repair) -> io::Result<Option<Repaired>> {
-        let mut storage = DataFolder::open(self.root.clone()).map_err(io::Error::other)?;
+        let mut storage = DataFolder::of(self.data.clone()).map_err(io::Error::other)?;
         let prepared = repair::prepare(&mut storage, repair).map_err(io::Error::other)?;
         let (folder, topic) = (&*repair.folder, repair.partition.topic);
         if !prepared.replaces().is_empty() {
@@ -120,7 +126,7 @@ impl Folders {
         files: &[(String, Vec<u8>)],
         flush: impl Fn(&Path) -> io::Result<()>,
     ) -> io::Result<Option<()>> {
-        let beside = |path: &str| self.root.join(path).with_added_extension("tmp");
+        let beside = |path: &str| self.path(path).with_added_extension("tmp");
         let written = self.enter(folder, topic, |_| {
             let mut files = files.iter();
             files.try_for_each(|(path, bytes)| disk::write_new(beside(path), bytes))
@@ -136,22 +142,40 @@ impl Folders {
         }
         let placed = self.enter(folder, topic, |_| {
             let mut files = files.iter();
-            files.try_for_each(|(path, _)| disk::rename(beside(path), self.root.join(path)))
+            files.try_for_each(|(path, _)| disk::rename(beside(path), self.path(path)))
         })?;
         if placed.is_none() {
             return Ok(None);
         }
-        unless_gone(flush(&self.root.join(folder)))
+        unless_gone(flush(&self.path(folder)))
     }
 
     /// Moves a dropped partition's folder out of the way, if it is still this topic's. Gives what
     /// is then to be deleted. Blocks.
     pub(crate) fn drop(&self, name: &str, topic: TopicId) -> io::Result<Option<PathBuf>> {
         let mut aside = self.lock();
-        if owner(&self.root.join(name))? != Some(topic) {
-            return Ok(None);
+        let path = self.path(name);
+        match owner(&path)? {
+            Some(found) if found == topic => {
+                let put = put_aside(&path, &mut aside)?;
+                self.data.leave(name);
+                Ok(Some(put))
+            }
+            Some(_) => Ok(None),
+            None => {
+                // Where it was never made, a later one of its name may lie elsewhere.
+                if !path.exists() {
+                    self.data.leave(name);
+                }
+                Ok(None)
+            }
         }
-        self.put_aside(name, &mut aside).map(Some)
+    }
+
+    /// Deletes what was put aside of a partition, once it cannot come back. Blocks.
+    pub(crate) fn delete(&self, name: &str, aside: &Path) -> io::Result<()> {
+        self.data.forget(name)?;
+        disk::remove_dir_all(aside)
     }
 
     /// Gives the files of segments names that nobody looks for, if the folder is still this
@@ -194,10 +218,10 @@ impl Folders {
             let renamed = self.enter(name, topic, |_| {
                 group.iter().try_for_each(|operation| match operation {
                     NameOperation::Rename { from, to } => {
-                        disk::rename(self.root.join(from), self.root.join(to))
+                        disk::rename(self.path(from), self.path(to))
                     }
                     NameOperation::PutAside { from, to } => {
-                        let renamed = disk::rename(self.root.join(from), self.root.join(to));
+                        let renamed = disk::rename(self.path(from), self.path(to));
                         unless_gone(renamed).map(drop)
                     }
                     NameOperation::FlushFolder => Ok(()),
@@ -207,24 +231,25 @@ impl Folders {
                 return Ok(None);
             }
             let is_flushed = group.last().is_some_and(to_flush);
-            if is_flushed && unless_gone(disk::sync_dir(self.root.join(name)))?.is_none() {
+            if is_flushed && unless_gone(disk::sync_dir(self.path(name)))?.is_none() {
                 return Ok(None);
             }
         }
         Ok(Some(()))
     }
 
-    fn put_aside(&self, name: &str, aside: &mut u64) -> io::Result<PathBuf> {
-        *aside += 1;
-        let stamp = clock::wall_ms().unsigned_abs();
-        let to = self.root.join(format!("{name}.{stamp:x}-{aside}-delete"));
-        disk::rename(self.root.join(name), &to)?;
-        Ok(to)
-    }
-
     fn lock(&self) -> MutexGuard<'_, u64> {
         self.aside.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn put_aside(path: &Path, aside: &mut u64) -> io::Result<PathBuf> {
+    *aside += 1;
+    let stamp = clock::wall_ms().unsigned_abs();
+    let mut to = path.as_os_str().to_owned();
+    to.push(format!(".{stamp:x}-{aside}-delete"));
+    disk::rename(path, &to)?;
+    Ok(to.into())
 }
 
 /// None where the file or folder is not there any more.
@@ -257,7 +282,7 @@ mod tests {
     #[test]
     fn a_later_topic_of_the_same_name_keeps_its_folder_when_the_earlier_one_is_dropped() {
         let root = tempfile::tempdir().expect("a folder");
-        let folders = Folders::new(root.path().to_owned());
+        let folders = Folders::new(DataFolders::single(root.path().to_owned()));
         let (earlier, later) = (TopicId([1; 16]), TopicId([2; 16]));
         let make = |topic| folders.make("a-0", topic, &files(topic), |_| Ok(()));
         make(earlier).expect("made");
@@ -278,7 +303,7 @@ mod tests {
     #[test]
     fn a_folder_that_does_not_say_whose_it_is_is_put_aside_with_all_it_holds() {
         let root = tempfile::tempdir().expect("a folder");
-        let folders = Folders::new(root.path().to_owned());
+        let folders = Folders::new(DataFolders::single(root.path().to_owned()));
         let left = root.path().join("a-0");
         std::fs::create_dir(&left).expect("made");
         let metadata = left.join(segment::PARTITION_METADATA_FILE);
@@ -295,7 +320,7 @@ mod tests {
     #[test]
     fn nobody_waits_while_files_that_were_made_anew_are_flushed() {
         let root = tempfile::tempdir().expect("a folder");
-        let folders = Folders::new(root.path().to_owned());
+        let folders = Folders::new(DataFolders::single(root.path().to_owned()));
         let (earlier, later) = (TopicId([1; 16]), TopicId([2; 16]));
         let make = |topic| folders.make("a-0", topic, &files(topic), |_| Ok(()));
         make(earlier).expect("made");

@@ -3,16 +3,18 @@
 //! durable.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use klamm_model::TopicPartition;
-use klamm_os::disk::{self, FileSystem};
+use klamm_os::disk;
 use klamm_os::exec;
 
 use super::Patience;
 use super::files::{Folders, unless_gone};
+use crate::data_folders::FileSystems;
 
 /// More segments than this are not flushed one by one.
 const SEGMENTS_MAX: usize = 64;
@@ -47,8 +49,8 @@ impl FolderFlush {
 /// Flushes folders, on the side thread for that.
 pub(crate) struct Flushes {
     folders: Folders,
-    /// This core's own handle: it is told every error of writing back since it was opened.
-    file_system: Arc<FileSystem>,
+    /// This core's own handles: they are told every error of writing back since they were opened.
+    file_systems: Arc<FileSystems>,
 }
 
 /// Folders on their way. Each stage may be repeated after an error: what was done is not done again.
@@ -65,10 +67,10 @@ struct Work {
 type Stage = fn(&mut Work, &Folders) -> io::Result<()>;
 
 impl Flushes {
-    pub(crate) fn new(folders: Folders, file_system: FileSystem) -> Self {
+    pub(crate) fn new(folders: Folders, file_systems: FileSystems) -> Self {
         Self {
             folders,
-            file_system: Arc::new(file_system),
+            file_systems: Arc::new(file_systems),
         }
     }
 
@@ -120,8 +122,8 @@ impl Flushes {
     }
 
     async fn flush_file_system(&self) -> io::Result<()> {
-        let file_system = Arc::clone(&self.file_system);
-        exec::spawn_flush(move || file_system.flush()).await
+        let file_systems = Arc::clone(&self.file_systems);
+        exec::spawn_flush(move || file_systems.flush()).await
     }
 
     async fn run(&self, patience: &Patience, work: Work, stage: Stage) -> io::Result<Work> {
@@ -172,7 +174,7 @@ impl Work {
 
     fn flush_files(&mut self, folders: &Folders) -> io::Result<()> {
         for folder in &self.claimed {
-            let path = folders.root().join(&*folder.folder);
+            let path = folders.path(&folder.folder);
             for name in &folder.small.beside {
                 unless_gone(disk::sync_file(claimed(&path, name)))?;
             }
@@ -202,15 +204,16 @@ impl Work {
 
     fn flush_folders(&mut self, folders: &Folders) -> io::Result<()> {
         for folder in &self.placed {
-            let path = folders.root().join(&*folder.folder);
+            let path = folders.path(&folder.folder);
             if unless_gone(disk::sync_dir(path))?.is_none() {
                 self.gone.push(folder.partition);
             }
         }
-        if self.placed.iter().any(|folder| folder.is_unnamed) {
-            disk::sync_dir(folders.root())?;
-        }
-        Ok(())
+        let unnamed = self.placed.iter().filter(|folder| folder.is_unnamed);
+        let roots: BTreeSet<&Path> = unnamed
+            .map(|folder| folders.data().root_of(&folder.folder))
+            .collect();
+        roots.into_iter().try_for_each(disk::sync_dir)
     }
 }
 

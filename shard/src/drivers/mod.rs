@@ -12,11 +12,13 @@ pub(crate) mod wal;
 use std::cell::Cell;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use klamm_os::disk::{free_space, is_out_of_space};
 use klamm_os::{clock, exec};
+
+use crate::data_folders::DataFolders;
 
 /// How long to wait before something is opened again, when no descriptor was left.
 const RETRY_OPEN: Duration = Duration::from_millis(50);
@@ -34,8 +36,7 @@ const TELL_SPACE_EVERY: Duration = Duration::from_secs(10);
 /// of segments may wait at once, and one line now and then says it.
 #[derive(Debug)]
 pub(crate) struct Patience {
-    /// The data folder.
-    folder: PathBuf,
+    folders: DataFolders,
     files: Told,
     space: Told,
     /// What waits for room now.
@@ -51,9 +52,9 @@ struct Told {
 }
 
 impl Patience {
-    pub(crate) fn new(folder: PathBuf) -> Self {
+    pub(crate) fn new(folders: DataFolders) -> Self {
         Self {
-            folder,
+            folders,
             files: Told::default(),
             space: Told::default(),
             without_room: Cell::new(0),
@@ -95,13 +96,24 @@ impl Patience {
         }
     }
 
+    /// The data folder with the least room, which is most likely the one that has none.
+    fn fullest(&self) -> (&Path, u64) {
+        let roots = self.folders.roots().iter();
+        let free = roots.map(|root| {
+            let free = free_space(root).map_or(0, |space| space.free);
+            (root.as_path(), free)
+        });
+        let least = free.min_by_key(|&(_, free)| free);
+        least.unwrap_or((self.folders.main(), 0))
+    }
+
     fn tell_full(&self, error: &io::Error) {
         let Some(attempts) = self.space.note(clock::monotonic(), TELL_SPACE_EVERY) else {
             return;
         };
-        let free = free_space(&self.folder).map_or(0, |space| space.free);
+        let (folder, free) = self.fullest();
         tracing::warn!(
-            folder = %self.folder.display(), free, attempts, %error,
+            folder = %folder.display(), free, attempts, %error,
             "the disk is full: what waits for segments and checkpoints stays in the write-ahead log, and nothing is lost. Delete topics or other files, or make the file system larger"
         );
     }
@@ -111,7 +123,7 @@ impl Patience {
         let left = self.without_room.get().saturating_sub(1);
         self.without_room.set(left);
         if left == 0 && found && self.space.forget() {
-            tracing::info!(folder = %self.folder.display(), "the disk has room again: segments and checkpoints are written");
+            tracing::info!("the disk has room again: segments and checkpoints are written");
         }
     }
 }

@@ -5,7 +5,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 
 use bytes::{Bytes, BytesMut};
 use klamm_engine::effects::{ColdFault, ColdRead, ColdTarget};
@@ -16,6 +15,7 @@ use klamm_records::batch::{self, BatchError};
 use klamm_records::segment::{self, Landings, OffsetEntry, SegmentFault, SegmentFile, Succession};
 
 use super::{Patience, is_out_of_files};
+use crate::data_folders::DataFolders;
 
 /// Segments whose files and index are kept open for further reads.
 const OPEN_SEGMENTS_MAX: usize = 64;
@@ -31,7 +31,7 @@ const FAR_BYTES: u64 = 1 << 20;
 
 /// The segment files of one core that are read from.
 pub(crate) struct Reader {
-    root: PathBuf,
+    folders: DataFolders,
     open: RefCell<BTreeMap<(TopicPartition, Offset), Open>>,
     clock: Cell<u64>,
 }
@@ -89,9 +89,9 @@ impl From<io::Error> for ReadFailure {
 }
 
 impl Reader {
-    pub(crate) fn new(root: PathBuf) -> Self {
+    pub(crate) fn new(folders: DataFolders) -> Self {
         Self {
-            root,
+            folders,
             open: RefCell::default(),
             clock: Cell::new(0),
         }
@@ -167,7 +167,7 @@ impl Reader {
                 return Ok(open);
             }
         }
-        let folder = self.root.join(&*read.folder);
+        let folder = self.folders.path(&read.folder);
         let at = |file| folder.join(segment::segment_file(read.segment, file));
         let attempt = || async {
             let (log, index) = (at(SegmentFile::Log), at(SegmentFile::OffsetIndex));

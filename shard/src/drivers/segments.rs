@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use klamm_engine::effects::Spill;
 use klamm_model::{Offset, TopicPartition};
-use klamm_os::disk::{self, AppendFile, BlockFile, Caching, FileSystem, is_out_of_space};
+use klamm_os::disk::{self, AppendFile, BlockFile, Caching, is_out_of_space};
 use klamm_os::disk::{OpenedAppendFile, OpenedBlockFile};
 use klamm_os::exec;
 use klamm_records::segment::{self, SegmentFile};
@@ -21,6 +21,7 @@ use super::Patience;
 use super::files::Folders;
 use super::flushes::{self, Flushes, FolderFlush, SmallFiles};
 use super::turnstile::Turnstile;
+use crate::data_folders::FileSystems;
 use crate::turn::must;
 
 /// Segments with open descriptors; beyond that the one longest unused is closed.
@@ -107,9 +108,9 @@ enum Opening {
 type Opened = (OpenedBlockFile, OpenedAppendFile, OpenedAppendFile);
 
 impl SegmentFiles {
-    pub(crate) fn new(folders: Folders, patience: Rc<Patience>, file_system: FileSystem) -> Self {
+    pub(crate) fn new(folders: Folders, patience: Rc<Patience>, file_systems: FileSystems) -> Self {
         Self {
-            flushes: Flushes::new(folders.clone(), file_system),
+            flushes: Flushes::new(folders.clone(), file_systems),
             folders,
             patience,
             open: RefCell::default(),

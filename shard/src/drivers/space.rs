@@ -1,13 +1,14 @@
-//! Looks at the room of the file system that holds the data folder, and says when producers are
+//! Looks at the room of the file systems that hold the data folders, and says when producers are
 //! refused for want of it, and when no more.
 
 use std::cell::Cell;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use klamm_engine::Engine;
-use klamm_engine::space::{DiskSpace, SpaceState};
+use klamm_engine::space::{DiskSpace, SpaceState, tightest};
 use klamm_model::ShardId;
 use klamm_os::disk::free_space;
 use klamm_os::exec;
@@ -15,7 +16,9 @@ use klamm_os::exec;
 /// What the cores of a node tell each other of the disk.
 #[derive(Clone, Debug)]
 pub(crate) struct SharedDisk {
-    folder: PathBuf,
+    folders: Arc<[PathBuf]>,
+    /// `klamm.disk.reserve.bytes`.
+    reserve: Option<u64>,
     /// What each core owes to segments.
     owed: Arc<[AtomicU64]>,
     /// Cores that refuse producers.
@@ -23,9 +26,10 @@ pub(crate) struct SharedDisk {
 }
 
 impl SharedDisk {
-    pub(crate) fn new(folder: PathBuf, shards: u16) -> Self {
+    pub(crate) fn new(folders: &[PathBuf], reserve: Option<u64>, shards: u16) -> Self {
         Self {
-            folder,
+            folders: folders.into(),
+            reserve,
             owed: (0..shards).map(|_| AtomicU64::new(0)).collect(),
             refusing: Arc::default(),
         }
@@ -39,6 +43,8 @@ pub(crate) struct DiskWatch {
     shard: ShardId,
     refuses: Cell<bool>,
     cannot_look: Cell<bool>,
+    /// The data folder with the least room at the last look, by its place in the list.
+    tightest: Cell<usize>,
 }
 
 impl DiskWatch {
@@ -48,28 +54,38 @@ impl DiskWatch {
             shard,
             refuses: Cell::new(false),
             cannot_look: Cell::new(false),
+            tightest: Cell::new(0),
         }
     }
 
-    /// Sees how much room there is, on a side thread. None if that cannot be told.
+    /// Sees how much room there is where there is least, on a side thread. None if that cannot be
+    /// told of one of the folders.
     pub(crate) async fn look(&self) -> Option<DiskSpace> {
         // Before the free bytes: what goes into a segment meanwhile is counted twice, not never.
         let owed_elsewhere = self.owed_elsewhere();
-        let folder = self.shared.folder.clone();
-        let seen = exec::spawn_blocking(move || free_space(&folder)).await;
-        match seen {
-            Ok(space) => {
-                self.cannot_look.set(false);
-                Some(DiskSpace {
+        let folders = Arc::clone(&self.shared.folders);
+        let look = move || -> Result<Vec<DiskSpace>, (PathBuf, io::Error)> {
+            let seen = folders.iter().map(|folder| {
+                let space = free_space(folder).map_err(|error| (folder.clone(), error))?;
+                Ok(DiskSpace {
                     free: space.free,
                     total: space.total,
                     owed_elsewhere,
                 })
+            });
+            seen.collect()
+        };
+        match exec::spawn_blocking(look).await {
+            Ok(seen) => {
+                self.cannot_look.set(false);
+                let tightest = tightest(&seen, self.shared.reserve)?;
+                self.tightest.set(tightest);
+                seen.get(tightest).copied()
             }
-            Err(error) => {
+            Err((folder, error)) => {
                 if !self.cannot_look.replace(true) {
                     tracing::warn!(
-                        folder = %self.shared.folder.display(), %error,
+                        folder = %folder.display(), %error,
                         "cannot see how much room the file system has: producers are refused only when a new file of the log finds none"
                     );
                 }
@@ -99,7 +115,10 @@ impl DiskWatch {
         if self.refuses.replace(refuses) == refuses {
             return;
         }
-        let folder = self.shared.folder.display();
+        let Some(folder) = self.shared.folders.get(self.tightest.get()) else {
+            return;
+        };
+        let folder = folder.display();
         if refuses {
             if self.shared.refusing.fetch_add(1, Ordering::Relaxed) == 0 {
                 tracing::warn!(

@@ -35,6 +35,12 @@ impl Numbers {
         lines.map(|(_, number)| number).sum()
     }
 
+    /// The smallest number of the lines of a name; 0 of none.
+    pub(super) fn least(&self, name: &str) -> f64 {
+        let numbers = self.lines(name).map(|&(_, number)| number);
+        numbers.reduce(f64::min).unwrap_or(0.0)
+    }
+
     /// The values that a label has in the lines of a name, in order; whole numbers by their size.
     pub(super) fn values(&self, name: &str, label: &str) -> Vec<String> {
         let found = self.lines(name).filter_map(|(labels, _)| labels.get(label));

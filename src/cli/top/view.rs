@@ -117,7 +117,7 @@ impl View {
             connections: now.sum("klamm_shard_connections", &[]),
             memory_bytes: now.sum("process_resident_memory_bytes", &[]),
             processor: pair.rate("process_cpu_seconds_total", &[]),
-            disk_free_bytes: now.sum("klamm_disk_free_bytes", &[]),
+            disk_free_bytes: now.least("klamm_disk_free_bytes"),
             not_durable_bytes: now.sum("klamm_shard_not_durable_bytes", &[]),
             records_in: over_shards("klamm_shard_messages_in_total"),
             bytes_in: over_shards("klamm_shard_bytes_in_total"),

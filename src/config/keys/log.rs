@@ -11,7 +11,7 @@ use super::{ANY_INT, ANY_LONG, BrokerKey, keys};
 keys! {
     LOG:
     ("log.dirs", List, None, ReadOnly, Obeyed,
-        "Data folder; klamm keeps everything in one, so exactly one must be named."),
+        "Data folders, each on a disk of its own or all on one. A new partition goes to the folder with the fewest. The metadata and the write-ahead logs stay in the first, wherever it stands in the list later; folders may be added, and one in which partitions lie must not be left out."),
     ("log.dir", List, Some("./klamm-data"), ReadOnly, Obeyed,
         "Data folder, read when log.dirs is absent."),
     ("num.partitions", Int { min: 1 }, Some("1"), ReadOnly, Obeyed,

@@ -39,7 +39,7 @@ keys! {
     ("initial.broker.registration.timeout.ms", ANY_INT, Some("60000"), ReadOnly, NotYet,
         "How long a broker tries to register at start, in milliseconds."),
     ("metadata.log.dir", Text, None, ReadOnly, NotYet,
-        "Folder of the metadata log; klamm keeps it in the data folder."),
+        "Folder of the metadata log; klamm keeps it in the first data folder."),
     ("metadata.log.segment.bytes", Int { min: 8_388_608 }, Some("1073741824"), ReadOnly, NotYet,
         "Segment size of the metadata log in bytes."),
     ("metadata.log.segment.ms", ANY_LONG, Some("604800000"), ReadOnly, NotYet,

@@ -377,13 +377,36 @@ fn partition_metadata_has_kafkas_text() {
 }
 
 #[test]
+fn the_list_of_folders_in_use_reads_back_and_a_line_can_be_taken_out_by_hand() {
+    let folders = FoldersInUse::from([
+        (DirectoryId([1; 16]), "/disk 1/klamm".to_owned()),
+        (DirectoryId([2; 16]), "/disk2".to_owned()),
+    ]);
+    let text = format_folders_in_use(&folders);
+    assert_eq!(parse_folders_in_use(&text), Ok(folders));
+    let one = text.lines().filter(|line| !line.ends_with("/disk2"));
+    let one: String = one.map(|line| format!("{line}\n")).collect();
+    let left = parse_folders_in_use(&one).expect("a line less");
+    assert_eq!(left.len(), 1);
+    assert_eq!(parse_folders_in_use(""), Ok(FoldersInUse::new()));
+    let wrong = parse_folders_in_use("# no\n\nx /disk").expect_err("no id");
+    assert_eq!(wrong.line, 3);
+}
+
+#[test]
 fn meta_properties_are_read_as_java_writes_them() {
     let properties = MetaProperties {
         cluster: ClusterId([1; 16]),
         node: NodeId(7),
         directory: DirectoryId([2; 16]),
+        metadata: None,
     };
     assert_eq!(MetaProperties::parse(&properties.format()), Ok(properties));
+    let beside = MetaProperties {
+        metadata: Some(DirectoryId([3; 16])),
+        ..properties
+    };
+    assert_eq!(MetaProperties::parse(&beside.format()), Ok(beside));
     let java = "#\n#Sat Nov 21 13:17:41 UTC 2026\nnode.id=7\nversion=1\ndirectory.id=AgICAgICAgICAgICAgICAg\ncluster.id=AQEBAQEBAQEBAQEBAQEBAQ\n";
     assert_eq!(MetaProperties::parse(java), Ok(properties));
     for (text, line) in [

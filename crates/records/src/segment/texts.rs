@@ -177,6 +177,48 @@ impl fmt::Display for DirectoryId {
     }
 }
 
+/// The data folders beside the one that keeps the metadata in which partitions lie, each with the
+/// path that it had.
+pub type FoldersInUse = BTreeMap<DirectoryId, String>;
+
+/// Writes the list of folders in use: ours, Apache Kafka has none.
+#[must_use]
+pub fn format_folders_in_use(folders: &FoldersInUse) -> String {
+    let mut text = String::from(
+        "# Folders of log.dirs beside this one in which partitions of this node lie, by their \
+         directory.id.\n# A start without one of them is refused: its records would be missing. \
+         Whoever takes a line out\n# gives up the records in that folder.\n",
+    );
+    for (directory, path) in folders {
+        let path = path.replace(['\n', '\r'], "?");
+        writeln!(text, "{directory} {path}").expect("writing to memory does not fail");
+    }
+    text
+}
+
+/// Reads the list of folders in use.
+///
+/// # Errors
+/// [`TextError`] at the first line that is wrong.
+pub fn parse_folders_in_use(text: &str) -> Result<FoldersInUse, TextError> {
+    let mut folders = FoldersInUse::new();
+    for (number, line) in text.lines().enumerate() {
+        if line.trim().is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let parsed = line.split_once(' ').and_then(|(directory, path)| {
+            let directory: TopicId = directory.parse().ok()?;
+            Some((DirectoryId(directory.0), path.to_owned()))
+        });
+        let (directory, path) = parsed.ok_or(TextError {
+            line: number + 1,
+            expected: "a directory id and a path",
+        })?;
+        folders.insert(directory, path);
+    }
+    Ok(folders)
+}
+
 /// What `meta.properties` says: whose directory this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MetaProperties {
@@ -186,16 +228,27 @@ pub struct MetaProperties {
     pub node: NodeId,
     /// `directory.id`.
     pub directory: DirectoryId,
+    /// `directory.id` of the directory that keeps the metadata, if that is another. Ours: Apache
+    /// Kafka passes over it.
+    pub metadata: Option<DirectoryId>,
 }
+
+/// The key of [`MetaProperties::metadata`].
+const METADATA_DIRECTORY_KEY: &str = "klamm.metadata.directory.id";
 
 impl MetaProperties {
     /// The file's text.
     #[must_use]
     pub fn format(&self) -> String {
-        format!(
+        let mut text = format!(
             "version=1\ncluster.id={}\nnode.id={}\ndirectory.id={}\n",
             self.cluster, self.node, self.directory
-        )
+        );
+        if let Some(metadata) = self.metadata {
+            writeln!(text, "{METADATA_DIRECTORY_KEY}={metadata}")
+                .expect("writing to memory does not fail");
+        }
+        text
     }
 
     /// Reads the file. Comments, blank lines and unknown keys are passed over, as Java's property
@@ -205,6 +258,7 @@ impl MetaProperties {
     /// [`TextError`] at the first line that is wrong, or after the last if a key is missing.
     pub fn parse(text: &str) -> Result<Self, TextError> {
         let (mut version, mut cluster, mut node, mut directory) = (None, None, None, None);
+        let mut metadata = None;
         let mut end = 1;
         for (number, line) in text.lines().enumerate() {
             end = number + 2;
@@ -232,6 +286,10 @@ impl MetaProperties {
                     let id: TopicId = value.parse().map_err(|_| fault("a directory id"))?;
                     directory = Some(DirectoryId(id.0));
                 }
+                METADATA_DIRECTORY_KEY => {
+                    let id: TopicId = value.parse().map_err(|_| fault("a directory id"))?;
+                    metadata = Some(DirectoryId(id.0));
+                }
                 _ => {}
             }
         }
@@ -244,6 +302,7 @@ impl MetaProperties {
             cluster: cluster.ok_or_else(|| missing("cluster.id"))?,
             node: node.ok_or_else(|| missing("node.id"))?,
             directory: directory.ok_or_else(|| missing("directory.id"))?,
+            metadata,
         })
     }
 }

@@ -1,0 +1,402 @@
+//! The data folders of a node as one: a path that is relative to them is resolved here, by the name
+//! of the partition's folder that it begins with, and nowhere else. What is no partition's lies in
+//! the first.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use klamm_engine::boot::METADATA_FOLDER;
+use klamm_engine::placement::{FolderNumber, Placement};
+use klamm_engine::storage::StorageError;
+use klamm_os::disk::{self, FileSystem};
+use klamm_records::segment::{self, DirectoryId, FoldersInUse, parse_partition_folder};
+
+use crate::storage::failed;
+
+/// Which folders beside the first hold partitions, in the first one: a start without one of them
+/// would take its partitions for empty.
+pub const FOLDERS_IN_USE_FILE: &str = "klamm/log-dirs";
+
+/// Ends the name of a partition's folder that is about to be deleted, as in Kafka.
+const REMOVED_SUFFIX: &str = "-delete";
+
+/// The data folders of a node, shared by its cores.
+#[derive(Clone, Debug)]
+pub struct DataFolders {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    roots: Vec<PathBuf>,
+    /// Whose ids these are, in the same order; none where there is one folder only.
+    directories: Vec<DirectoryId>,
+    /// Held for moments: never over anything that the disk does.
+    placement: Mutex<Placement>,
+    in_use: Mutex<FoldersInUse>,
+}
+
+/// Why data folders cannot be opened together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataFoldersError {
+    /// One cannot be read.
+    Storage(StorageError),
+    /// One partition's folder lies in two of them.
+    Twice {
+        /// Its name.
+        name: String,
+        /// The data folders.
+        folders: [PathBuf; 2],
+    },
+    /// The list of folders in use cannot be understood.
+    InUse {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: String,
+    },
+}
+
+impl fmt::Display for DataFoldersError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Storage(error) => error.fmt(formatter),
+            Self::Twice { name, folders } => write!(
+                formatter,
+                "partition folder {name} lies in {} and in {}; move the one that is not wanted out of \
+                 its data folder (the newer copy is most likely the one that was written to last)",
+                folders[0].display(),
+                folders[1].display()
+            ),
+            Self::InUse { path, fault } => write!(
+                formatter,
+                "{} is damaged: {fault}; each line that does not begin with # has a directory.id, as \
+                 in the folder's meta.properties, and a path",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for DataFoldersError {}
+
+impl From<StorageError> for DataFoldersError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+/// Reads which folders beside this one hold partitions.
+///
+/// # Errors
+/// The list cannot be read or understood.
+pub fn folders_in_use(main: &Path) -> Result<FoldersInUse, DataFoldersError> {
+    let path = main.join(FOLDERS_IN_USE_FILE);
+    match disk::read_to_string(&path, 16 << 20) {
+        Ok(text) => segment::parse_folders_in_use(&text).map_err(|error| DataFoldersError::InUse {
+            fault: error.to_string(),
+            path,
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(FoldersInUse::new()),
+        Err(error) => Err(failed("read", &path, &error).into()),
+    }
+}
+
+impl DataFolders {
+    /// One folder alone, whatever lies in it.
+    #[must_use]
+    pub fn single(root: PathBuf) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                placement: Mutex::new(Placement::new(1)),
+                roots: vec![root],
+                directories: Vec::new(),
+                in_use: Mutex::default(),
+            }),
+        }
+    }
+
+    /// These folders, the one with the metadata first, which exist and are locked.
+    ///
+    /// # Errors
+    /// A folder cannot be read, or one partition lies in two.
+    pub fn open(folders: Vec<(PathBuf, DirectoryId)>) -> Result<Self, DataFoldersError> {
+        let (roots, directories): (Vec<PathBuf>, Vec<_>) = folders.into_iter().unzip();
+        let mut placement = Placement::new(roots.len());
+        for (number, root) in roots.iter().enumerate() {
+            let names = disk::list(root).map_err(|error| failed("list", root, &error))?;
+            for name in names {
+                let is_removed = name.ends_with(REMOVED_SUFFIX);
+                if !is_removed && !is_placed(&name) {
+                    continue;
+                }
+                match placement.found(&name, FolderNumber(number)) {
+                    Ok(()) => {}
+                    // The next start finds and removes the other one.
+                    Err(_) if is_removed => {}
+                    Err(other) => {
+                        let folders = [other.0, number].map(|folder| roots[folder].clone());
+                        return Err(DataFoldersError::Twice { name, folders });
+                    }
+                }
+            }
+        }
+        let in_use = match roots.first() {
+            Some(main) if roots.len() > 1 => folders_in_use(main)?,
+            _ => FoldersInUse::new(),
+        };
+        Ok(Self {
+            shared: Arc::new(Shared {
+                roots,
+                directories,
+                placement: Mutex::new(placement),
+                in_use: Mutex::new(in_use),
+            }),
+        })
+    }
+
+    /// All of them, the one with the metadata first.
+    #[must_use]
+    pub fn roots(&self) -> &[PathBuf] {
+        &self.shared.roots
+    }
+
+    /// The folder with the metadata and the write-ahead logs.
+    pub(crate) fn main(&self) -> &Path {
+        self.root(FolderNumber::MAIN)
+    }
+
+    fn root(&self, folder: FolderNumber) -> &Path {
+        &self.shared.roots[folder.0]
+    }
+
+    /// Which data folder a partition's folder lies in. One that was never written to lies nowhere
+    /// yet, and gets its place by this.
+    #[must_use]
+    pub fn place(&self, name: &str) -> FolderNumber {
+        if self.roots().len() == 1 {
+            return FolderNumber::MAIN;
+        }
+        self.placement().place(name)
+    }
+
+    /// Where a relative path leads.
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        if relative.is_empty() {
+            return self.main().to_owned();
+        }
+        self.root_of(relative).join(relative)
+    }
+
+    /// The data folder in which a relative path lies.
+    pub(crate) fn root_of(&self, relative: &str) -> &Path {
+        if self.roots().len() == 1 {
+            return self.main();
+        }
+        let folder = self.placement().of(first(relative));
+        self.root(folder.unwrap_or(FolderNumber::MAIN))
+    }
+
+    /// Where a partition's folder is to be made, if it is one, and noted as in use. Blocks: for the
+    /// first partition in a data folder the device is waited for.
+    pub(crate) fn path_to_make(&self, relative: &str) -> io::Result<PathBuf> {
+        let name = first(relative);
+        if self.roots().len() == 1 || !is_placed(name) {
+            return Ok(self.path(relative));
+        }
+        let folder = self.placement().place(name);
+        self.use_folder(folder)?;
+        Ok(self.root(folder).join(relative))
+    }
+
+    fn use_folder(&self, folder: FolderNumber) -> io::Result<()> {
+        let Some(&directory) = self.shared.directories.get(folder.0) else {
+            return Ok(());
+        };
+        let mut in_use = self.in_use();
+        if folder == FolderNumber::MAIN || in_use.contains_key(&directory) {
+            return Ok(());
+        }
+        let mut grown = in_use.clone();
+        grown.insert(directory, self.root(folder).display().to_string());
+        self.save_in_use(&grown)?;
+        *in_use = grown;
+        Ok(())
+    }
+
+    fn save_in_use(&self, in_use: &FoldersInUse) -> io::Result<()> {
+        let text = segment::format_folders_in_use(in_use);
+        disk::write_atomically(self.main().join(FOLDERS_IN_USE_FILE), text.as_bytes())
+    }
+
+    /// A partition's folder is gone, or has another name; it may be back after a power cut.
+    pub(crate) fn leave(&self, name: &str) {
+        self.placement().leave(name);
+    }
+
+    /// Waits until a partition's folder that is gone stays so, and lets its name go elsewhere.
+    pub(crate) fn forget(&self, name: &str) -> io::Result<()> {
+        if self.roots().len() > 1 {
+            disk::sync_dir(self.root_of(name))?;
+            self.placement().forget(name);
+        }
+        Ok(())
+    }
+
+    /// Lets go of the names that are gone, once that is durable, and says which folders are in use:
+    /// the end of a start's recovery.
+    pub(crate) fn settle(&self) -> Result<(), StorageError> {
+        if self.roots().len() == 1 {
+            return Ok(());
+        }
+        for root in self.roots() {
+            disk::sync_dir(root).map_err(|error| failed("flush", root, &error))?;
+        }
+        let mut placement = self.placement();
+        placement.forget_all();
+        let folders = self.shared.directories.iter().enumerate().skip(1);
+        let used = folders.filter(|&(folder, _)| placement.count(FolderNumber(folder)) > 0);
+        let used: FoldersInUse = used
+            .map(|(folder, &directory)| {
+                let path = self.root(FolderNumber(folder)).display().to_string();
+                (directory, path)
+            })
+            .collect();
+        drop(placement);
+        let mut in_use = self.in_use();
+        if *in_use != used {
+            let path = self.main().join(FOLDERS_IN_USE_FILE);
+            self.save_in_use(&used)
+                .map_err(|error| failed("replace", &path, &error))?;
+            *in_use = used;
+        }
+        Ok(())
+    }
+
+    /// Names of partitions' folders that do not lie in the first.
+    pub(crate) fn elsewhere(&self) -> Vec<String> {
+        let placement = self.placement();
+        placement.elsewhere().map(str::to_owned).collect()
+    }
+
+    fn placement(&self) -> MutexGuard<'_, Placement> {
+        let placement = self.shared.placement.lock();
+        placement.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn in_use(&self) -> MutexGuard<'_, FoldersInUse> {
+        let in_use = self.shared.in_use.lock();
+        in_use.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// True if something of this name, beside the metadata's log, may lie in any data folder.
+fn is_placed(name: &str) -> bool {
+    name != METADATA_FOLDER && parse_partition_folder(name).is_some()
+}
+
+/// The name that a relative path begins with.
+fn first(relative: &str) -> &str {
+    relative.split_once('/').map_or(relative, |(name, _)| name)
+}
+
+/// The file systems of the data folders, for flushes of everything.
+#[derive(Debug)]
+pub(crate) struct FileSystems(Vec<FileSystem>);
+
+impl FileSystems {
+    /// Opened before anything is written, they are told every error of writing back.
+    pub(crate) fn of(folders: &DataFolders) -> Result<Self, StorageError> {
+        let opened = folders.roots().iter().map(|root| {
+            let opened = FileSystem::of(root);
+            opened.map_err(|error| failed("open", root, &error))
+        });
+        opened.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Makes everything written so far durable. Blocks.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        match &self.0[..] {
+            [one] => one.flush(),
+            all => disk::together(all, FileSystem::flush).map_err(|(_, error)| error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two() -> (tempfile::TempDir, Vec<(PathBuf, DirectoryId)>) {
+        let root = tempfile::tempdir().expect("a folder");
+        let folders = [("a", 1), ("b", 2)].map(|(name, id)| {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.join("klamm")).expect("made");
+            (path, DirectoryId([id; 16]))
+        });
+        (root, folders.into())
+    }
+
+    fn make(folders: &DataFolders, name: &str) -> PathBuf {
+        let path = folders.path_to_make(name).expect("no error");
+        std::fs::create_dir_all(&path).expect("made");
+        path
+    }
+
+    #[test]
+    fn partitions_are_spread_and_found_again_and_all_else_stays_in_the_first_folder() {
+        let (_root, paths) = two();
+        let folders = DataFolders::open(paths.clone()).expect("open");
+        let (a, b) = (&paths[0].0, &paths[1].0);
+        let made = ["t-0", "t-1", "t-2", METADATA_FOLDER].map(|name| make(&folders, name));
+        let there = [
+            a.join("t-0"),
+            b.join("t-1"),
+            a.join("t-2"),
+            a.join(METADATA_FOLDER),
+        ];
+        assert_eq!(made, there);
+        assert_eq!(folders.path("klamm/wal-0/7"), a.join("klamm/wal-0/7"));
+        let again = DataFolders::open(paths.clone()).expect("open");
+        assert_eq!(again.path("t-1/0.log"), b.join("t-1/0.log"));
+        assert_eq!(again.elsewhere(), ["t-1"]);
+        let in_use = folders_in_use(a).expect("written");
+        assert_eq!(in_use.keys().collect::<Vec<_>>(), [&paths[1].1]);
+    }
+
+    #[test]
+    fn a_folder_is_in_use_as_long_as_partitions_lie_in_it() {
+        let (_root, paths) = two();
+        let folders = DataFolders::open(paths.clone()).expect("open");
+        make(&folders, "t-0");
+        let gone = make(&folders, "t-1");
+        std::fs::remove_dir(gone).expect("removed");
+        folders.leave("t-1");
+        assert_eq!(folders.place("t-1"), FolderNumber(1), "not durable yet");
+        folders.leave("t-1");
+        folders.forget("t-1").expect("no error");
+        let again = DataFolders::open(paths.clone()).expect("open");
+        again.settle().expect("no error");
+        let in_use = folders_in_use(&paths[0].0).expect("written");
+        assert_eq!(in_use, FoldersInUse::new());
+    }
+
+    #[test]
+    fn a_partition_that_lies_in_two_folders_is_told_and_one_that_is_deleted_is_not() {
+        let (_root, paths) = two();
+        for (path, _) in &paths {
+            std::fs::create_dir(path.join("t-0.18c-1-delete")).expect("made");
+        }
+        DataFolders::open(paths.clone()).expect("open");
+        for (path, _) in &paths {
+            std::fs::create_dir(path.join("t-0")).expect("made");
+        }
+        let error = DataFolders::open(paths.clone()).expect_err("twice");
+        let text = error.to_string();
+        for (path, _) in &paths {
+            assert!(text.contains(&path.display().to_string()), "{text}");
+        }
+    }
+}
