@@ -18,6 +18,7 @@ mod page;
 mod produce;
 mod produce_line;
 mod progress;
+mod quota;
 mod reference;
 mod serve;
 mod top;
@@ -52,6 +53,8 @@ enum Command {
     Topic(topic::TopicArguments),
     /// Show and change the configuration of topics and brokers.
     Config(config::ConfigArguments),
+    /// Show and change what clients may use: quotas of users, client ids and addresses.
+    Quota(quota::QuotaArguments),
     /// Show brokers, controller, quorum, features and log folders of a cluster.
     Cluster(cluster::ClusterArguments),
     /// Write lines into a topic.
@@ -85,6 +88,7 @@ pub fn main(boot: Boot) -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments, boot),
         Command::Topic(arguments) => topic::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
+        Command::Quota(arguments) => quota::run(&arguments),
         Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),

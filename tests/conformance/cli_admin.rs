@@ -124,6 +124,102 @@ fn configuration_is_set_shown_with_its_layers_and_taken_away_again() {
 }
 
 #[test]
+fn quotas_are_set_listed_described_and_deleted() {
+    let test = "quotas_are_set_listed_described_and_deleted";
+    let Some(broker) = Broker::own(test, Options::new()) else {
+        return;
+    };
+    let run = |arguments: &[&str]| json(&broker, &[&["quota"], arguments].concat());
+    assert_eq!(run(&["list"]), Value::Array(vec![]));
+    let alice = ["--user", "alice"];
+    let set = |entity: &[&str], limits: &[&str]| run(&[&["set"], entity, limits].concat());
+    let done = set(
+        &alice,
+        &["producer_byte_rate=10MiB", "request_percentage=50%"],
+    );
+    assert_eq!(
+        (&done["altered"], &done["subject"]),
+        (&true.into(), &"user alice".into())
+    );
+    let both = ["--user", "alice", "--client-id", "orders"];
+    set(&both, &["consumer_byte_rate=1.5MB"]);
+    set(&["--default-client-id"], &["controller_mutation_rate=0.5"]);
+    set(&["--ip", "10.0.0.7"], &["connection_creation_rate=5"]);
+    let checked = run(&[
+        "set",
+        "--default-ip",
+        "connection_creation_rate=9",
+        "--validate-only",
+    ]);
+    assert_eq!(checked["altered"], false, "{checked}");
+
+    assert_eq!(run(&["list"]).as_array().map(Vec::len), Some(4));
+    let listed = run(&["list", "--user", "alice"]);
+    assert_eq!(listed.as_array().map(Vec::len), Some(2), "{listed}");
+    let described = run(&["describe", "--user", "alice"]);
+    assert_eq!(described.as_array().map(Vec::len), Some(1), "{described}");
+    assert_eq!(described[0]["entity"]["user"], "alice");
+    assert_eq!(described[0]["limits"]["producer_byte_rate"], 10_485_760.0);
+    assert_eq!(described[0]["limits"]["request_percentage"], 50.0);
+    let default = run(&["describe", "--default-client-id"]);
+    assert_eq!(default[0]["entity"]["client-id"], Value::Null);
+    assert_eq!(default[0]["limits"]["controller_mutation_rate"], 0.5);
+    let (text, _) = told(&klamm(&broker, &["quota", "list"]));
+    for part in [
+        "ENTITY",
+        "user alice, client-id orders",
+        "10.0 MiB/s",
+        "50 %",
+        "5 connections/s",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+
+    let deleted = run(&["delete", "--user", "alice", "producer_byte_rate"]);
+    assert_eq!(deleted["altered"], true);
+    let left = run(&["describe", "--user", "alice"]);
+    assert_eq!(
+        left[0]["limits"]["producer_byte_rate"],
+        Value::Null,
+        "{left}"
+    );
+    run(&[&["delete"], &both[..], &["--all"]].concat());
+    assert_eq!(
+        run(&["list", "--client-id", "orders"]),
+        Value::Array(vec![])
+    );
+    let (_, note) = told(&klamm(
+        &broker,
+        &["quota", "describe", "--client-id", "orders"],
+    ));
+    assert!(note.contains("klamm quota list"), "{note}");
+
+    let wrong = refused(
+        &broker,
+        &["quota", "set", "--ip", "10.0.0.7", "producer_byte_rate=1"],
+    );
+    assert!(wrong.contains("--client-id"), "{wrong}");
+    let wrong = refused(
+        &broker,
+        &["quota", "set", "--user", "a", "connection_creation_rate=1"],
+    );
+    assert!(wrong.contains("--ip ADDRESS"), "{wrong}");
+    let wrong = refused(&broker, &["quota", "delete", "--user", "nobody", "--all"]);
+    assert!(wrong.contains("klamm quota list"), "{wrong}");
+    let wrong: [&[&str]; 5] = [
+        &["set", "producer_byte_rate=1"],
+        &["set", "--user", "a", "producer_byte_rate=fast"],
+        &["set", "--user", "a", "--ip", "::1", "producer_byte_rate=1"],
+        &["set", "--user", "a"],
+        &["delete", "--user", "a", "no_such_key"],
+    ];
+    for arguments in wrong {
+        let output = klamm(&broker, &[&["quota"], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
 fn the_cluster_shows_brokers_quorum_features_and_folders() {
     let test = "the_cluster_shows_brokers_quorum_features_and_folders";
     let Some(broker) = Broker::own(test, Options::new()) else {

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod configs;
+mod quotas;
 #[cfg(test)]
 mod tests;
 mod trim;
@@ -22,6 +23,10 @@ pub use configs::{
     ConfigChange, ConfigEntry, ConfigOperation, ConfigResource, ConfigSource, ConfigSynonym,
     ConfigType, alter_configs, altered_configs, describe_configs, described_configs,
     list_config_resources, listed_config_resources,
+};
+pub use quotas::{
+    ClientQuota, QuotaEntity, QuotaKind, QuotaMatch, alter_client_quotas, altered_client_quotas,
+    describe_client_quotas, described_client_quotas,
 };
 pub use trim::{TrimTo, delete_records, deleted_records};
 

@@ -3,7 +3,8 @@
 use bytes::BytesMut;
 use klamm_model::{ErrorCode, NodeId, Offset, PartitionIndex, TopicName};
 use klamm_wire::{
-    Message, MessageView, create_partitions, delete_records as trim_wire,
+    Message, MessageView, alter_client_quotas as limit_wire, create_partitions,
+    delete_records as trim_wire, describe_client_quotas as quotas_wire,
     describe_cluster as cluster_wire, describe_configs as configs_wire,
     describe_log_dirs as dirs_wire, incremental_alter_configs as alter_wire,
 };
@@ -270,4 +271,90 @@ fn log_folders_tell_sizes_where_the_version_does_and_their_own_errors() {
     assert_eq!(broken.code, ErrorCode::KafkaStorageError);
     let old = described(3);
     assert_eq!(old[0].as_ref().map(|it| it.bytes_total), Ok(None));
+}
+
+#[test]
+fn quotas_name_their_entities_and_limits_as_kafka_does() {
+    let entity = QuotaEntity::of([
+        (QuotaKind::User, Some("alice".to_owned())),
+        (QuotaKind::ClientId, None),
+    ]);
+    assert_eq!(entity.describe(), "user alice, default client-id");
+    let changes = [("a".to_owned(), Some(1.5)), ("b".to_owned(), None)];
+    let request = alter_client_quotas(&entity, &changes, Apply::ValidateOnly);
+    let bytes = encoded(&request, 1);
+    let view = limit_wire::RequestView::parse(&bytes, 1).expect("what was encoded");
+    assert!(view.validate_only());
+    let entry = view.entries().iter().next().expect("one");
+    let parts: Vec<_> = entry
+        .entity()
+        .iter()
+        .map(|part| {
+            (
+                part.entity_type().to_owned(),
+                part.entity_name().map(str::to_owned),
+            )
+        })
+        .collect();
+    assert_eq!(parts, entity.0);
+    let ops: Vec<_> = entry
+        .ops()
+        .iter()
+        .map(|op| (op.key().to_owned(), (!op.remove()).then(|| op.value())))
+        .collect();
+    assert_eq!(ops, changes);
+
+    let filter = [
+        (QuotaKind::User, QuotaMatch::Named("alice".to_owned())),
+        (QuotaKind::ClientId, QuotaMatch::Default),
+        (QuotaKind::Ip, QuotaMatch::Any),
+    ];
+    let bytes = encoded(&describe_client_quotas(&filter, true), 1);
+    let view = quotas_wire::RequestView::parse(&bytes, 1).expect("what was encoded");
+    let asked: Vec<_> = view
+        .components()
+        .iter()
+        .map(|one| (one.match_type(), one.r#match().map(str::to_owned)))
+        .collect();
+    let expected = [(0, Some("alice".to_owned())), (1, None), (2, None)];
+    assert_eq!((view.strict(), asked), (true, expected.into()));
+}
+
+#[test]
+fn described_quotas_come_in_order_with_the_user_before_the_client() {
+    let part = |kind: &'static str, name: Option<&'static str>| quotas_wire::EntityData {
+        entity_type: kind.into(),
+        entity_name: name.map(Into::into),
+    };
+    let entry = |entity| quotas_wire::EntryData {
+        entity,
+        values: ["z", "a"]
+            .map(|key| quotas_wire::ValueData {
+                key: key.into(),
+                value: 2.0,
+            })
+            .into(),
+    };
+    let mut response = quotas_wire::Response {
+        entries: Some(vec![
+            entry(vec![part("client-id", Some("c")), part("user", None)]),
+            entry(vec![part("ip", Some("10.0.0.7"))]),
+        ]),
+        ..Default::default()
+    };
+    let described = |response: &quotas_wire::Response<'_>| {
+        let bytes = encoded(response, 1);
+        let view = quotas_wire::ResponseView::parse(&bytes, 1).expect("what was encoded");
+        described_client_quotas(&view)
+    };
+    let quotas = described(&response).expect("no error");
+    let shown: Vec<_> = quotas.iter().map(|quota| quota.entity.describe()).collect();
+    assert_eq!(shown, ["ip 10.0.0.7", "default user, client-id c"]);
+    assert_eq!(
+        quotas[0].limits,
+        [("a".to_owned(), 2.0), ("z".to_owned(), 2.0)]
+    );
+    response.error_code = ErrorCode::InvalidRequest.code();
+    let refused = described(&response).expect_err("refused");
+    assert_eq!(refused.code, ErrorCode::InvalidRequest);
 }

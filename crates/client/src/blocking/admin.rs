@@ -8,8 +8,8 @@ use klamm_wire::ApiKey;
 
 use super::{Client, ClientError, Target};
 use crate::admin::{
-    self, Apply, ClusterDescription, ConfigChange, ConfigEntry, ConfigResource, CreatedTopic,
-    LogDir, MorePartitions, NewTopic, TrimTo,
+    self, Apply, ClientQuota, ClusterDescription, ConfigChange, ConfigEntry, ConfigResource,
+    CreatedTopic, LogDir, MorePartitions, NewTopic, QuotaEntity, QuotaKind, QuotaMatch, TrimTo,
 };
 use crate::error::BrokerError;
 use crate::metadata::PartitionName;
@@ -122,6 +122,38 @@ impl Client {
         let request = admin::list_config_resources(resources);
         Ok(self.request(Target::Any, &request, |view| {
             admin::listed_config_resources(&view)
+        })??)
+    }
+
+    /// The quotas of the entities in which all these kinds match: exactly these kinds where it is
+    /// strict, and others beside them where it is not.
+    ///
+    /// # Errors
+    /// Any [`ClientError`].
+    pub fn describe_client_quotas(
+        &mut self,
+        filter: &[(QuotaKind, QuotaMatch)],
+        strict: bool,
+    ) -> Result<Vec<ClientQuota>, ClientError> {
+        let request = admin::describe_client_quotas(filter, strict);
+        Ok(self.request(Target::Any, &request, |view| {
+            admin::described_client_quotas(&view)
+        })??)
+    }
+
+    /// Sets limits of one entity, or takes them away; its others stay as they are.
+    ///
+    /// # Errors
+    /// Any [`ClientError`]; then nothing was changed, or there was no answer.
+    pub fn alter_client_quotas(
+        &mut self,
+        entity: &QuotaEntity,
+        changes: &[(String, Option<f64>)],
+        apply: Apply,
+    ) -> Result<(), ClientError> {
+        let request = admin::alter_client_quotas(entity, changes, apply);
+        Ok(self.request(Target::Controller, &request, |view| {
+            admin::altered_client_quotas(&view, entity)
         })??)
     }
 
