@@ -55,6 +55,21 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         klamm: "Keeps it until the next append finds it full or older than `segment.ms`.",
     },
     Difference {
+        subject: "A replica that is to go to another data folder (AlterReplicaLogDirs)",
+        kafka: "Copies it there while it is used, and shows the copy as `isFutureKey`.",
+        klamm: "`INVALID_REQUEST` where the folder is another of this broker's: replicas stay in the folder in which they were made.",
+    },
+    Difference {
+        subject: "A data folder that is missing, fails or is full",
+        kafka: "Goes on with the others, its partitions offline; at a start, partitions that lay in a folder that `log.dirs` does not name any more begin empty.",
+        klamm: "Does not start without a folder in which partitions lie, and says how to give it up. One that fails ends the process; one that is full but for the reserve refuses the producers of all partitions with `KAFKA_STORAGE_ERROR` until there is room.",
+    },
+    Difference {
+        subject: "Files that Apache Kafka keeps in each of `log.dirs`",
+        kafka: "Has checkpoints of its logs in each.",
+        klamm: "Has `meta.properties` in each, and all else in the one with the metadata, wherever that stands in the list; `cleaner-offset-checkpoint` among it.",
+    },
+    Difference {
         subject: "Batches that compaction removed",
         kafka: "Leaves a hole in the offsets.",
         klamm: "Leaves one batch without records for all of them (61 bytes), as both do for a producer's last batch: so a hole is always a loss, and is told. Consumers pass over it.",

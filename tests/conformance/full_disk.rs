@@ -222,3 +222,57 @@ fn disk_that_others_fill_to_the_last_byte_ends_no_process_and_costs_nothing() {
     kept.check(&mut broker.client());
     broker.stop();
 }
+
+#[test]
+fn full_second_disk_refuses_producers_until_it_has_room_and_ends_nothing() {
+    let test = "full_second_disk_refuses_producers_until_it_has_room_and_ends_nothing";
+    let Some(disk) = SmallDisk::mount() else {
+        return skipped(test, "this user may not mount a file system");
+    };
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let (first, second) = (folder.path().join("first"), disk.path().join("data"));
+    let folders = format!("{},{}", first.display(), second.display());
+    let options = Options::new().set("log.dirs", folders);
+    let ballast = disk.ballast(48 << 20);
+    let Some(mut broker) = Broker::own_on(test, folder, options) else {
+        return;
+    };
+    let mut client = broker.client();
+    let mut random = Random::new(9);
+    let mut here = Kept::new(client.create_topic("here", 1));
+    assert_eq!(here.append(&mut client, b"first".to_vec()).0, 0);
+    let lies_in = |data: &Path, kept: &Kept| data.join(format!("{}-0", kept.topic.name)).is_dir();
+    wait_for("a place", || lies_in(&first, &here).then_some(()));
+    let mut there = Kept::new(client.create_topic("there", 1));
+    assert_eq!(
+        fill(&mut client, &mut there, &mut random),
+        KAFKA_STORAGE_ERROR
+    );
+    wait_for("a place", || lies_in(&second, &there).then_some(()));
+    // Who writes to the other disk waits as well: all go through one log.
+    assert_eq!(
+        here.append(&mut client, b"second".to_vec()).0,
+        KAFKA_STORAGE_ERROR
+    );
+    all_but_producers_are_served(&mut client, &there);
+    let named = format!("folder={}", second.display());
+    broker.expect_log(0, &[NEARLY_FULL, &named]);
+
+    // It dies, and starts on the full disk.
+    broker.kill();
+    broker.start_again();
+    let mut client = broker.client();
+    there.check(&mut client);
+    assert_eq!(
+        fill(&mut client, &mut there, &mut random),
+        KAFKA_STORAGE_ERROR
+    );
+    fs::remove_file(ballast).expect("it is there");
+    served_again(&mut client, &mut there);
+    served_again(&mut client, &mut here);
+    broker.stop();
+    broker.start_again();
+    there.check(&mut broker.client());
+    here.check(&mut broker.client());
+    broker.stop();
+}

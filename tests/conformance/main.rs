@@ -25,6 +25,7 @@ mod fetch_sessions;
 mod full_disk;
 mod leader_epochs;
 mod life;
+mod log_dirs;
 mod machine;
 mod many_partitions;
 mod metadata;
