@@ -344,12 +344,12 @@ fn check_none_is_missing(found: &[Found]) -> Result<(), StartProblem> {
         attempt: "read which data folders are in use".to_owned(),
         reason: error.to_string(),
     })?;
-    for (directory, path) in in_use {
+    for (directory, folder) in in_use.into_iter().filter(|(_, folder)| !folder.is_lost) {
         let is_here = |one: &Found| one.meta.is_some_and(|meta| meta.directory == directory);
         if found.iter().any(is_here) {
             continue;
         }
-        let path = PathBuf::from(path);
+        let path = PathBuf::from(folder.path);
         let is_named = found.iter().any(|one| shown(&one.path) == shown(&path));
         return Err(StartProblem::DataDirMissing {
             path,

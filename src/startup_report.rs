@@ -356,8 +356,8 @@ fn missing(path: &Path, directory: &str, is_named: bool, list: &Path) -> String 
     };
     format!(
         "partitions of this node lie in data folder {shown} (directory.id={directory}), and {found}: \
-         they would come up empty\n    to change: {change}. If that disk is lost for ever, take its \
-         line out of {}: then the records that lay there are given up",
+         they would come up empty\n    to change: {change}. If that disk is lost for ever, write the word \
+         lost before its line in {}: then the records that lay there are given up",
         list.display()
     )
 }

@@ -11,7 +11,9 @@ use klamm_engine::boot::METADATA_FOLDER;
 use klamm_engine::placement::{FolderNumber, Placement};
 use klamm_engine::storage::StorageError;
 use klamm_os::disk::{self, FileSystem};
-use klamm_records::segment::{self, DirectoryId, FoldersInUse, parse_partition_folder};
+use klamm_records::segment::{
+    self, DirectoryId, FolderInUse, FoldersInUse, parse_partition_folder,
+};
 
 use crate::storage::failed;
 
@@ -144,8 +146,8 @@ impl DataFolders {
             }
         }
         let in_use = match roots.first() {
-            Some(main) if roots.len() > 1 => folders_in_use(main)?,
-            _ => FoldersInUse::new(),
+            Some(main) => folders_in_use(main)?,
+            None => FoldersInUse::new(),
         };
         Ok(Self {
             shared: Arc::new(Shared {
@@ -220,10 +222,22 @@ impl DataFolders {
             return Ok(());
         }
         let mut grown = in_use.clone();
-        grown.insert(directory, self.root(folder).display().to_string());
+        grown.insert(directory, self.in_use_at(folder));
         self.save_in_use(&grown)?;
         *in_use = grown;
         Ok(())
+    }
+
+    fn in_use_at(&self, folder: FolderNumber) -> FolderInUse {
+        FolderInUse {
+            path: self.root(folder).display().to_string(),
+            is_lost: false,
+        }
+    }
+
+    /// True if somebody said that a folder in which partitions lay is lost for ever.
+    pub(crate) fn is_any_lost(&self) -> bool {
+        self.in_use().values().any(|folder| folder.is_lost)
     }
 
     fn save_in_use(&self, in_use: &FoldersInUse) -> io::Result<()> {
@@ -248,21 +262,17 @@ impl DataFolders {
     /// Lets go of the names that are gone, once that is durable, and says which folders are in use:
     /// the end of a start's recovery.
     pub(crate) fn settle(&self) -> Result<(), StorageError> {
-        if self.roots().len() == 1 {
-            return Ok(());
-        }
-        for root in self.roots() {
-            disk::sync_dir(root).map_err(|error| failed("flush", root, &error))?;
+        if self.roots().len() > 1 {
+            for root in self.roots() {
+                disk::sync_dir(root).map_err(|error| failed("flush", root, &error))?;
+            }
         }
         let mut placement = self.placement();
         placement.forget_all();
         let folders = self.shared.directories.iter().enumerate().skip(1);
         let used = folders.filter(|&(folder, _)| placement.count(FolderNumber(folder)) > 0);
         let used: FoldersInUse = used
-            .map(|(folder, &directory)| {
-                let path = self.root(FolderNumber(folder)).display().to_string();
-                (directory, path)
-            })
+            .map(|(folder, &directory)| (directory, self.in_use_at(FolderNumber(folder))))
             .collect();
         drop(placement);
         let mut in_use = self.in_use();

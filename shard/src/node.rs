@@ -124,6 +124,7 @@ pub fn recover(
     let mut booted = boot::boot(
         &mut storage,
         &BootOptions {
+            gives_up_lost: folders.is_any_lost(),
             node: options.node,
             shards: options.shards,
             wal_file_bytes: options.wal_file_bytes,

@@ -832,6 +832,7 @@ fn write_meta(target: &Path, meta: &MetaProperties) -> std::io::Result<()> {
 /// Has everything made that a start needs, from the batches. Gives the offsets that can be read.
 fn make(storage: &mut DataFolder, kafka: &Kafka) -> Result<u64, TakeoverError> {
     let options = BootOptions {
+        gives_up_lost: false,
         node: kafka.meta.node,
         shards: 1,
         wal_file_bytes: WAL_FILE_BYTES,

@@ -232,7 +232,9 @@ fn full_second_disk_refuses_producers_until_it_has_room_and_ends_nothing() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let (first, second) = (folder.path().join("first"), disk.path().join("data"));
     let folders = format!("{},{}", first.display(), second.display());
-    let options = Options::new().set("log.dirs", folders);
+    let options = Options::new()
+        .set("log.dirs", folders)
+        .set("klamm.shards", 1);
     let ballast = disk.ballast(48 << 20);
     let Some(mut broker) = Broker::own_on(test, folder, options) else {
         return;

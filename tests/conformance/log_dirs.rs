@@ -52,7 +52,7 @@ fn places(client: &mut Client, topic: &Topic) -> BTreeMap<i32, String> {
         assert!(path.is_absolute(), "{path:?}");
         let name = path.file_name().expect("a name").to_str().expect("text");
         let topics = result.topics().iter();
-        for found in topics.filter(|found| found.topic_name() == topic.name) {
+        for found in topics.filter(|found| found.name() == topic.name) {
             for part in found.partitions() {
                 assert_eq!((part.offset_lag(), part.is_future_key()), (0, false));
                 let before = places.insert(part.partition_index(), name.to_owned());
@@ -233,23 +233,35 @@ fn the_records_of_a_lost_disk_are_given_up_only_where_that_is_said() {
     let mut client = broker.client();
     let topic = client.create_topic("half", 2);
     fill(&mut client, &topic, 2);
+    let found = places(&mut client, &topic);
     broker.end(End::Stop);
     fs::remove_dir_all(root.join("b")).expect("lost");
     let text = refused(&root, &named(&root, &["a", "b"]));
     let list = root.join("a/klamm/log-dirs");
     assert!(text.contains(&list.display().to_string()), "{text}");
     let lines = fs::read_to_string(&list).expect("the list");
-    let left = lines.lines().filter(|line| line.starts_with('#'));
-    fs::write(&list, left.collect::<Vec<_>>().join("\n")).expect("written");
+    let said = lines.lines().map(|line| match line.starts_with('#') {
+        true => line.to_owned(),
+        false => format!("lost {line}"),
+    });
+    fs::write(&list, said.collect::<Vec<_>>().join("\n")).expect("written");
+    let (lost, kept) = (in_folder(&found, "b")[0], in_folder(&found, "a")[0]);
     broker.start_again();
-    let mut client = broker.client();
-    let read = client.read_all(&topic, 0);
-    assert_eq!(read.len(), 1);
-    assert_eq!(append(&mut client, &topic, 0, "goes on"), 0);
     // What is lost is told, and its offsets are not given to others.
-    broker.expect_log(0, &[&format!("{}-1", topic.name), "damaged"]);
-    assert_eq!(append(&mut client, &topic, 1, "goes on"), 0);
-    assert_eq!(client.list_offset(&topic, 1, -1).offset, 2);
+    let name = format!("{}-{lost}", topic.name);
+    broker.expect_log(0, &[&name, "given up as lost"]);
+    for records in 1..=2 {
+        let mut client = broker.client();
+        assert_eq!(client.read_all(&topic, kept).len(), records);
+        let bounds = [-2, -1].map(|time| client.list_offset(&topic, lost, time).offset);
+        assert_eq!(bounds, [1, records as i64]);
+        assert_eq!(append(&mut client, &topic, kept, "goes on"), 0);
+        assert_eq!(append(&mut client, &topic, lost, "goes on"), 0);
+        // Once is enough: the next start finds nothing that is lost.
+        broker.end(End::BOTH[records - 1]);
+        broker.start_again();
+    }
+    assert_eq!(broker.client().read_all(&topic, lost).len(), 2);
 }
 
 #[test]

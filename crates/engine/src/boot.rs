@@ -65,6 +65,9 @@ pub struct BootOptions {
     pub now: Now,
     /// How finely work is divided.
     pub scale: Scale,
+    /// A disk is lost, and whoever owns it said so: partitions of which nothing is there begin
+    /// behind what they held, instead of ending the start.
+    pub gives_up_lost: bool,
 }
 
 /// What the cores start with.
@@ -492,8 +495,16 @@ fn recover_partitions<S: Storage>(
     let mut shards: Vec<ShardBoot> = (0..count).map(|_| ShardBoot::default()).collect();
     let mut in_doubt = Vec::new();
     for (partition, topic, config) in partitions_of(image, work.options) {
-        let logged = wal.logged.remove(&partition).unwrap_or_default();
-        let checkpoint = known.partitions.get(&partition);
+        let mut logged = wal.logged.remove(&partition).unwrap_or_default();
+        let mut checkpoint = known.partitions.get(&partition);
+        if work.options.gives_up_lost
+            && let Some(before) = checkpoint
+            && let Some(lost) = work.lost(partition, &topic, before.flushed_end)?
+        {
+            work.findings.push(lost);
+            logged.log_start = logged.log_start.max(before.flushed_end);
+            checkpoint = None;
+        }
         let found = work.recover(partition, &topic, &config, checkpoint, &logged)?;
         if wal.is_in_doubt && !logged.is_end_known {
             in_doubt.push(partition);

@@ -187,20 +187,24 @@ impl Compactor {
     async fn swap(&self, job: &CompactJob, swap: &Swap) -> Result<CompactDone, CompactFault> {
         let operations = name_operations(&job.folder, swap);
         let aside = operations.iter().filter_map(|operation| match operation {
-            NameOperation::PutAside { to, .. } => Some(self.folders.path(to)),
+            NameOperation::PutAside { to, .. } => Some(to.clone()),
             _ => None,
         });
-        let aside: Vec<PathBuf> = aside.collect();
+        let aside: Vec<String> = aside.collect();
         let (folders, of) = (self.folders.clone(), job.clone());
-        let swapped =
-            exec::spawn_flush(move || folders.rename(&of.folder, of.partition.topic, &operations));
+        let swapped = exec::spawn_flush(move || {
+            // Where they lie now: the name may be another topic's when they are deleted.
+            let aside: Vec<PathBuf> = aside.iter().map(|to| folders.path(to)).collect();
+            let renamed = folders.rename(&of.folder, of.partition.topic, &operations)?;
+            Ok::<_, io::Error>(renamed.map(|()| aside))
+        });
         let swapped = match swapped.await {
             Err(_) if self.is_gone(job).await => None,
             swapped => must("put a compacted segment in its place", swapped),
         };
-        if swapped.is_none() {
+        let Some(aside) = swapped else {
             return Err(CompactFault::Gone);
-        }
+        };
         let (delay, folder) = (swap.delay, Arc::clone(&job.folder));
         exec::spawn_local(async move {
             exec::sleep(delay).await;

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use klamm_engine::effects::{ColdFault, ColdRead, ColdTarget};
@@ -167,13 +168,14 @@ impl Reader {
                 return Ok(open);
             }
         }
-        let folder = self.folders.path(&read.folder);
-        let at = |file| folder.join(segment::segment_file(read.segment, file));
         let attempt = || async {
-            let (log, index) = (at(SegmentFile::Log), at(SegmentFile::OffsetIndex));
+            let (folders, folder) = (self.folders.clone(), Arc::clone(&read.folder));
+            let base = read.segment;
             let opened = exec::spawn_blocking(move || -> io::Result<_> {
-                let log = ReadFile::open(log)?;
-                let index = match ReadFile::open(index) {
+                let folder = folders.path(&folder);
+                let at = |file| folder.join(segment::segment_file(base, file));
+                let log = ReadFile::open(at(SegmentFile::Log))?;
+                let index = match ReadFile::open(at(SegmentFile::OffsetIndex)) {
                     Ok(file) => Some((file.size()? as usize, file)),
                     Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                     Err(error) => return Err(error),

@@ -34,9 +34,10 @@ pub use names::{
 pub use recover::{RebuiltIndexes, SegmentEnd, SegmentFault, rebuild_indexes, recover};
 pub use succession::Succession;
 pub use texts::{
-    DirectoryId, EpochStart, FoldersInUse, MetaProperties, PartitionOffsets, TextError, format_folders_in_use, format_leader_epochs,
-    format_partition_metadata, format_partition_offsets, parse_folders_in_use, parse_leader_epochs,
-    parse_partition_metadata, parse_partition_offsets,
+    DirectoryId, EpochStart, FolderInUse, FoldersInUse, MetaProperties, PartitionOffsets,
+    TextError, format_folders_in_use, format_leader_epochs, format_partition_metadata,
+    format_partition_offsets, parse_folders_in_use, parse_leader_epochs, parse_partition_metadata,
+    parse_partition_offsets,
 };
 
 #[cfg(test)]

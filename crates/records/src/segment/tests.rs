@@ -377,17 +377,21 @@ fn partition_metadata_has_kafkas_text() {
 }
 
 #[test]
-fn the_list_of_folders_in_use_reads_back_and_a_line_can_be_taken_out_by_hand() {
-    let folders = FoldersInUse::from([
-        (DirectoryId([1; 16]), "/disk 1/klamm".to_owned()),
-        (DirectoryId([2; 16]), "/disk2".to_owned()),
+fn the_list_of_folders_in_use_reads_back_and_a_folder_can_be_given_up_by_hand() {
+    let folder = |path: &str, is_lost| FolderInUse {
+        path: path.to_owned(),
+        is_lost,
+    };
+    let mut folders = FoldersInUse::from([
+        (DirectoryId([1; 16]), folder("/disk 1/klamm", false)),
+        (DirectoryId([2; 16]), folder("/disk2", false)),
     ]);
     let text = format_folders_in_use(&folders);
-    assert_eq!(parse_folders_in_use(&text), Ok(folders));
-    let one = text.lines().filter(|line| !line.ends_with("/disk2"));
-    let one: String = one.map(|line| format!("{line}\n")).collect();
-    let left = parse_folders_in_use(&one).expect("a line less");
-    assert_eq!(left.len(), 1);
+    assert_eq!(parse_folders_in_use(&text), Ok(folders.clone()));
+    let given_up = text.replace("\nAgIC", "\nlost AgIC");
+    folders.insert(DirectoryId([2; 16]), folder("/disk2", true));
+    assert_eq!(parse_folders_in_use(&given_up), Ok(folders.clone()));
+    assert_eq!(format_folders_in_use(&folders), given_up);
     assert_eq!(parse_folders_in_use(""), Ok(FoldersInUse::new()));
     let wrong = parse_folders_in_use("# no\n\nx /disk").expect_err("no id");
     assert_eq!(wrong.line, 3);

@@ -177,21 +177,36 @@ impl fmt::Display for DirectoryId {
     }
 }
 
-/// The data folders beside the one that keeps the metadata in which partitions lie, each with the
-/// path that it had.
-pub type FoldersInUse = BTreeMap<DirectoryId, String>;
+/// A data folder, beside the one that keeps the metadata, in which partitions lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FolderInUse {
+    /// The path that it had.
+    pub path: String,
+    /// Somebody said that it is lost for ever.
+    pub is_lost: bool,
+}
+
+/// The data folders, beside the one that keeps the metadata, in which partitions lie.
+pub type FoldersInUse = BTreeMap<DirectoryId, FolderInUse>;
+
+/// Stands before a folder that is lost for ever.
+const LOST: &str = "lost ";
 
 /// Writes the list of folders in use: ours, Apache Kafka has none.
 #[must_use]
 pub fn format_folders_in_use(folders: &FoldersInUse) -> String {
     let mut text = String::from(
         "# Folders of log.dirs beside this one in which partitions of this node lie, by their \
-         directory.id.\n# A start without one of them is refused: its records would be missing. \
-         Whoever takes a line out\n# gives up the records in that folder.\n",
+         directory.id.\n# A start without one of them is refused: its records would be missing. Where \
+         that disk is\n# gone for ever, write the word lost before its line; that gives up the records in \
+         it.\n",
     );
-    for (directory, path) in folders {
-        let path = path.replace(['\n', '\r'], "?");
-        writeln!(text, "{directory} {path}").expect("writing to memory does not fail");
+    for (directory, FolderInUse { path, is_lost }) in folders {
+        let (lost, path) = (
+            if *is_lost { LOST } else { "" },
+            path.replace(['\n', '\r'], "?"),
+        );
+        writeln!(text, "{lost}{directory} {path}").expect("writing to memory does not fail");
     }
     text
 }
@@ -206,15 +221,20 @@ pub fn parse_folders_in_use(text: &str) -> Result<FoldersInUse, TextError> {
         if line.trim().is_empty() || line.starts_with('#') {
             continue;
         }
+        let (line, is_lost) = match line.strip_prefix(LOST) {
+            Some(rest) => (rest, true),
+            None => (line, false),
+        };
         let parsed = line.split_once(' ').and_then(|(directory, path)| {
             let directory: TopicId = directory.parse().ok()?;
-            Some((DirectoryId(directory.0), path.to_owned()))
+            let path = path.to_owned();
+            Some((DirectoryId(directory.0), FolderInUse { path, is_lost }))
         });
-        let (directory, path) = parsed.ok_or(TextError {
+        let (directory, folder) = parsed.ok_or(TextError {
             line: number + 1,
             expected: "a directory id and a path",
         })?;
-        folders.insert(directory, path);
+        folders.insert(directory, folder);
     }
     Ok(folders)
 }

@@ -183,6 +183,7 @@ impl SimNode {
             plant: options.plant,
         };
         let boot_options = BootOptions {
+            gives_up_lost: false,
             node: NODE,
             shards: options.shards,
             wal_file_bytes: options.wal_file_bytes,
