@@ -38,9 +38,9 @@ pub(crate) fn recovery_failed(folders: &[PathBuf], error: &BootError) -> StartPr
     match error {
         BootError::Storage(failed) if failed.out_of_space => {
             let of = |folder: &&PathBuf| Path::new(&failed.path).starts_with(folder);
-            let data = folders.iter().find(of).or(folders.first());
-            let data = data.map_or(Path::new(""), |data| data);
-            full(data, held + SMALL_FILES_BYTES, error)
+            let data = folders.iter().find(of).or_else(|| folders.first());
+            let data = data.cloned().unwrap_or_default();
+            full(&data, held + SMALL_FILES_BYTES, error)
         }
         _ => StartProblem::Other {
             attempt: format!("recover {}", shown.join(", ")),

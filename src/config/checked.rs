@@ -180,7 +180,10 @@ impl Config {
     /// The data folder with the metadata and the write-ahead logs.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
-        self.data_dirs.first().map_or(Path::new(""), |first| first)
+        match self.data_dirs.first() {
+            Some(first) => first,
+            None => Path::new(""),
+        }
     }
 
     /// Checks written values and fills in what was not written.

@@ -104,7 +104,7 @@ impl Patience {
             (root.as_path(), free)
         });
         let least = free.min_by_key(|&(_, free)| free);
-        least.unwrap_or((self.folders.main(), 0))
+        least.unwrap_or_else(|| (self.folders.main(), 0))
     }
 
     fn tell_full(&self, error: &io::Error) {
