@@ -220,31 +220,7 @@ impl fmt::Display for StartProblem {
                 "{key}: {host} has no address ({error})\n    to change: name an address, or a host \
                  that this machine can resolve (getent hosts {host})"
             ),
-            Self::DataDir { path, error } => {
-                let shown = path.display();
-                write!(
-                    formatter,
-                    "data folder {shown} cannot be used: {error}\n    to change: "
-                )?;
-                match error.kind() {
-                    std::io::ErrorKind::PermissionDenied => write!(
-                        formatter,
-                        "give it to the user that runs klamm (chown -R $(id -u) {shown}), or set log.dirs to a folder of that user's"
-                    ),
-                    std::io::ErrorKind::ReadOnlyFilesystem => write!(
-                        formatter,
-                        "mount its file system writable, or set log.dirs to a folder elsewhere"
-                    ),
-                    std::io::ErrorKind::StorageFull => write!(
-                        formatter,
-                        "free space there, or set log.dirs to a folder elsewhere"
-                    ),
-                    _ => write!(
-                        formatter,
-                        "set log.dirs to a folder that this user can write"
-                    ),
-                }
-            }
+            Self::DataDir { path, error } => formatter.write_str(&unusable(path, error)),
             Self::DiskFull {
                 path,
                 free,
@@ -330,6 +306,24 @@ pub fn failed_start(problems: &[StartProblem]) -> String {
         text.push_str(&problem.to_string());
     }
     text
+}
+
+/// What is said of a data folder that cannot be made, entered or written.
+fn unusable(path: &Path, error: &std::io::Error) -> String {
+    let shown = path.display();
+    let change = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => format!(
+            "give it to the user that runs klamm (chown -R $(id -u) {shown}), or set log.dirs to a folder of that user's"
+        ),
+        std::io::ErrorKind::ReadOnlyFilesystem => {
+            "mount its file system writable, or set log.dirs to a folder elsewhere".to_owned()
+        }
+        std::io::ErrorKind::StorageFull => {
+            "free space there, or set log.dirs to a folder elsewhere".to_owned()
+        }
+        _ => "set log.dirs to a folder that this user can write".to_owned(),
+    };
+    format!("data folder {shown} cannot be used: {error}\n    to change: {change}")
 }
 
 /// Paths one behind the other.
