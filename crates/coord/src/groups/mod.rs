@@ -4,6 +4,10 @@
 mod admin;
 mod api;
 mod config;
+#[cfg(test)]
+mod crowd;
+#[cfg(test)]
+mod exhaustive;
 mod group;
 mod join;
 mod members;

@@ -13,6 +13,7 @@ use crate::record::GroupValue;
 /// The wall clock when a test begins, in milliseconds.
 const WALL: i64 = 1_000_000;
 
+#[derive(Clone)]
 pub(super) struct Host {
     pub(super) coordinator: Coordinator,
     /// Replays what was appended, and does nothing else (G4).
