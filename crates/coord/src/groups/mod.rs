@@ -9,6 +9,8 @@ mod crowd;
 #[cfg(test)]
 mod exhaustive;
 mod group;
+#[cfg(test)]
+mod hostile;
 mod join;
 mod members;
 mod names;

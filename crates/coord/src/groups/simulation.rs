@@ -44,6 +44,8 @@ struct Client {
     /// It is told to join.
     must_join: bool,
     old_protocol: bool,
+    /// It says that it lives, but never asks for its part.
+    stuck: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,17 +76,23 @@ struct Simulation {
     fetches: BTreeMap<Ticket, (GroupId, i64, u64)>,
     /// Who was given what in which generation (G1).
     given: BTreeMap<(GroupId, GenerationId), BTreeMap<u8, String>>,
+    /// Groups of which the log keeps a round.
+    kept: BTreeMap<GroupId, bool>,
     next_offset: i64,
     rounds: u64,
+    /// Offsets of groups without members go before the run ends.
+    expires: bool,
 }
 
 impl Simulation {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
+        let expires = random.below(4) == 0;
         let config = GroupConfig {
             initial_rebalance_delay: Duration::from_secs(random.below(4)),
             members_max: 3 + random.below(4) as usize,
-            offsets_retention: Duration::from_secs(3_600),
+            offsets_retention: Duration::from_secs(if expires { 20 } else { 3_600 }),
+            offsets_check_interval: Duration::from_secs(15),
             ..GroupConfig::default()
         };
         let clients = (0..8_u64)
@@ -100,6 +108,7 @@ impl Simulation {
                 deletions: 0,
                 must_join: true,
                 old_protocol: number % 4 == 1,
+                stuck: number == 7 && random.below(3) == 0,
             })
             .collect();
         let mut host = Host::new(config);
@@ -113,8 +122,10 @@ impl Simulation {
             commits: BTreeMap::new(),
             fetches: BTreeMap::new(),
             given: BTreeMap::new(),
+            kept: BTreeMap::new(),
             next_offset: 1,
             rounds: 0,
+            expires,
         }
     }
 
@@ -157,7 +168,21 @@ impl Simulation {
                 self.take(replies);
             }
         }
+        self.forget_generations();
         self.prove_answers_in_time();
+    }
+
+    /// A group of which the log keeps no round begins with the first generation again.
+    fn forget_generations(&mut self) {
+        for group in GROUPS.map(GroupId::new) {
+            let known = self.host.coordinator.groups.get(&group);
+            let kept = known.is_some_and(|known| known.kept.is_some());
+            let was_kept = self.kept.insert(group.clone(), kept);
+            if was_kept == Some(true) && !kept {
+                self.given.retain(|(of, _), _| *of != group);
+                self.offsets.entry(group).or_default().deletions += 1;
+            }
+        }
     }
 
     /// What a consumer does next: join, sync, or say that it lives.
@@ -176,7 +201,7 @@ impl Simulation {
         if client.must_join || client.member.is_none() {
             return self.join(who);
         }
-        if client.owned.is_none() {
+        if client.owned.is_none() && !client.stuck {
             return self.sync(who);
         }
         let command = Command::Heartbeat(Heartbeat {
@@ -549,7 +574,7 @@ impl Simulation {
         let offsets = self.offsets.entry(group).or_default();
         let known = offset == 0 || offsets.possible.contains(&offset);
         assert!(known, "G2: {offset} was never accepted");
-        if offsets.deletions == deletions {
+        if offsets.deletions == deletions && !self.expires {
             assert!(
                 offset >= sure,
                 "G2: {offset} is read after {sure} was acknowledged"

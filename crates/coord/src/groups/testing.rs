@@ -75,6 +75,7 @@ impl Host {
             wall: WallTime(wall),
             seed: self.inputs,
         };
+        let expired_before = self.coordinator.counters.offsets_expired;
         let decision = input(&mut self.coordinator, moment);
         assert!(
             decision.hold == Hold::UntilCommitted || decision.records.is_empty(),
@@ -82,6 +83,7 @@ impl Host {
         );
         for record in &decision.records {
             self.check_generation(record);
+            self.check_expiry(record, expired_before);
             let value = record.value.as_deref();
             for machine in [&mut self.coordinator, &mut self.shadow] {
                 machine.replay(&record.key, value).expect("of this program");
@@ -141,6 +143,25 @@ impl Host {
                 grows || replaced && kept.members > 0,
                 "G3: {head:?} after {kept:?}"
             );
+        }
+    }
+
+    /// No offset expires while members, or a round, may need it (G7).
+    fn check_expiry(&self, record: &Record, expired_before: u64) {
+        let Ok(Key::Offset { group, topic, .. }) = Key::decode(&record.key) else {
+            return;
+        };
+        let expired = self.coordinator.counters.offsets_expired > expired_before;
+        let round = self
+            .coordinator
+            .groups
+            .get(group)
+            .and_then(|group| group.round.as_ref());
+        if let (true, None, Some(round)) = (expired, &record.value, round) {
+            let settled = matches!(round.state, GroupState::Stable | GroupState::Empty);
+            assert!(settled, "G7: {group} loses {topic} in {:?}", round.state);
+            let read = subscription::topics_of(round).contains(topic);
+            assert!(!read, "G7: {group} loses {topic}, which is read");
         }
     }
 

@@ -1,0 +1,208 @@
+//! Clients that want too much: every answer is an error of the protocol, and nothing grows beyond
+//! its ceiling.
+
+use std::time::Duration;
+
+use klamm_model::Offset;
+
+use super::testing::Host;
+use super::*;
+use crate::limits::{GROUP_BYTES_MAX, NAME_BYTES_MAX, PENDING_MEMBERS_MAX, PROTOCOLS_MAX};
+
+fn join(group: &str) -> Join {
+    Join {
+        group: GroupId::new(group),
+        member: None,
+        instance: None,
+        client_id: "c".to_owned(),
+        client_host: "/::1".to_owned(),
+        protocol_type: "consumer".to_owned(),
+        protocols: vec![Protocol {
+            name: "range".to_owned(),
+            metadata: Bytes::new(),
+        }],
+        session_timeout: Duration::from_secs(10),
+        rebalance_timeout: Duration::from_secs(60),
+        member_id_required: false,
+        may_skip_assignment: false,
+        reason: None,
+    }
+}
+
+/// What a join is refused for; `None`: it waits.
+fn refusal(host: &mut Host, join: Join) -> Option<JoinError> {
+    let (_, mut replies) = host.decide(Command::Join(join));
+    match replies.pop()?.1 {
+        Reply::Join(Err(refused)) => Some(refused.error),
+        other => panic!("the round is not complete: {other:?}"),
+    }
+}
+
+#[test]
+fn names_and_protocols_have_a_length_that_records_have_room_for() {
+    let mut host = Host::new(GroupConfig::default());
+    let long = "x".repeat(NAME_BYTES_MAX + 1);
+    let named = |change: &dyn Fn(&mut Join)| {
+        let mut join = join("g");
+        change(&mut join);
+        join
+    };
+    let many = |count: usize| {
+        let names = (0..count).map(|number| Protocol {
+            name: format!("p{number}"),
+            metadata: Bytes::new(),
+        });
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        refusal(&mut host, join(&long)),
+        Some(JoinError::InvalidGroupId)
+    );
+    let full = Some(JoinError::GroupFull);
+    assert_eq!(
+        refusal(&mut host, named(&|join| join.client_id.clone_from(&long))),
+        full
+    );
+    assert_eq!(
+        refusal(&mut host, named(&|join| join.client_host.clone_from(&long))),
+        full
+    );
+    assert_eq!(
+        refusal(
+            &mut host,
+            named(&|join| join.protocol_type.clone_from(&long))
+        ),
+        full
+    );
+    assert_eq!(
+        refusal(
+            &mut host,
+            named(&|join| join.protocols[0].name.clone_from(&long))
+        ),
+        full
+    );
+    let instance = Some(GroupInstanceId::new(&long));
+    assert_eq!(
+        refusal(
+            &mut host,
+            named(&|join| join.instance.clone_from(&instance))
+        ),
+        full
+    );
+    let too_many = many(PROTOCOLS_MAX + 1);
+    assert_eq!(
+        refusal(
+            &mut host,
+            named(&|join| join.protocols.clone_from(&too_many))
+        ),
+        full
+    );
+    assert_eq!(host.coordinator.groups.len(), 0, "nothing is left of them");
+
+    let longest = "y".repeat(NAME_BYTES_MAX);
+    let mut fits = join(&longest);
+    fits.client_id.clone_from(&longest);
+    fits.instance = Some(GroupInstanceId::new(&longest));
+    fits.protocols = many(PROTOCOLS_MAX);
+    assert_eq!(refusal(&mut host, fits), None);
+    let told = host.advance(Duration::from_secs(3));
+    let Some((_, Reply::Join(Ok(joined)))) = told.first() else {
+        panic!("it is a member: {told:?}");
+    };
+    let (_, synced) = host.decide(Command::Sync(Sync {
+        group: GroupId::new(&longest),
+        member: joined.member.clone(),
+        instance: None,
+        generation: joined.generation,
+        protocol_type: None,
+        protocol: None,
+        assignments: Vec::new(),
+    }));
+    assert!(
+        matches!(&synced[..], [(_, Reply::Sync(Ok(_)))]),
+        "{synced:?}"
+    );
+    host.crash(host.log.len(), false);
+    assert_eq!(host.coordinator.stats().members, 1, "names come back whole");
+}
+
+#[test]
+fn what_members_say_has_a_ceiling_for_each_group() {
+    let mut host = Host::new(GroupConfig::default());
+    let loud = |length: usize| {
+        let mut join = join("g");
+        join.protocols[0].metadata = vec![0; length].into();
+        join
+    };
+    assert_eq!(refusal(&mut host, loud(GROUP_BYTES_MAX * 3 / 4)), None);
+    assert_eq!(
+        refusal(&mut host, loud(GROUP_BYTES_MAX / 2)),
+        Some(JoinError::GroupFull)
+    );
+    assert_eq!(refusal(&mut host, loud(GROUP_BYTES_MAX / 8)), None);
+    let round = host
+        .coordinator
+        .groups
+        .get("g")
+        .and_then(|group| group.round.as_ref());
+    assert!(round.is_some_and(|round| round.bytes <= GROUP_BYTES_MAX && round.members.len() == 2));
+}
+
+#[test]
+fn ids_given_out_have_a_ceiling_and_end() {
+    let mut host = Host::new(GroupConfig::default());
+    let mut ask = join("g");
+    ask.member_id_required = true;
+    let mut refused = 0;
+    for _ in 0..PENDING_MEMBERS_MAX + 5 {
+        match refusal(&mut host, ask.clone()) {
+            Some(JoinError::MemberIdRequired) => {}
+            Some(JoinError::GroupFull) => refused += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(refused, 5);
+    host.advance(Duration::from_secs(10));
+    assert_eq!(
+        host.coordinator.groups.len(),
+        0,
+        "they are good for a session's time"
+    );
+}
+
+#[test]
+fn a_commit_names_no_more_than_the_log_takes_at_once() {
+    let mut host = Host::new(GroupConfig::default());
+    let partitions = |count: i32| {
+        let partition = |number| CommitPartition {
+            partition: PartitionIndex(number),
+            offset: Offset(1),
+            leader_epoch: None,
+            metadata: "m".repeat(4_000),
+        };
+        (0..count).map(partition).collect::<Vec<_>>()
+    };
+    let mut commit = |count| {
+        let topic = TopicReference {
+            name: TopicName::new("t").expect("a name"),
+            id: klamm_model::TopicId::ZERO,
+        };
+        let (_, mut replies) = host.decide(Command::CommitOffsets(CommitOffsets {
+            group: GroupId::new("g"),
+            member: None,
+            instance: None,
+            generation: None,
+            retention: None,
+            topics: vec![CommitTopic {
+                topic,
+                partitions: partitions(count),
+            }],
+        }));
+        match replies.pop() {
+            Some((_, Reply::CommitOffsets(result))) => (result.map(|_| ()), host.log.len()),
+            other => panic!("a commit is answered: {other:?}"),
+        }
+    };
+    assert_eq!(commit(300), (Err(CommitError::TooLarge), 0));
+    assert_eq!(commit(200), (Ok(()), 200));
+}
