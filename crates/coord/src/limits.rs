@@ -25,6 +25,13 @@ pub const GROUP_OFFSETS_MAX: usize = 1_000_000;
 /// Most offsets that are kept in one partition of `__consumer_offsets`.
 pub const OFFSETS_MAX: usize = 4_000_000;
 
+/// Most bytes that the coordinator of one partition holds of groups, as [`crate::Stats::bytes`]
+/// counts them; beyond it nobody new joins, and no commit is taken.
+pub const COORDINATOR_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// What one offset takes besides its metadata.
+pub(crate) const OFFSET_BYTES: usize = 100;
+
 /// Most tombstones of one decision of the sweep for expired offsets; the rest follows at once.
 pub const SWEEP_RECORDS_MAX: usize = 5_000;
 

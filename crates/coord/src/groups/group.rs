@@ -8,6 +8,7 @@ use klamm_model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName, WallT
 use super::api::GroupState;
 use super::names::GenerationId;
 use super::round::Round;
+use crate::limits::OFFSET_BYTES;
 use crate::record::{GroupValue, MemberValue, RecordError};
 
 /// One group. It is there as long as any of the three parts is.
@@ -40,6 +41,13 @@ pub(super) struct Committed {
     pub(super) committed: WallTime,
     pub(super) expires: Option<WallTime>,
     pub(super) topic_id: TopicId,
+}
+
+impl Committed {
+    /// What it takes.
+    pub(super) fn bytes(&self) -> usize {
+        OFFSET_BYTES + self.metadata.len()
+    }
 }
 
 impl Kept {

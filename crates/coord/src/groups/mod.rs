@@ -51,7 +51,7 @@ pub use stats::{Counters, Stats};
 pub use turn::TimerKey;
 
 use crate::kit::{Decision, Moment, Ticket, Timer};
-use crate::limits::{GROUPS_MAX, OFFSETS_MAX, SWEEP_RECORDS_MAX};
+use crate::limits::{COORDINATOR_BYTES_MAX, GROUPS_MAX, OFFSETS_MAX, SWEEP_RECORDS_MAX};
 use crate::record::{Key, OffsetValue, RecordError};
 use group::{Committed, Group, Kept};
 use notes::Notes;
@@ -86,6 +86,8 @@ pub struct Coordinator {
     groups: BTreeMap<GroupId, Group>,
     /// Offsets of all groups.
     offsets: usize,
+    /// What they take, what is kept of groups, and what members said.
+    bytes: usize,
     counters: Counters,
     notes: Notes,
 }
@@ -98,6 +100,7 @@ impl Coordinator {
             config,
             groups: BTreeMap::new(),
             offsets: 0,
+            bytes: 0,
             counters: Counters {
                 rebalances_begun: 0,
                 rebalances_completed: 0,
@@ -158,6 +161,7 @@ impl Coordinator {
                 expires: value.expires,
                 topic_id: value.topic_id,
             };
+            let held = committed.bytes();
             let group = self.group_or_new(id);
             let partitions = match group.offsets.get_mut(topic) {
                 Some(partitions) => partitions,
@@ -165,13 +169,18 @@ impl Coordinator {
             };
             let earlier = partitions.insert(partition, committed);
             self.offsets += usize::from(earlier.is_none());
+            self.bytes += held;
+            self.bytes -= earlier.as_ref().map_or(0, Committed::bytes);
             return Ok(());
         }
         let Some(group) = self.groups.get_mut(id) else {
             return Ok(());
         };
         if let Some(partitions) = group.offsets.get_mut(topic) {
-            self.offsets -= usize::from(partitions.remove(&partition).is_some());
+            if let Some(gone) = partitions.remove(&partition) {
+                self.offsets -= 1;
+                self.bytes -= gone.bytes();
+            }
             if partitions.is_empty() {
                 group.offsets.remove(topic);
             }
@@ -183,9 +192,12 @@ impl Coordinator {
     fn replay_group(&mut self, id: &str, value: Option<&[u8]>) -> Result<(), ReplayError> {
         if let Some(value) = value {
             let kept = Kept::decode(value).map_err(ReplayError::Value)?;
-            self.group_or_new(id).kept = Some(kept);
+            self.bytes += kept.value().len();
+            let earlier = self.group_or_new(id).kept.replace(kept);
+            self.bytes -= earlier.map_or(0, |kept| kept.value().len());
         } else if let Some(group) = self.groups.get_mut(id) {
-            group.kept = None;
+            let gone = group.kept.take();
+            self.bytes -= gone.map_or(0, |kept| kept.value().len());
             self.drop_if_void(id);
         }
         Ok(())
@@ -207,6 +219,7 @@ impl Coordinator {
     /// Everything in the log has been replayed: members have a session's time to be heard of, and
     /// commands may come.
     pub fn on_loaded(&mut self, moment: Moment) -> Decision<Reply, TimerKey> {
+        let mut bytes = self.bytes;
         let (mut turn, groups) = self.turn(moment);
         for (id, group) in groups {
             let Some(kept) = group.kept.as_ref().filter(|kept| kept.members > 0) else {
@@ -215,10 +228,13 @@ impl Coordinator {
             let mut round = Box::new(revive(kept, moment));
             turn.on_revived(id, &mut round);
             arm(&mut turn, id, &mut round);
+            bytes += round.bytes;
             group.round = Some(round);
         }
         turn.set_timer(TimerKey::Sweep, turn.config.offsets_check_interval);
-        turn.finish()
+        let decision = turn.finish();
+        self.bytes = bytes;
+        decision
     }
 
     /// Decides a command. The ticket is answered now or by a later decision, once.
@@ -285,16 +301,19 @@ impl Coordinator {
             TimerKey::Sweep => return self.sweep(moment),
         };
         let (mut turn, groups) = self.turn(moment);
+        let mut change = Change::default();
         if let Some(found) = groups.get_mut(&group)
             && let Some(mut round) = found.round.take()
         {
+            change.before = round.bytes;
             round.armed = None;
             turn.on_due(&group, &mut round);
             round.wanted = round.next_due();
+            change.after = round.bytes;
             put_back(&mut turn, &group, found, round);
         }
         let decision = turn.finish();
-        self.drop_if_void(group.as_str());
+        self.settle(change, group.as_str());
         decision
     }
 
@@ -345,6 +364,7 @@ impl Coordinator {
     pub fn stats(&self) -> Stats {
         let mut stats = Stats {
             offsets: self.offsets,
+            bytes: self.bytes,
             counters: self.counters,
             ..Stats::default()
         };
@@ -371,13 +391,16 @@ impl Coordinator {
             return refused(ticket, Reply::Join(Err(JoinRefused { member, error })));
         }
         let group = join.group.clone();
-        if join.member.is_none() && !self.groups.contains_key(&group) {
-            if self.groups.len() >= GROUPS_MAX {
+        if join.member.is_none() {
+            let new = !self.groups.contains_key(&group);
+            if self.bytes >= COORDINATOR_BYTES_MAX || new && self.groups.len() >= GROUPS_MAX {
                 let error = JoinError::GroupFull;
                 let member = None;
                 return refused(ticket, Reply::Join(Err(JoinRefused { member, error })));
             }
-            self.groups.insert(group.clone(), Group::default());
+            if new {
+                self.groups.insert(group.clone(), Group::default());
+            }
         }
         let unknown = Reply::Join(Err(JoinRefused {
             member: join.member.clone(),
@@ -409,7 +432,13 @@ impl Coordinator {
         ticket: Ticket,
         commit: CommitOffsets,
     ) -> Decision<Reply, TimerKey> {
-        let room = RoomForOffsets(OFFSETS_MAX.saturating_sub(self.offsets));
+        let full = self.bytes >= COORDINATOR_BYTES_MAX;
+        let room = if full {
+            0
+        } else {
+            OFFSETS_MAX.saturating_sub(self.offsets)
+        };
+        let room = RoomForOffsets(room);
         if self.groups.len() >= GROUPS_MAX && !self.groups.contains_key(&commit.group) {
             return refused(ticket, Reply::CommitOffsets(Err(CommitError::TooLarge)));
         }
@@ -507,12 +536,27 @@ impl Coordinator {
             return turn.finish();
         };
         let mut round = group.take_round();
+        let before = round.bytes;
         decide(&mut turn, &mut round, group.kept.as_ref());
+        let after = round.bytes;
         put_back(&mut turn, id, group, round);
         let decision = turn.finish();
-        self.drop_if_void(id.as_str());
+        self.settle(Change { before, after }, id.as_str());
         decision
     }
+
+    /// Takes account of what a round holds now, and forgets a group of which nothing is left.
+    fn settle(&mut self, change: Change, id: &str) {
+        self.bytes = self.bytes - change.before + change.after;
+        self.drop_if_void(id);
+    }
+}
+
+/// Bytes of one round, before and after an input.
+#[derive(Clone, Copy, Default)]
+struct Change {
+    before: usize,
+    after: usize,
 }
 
 /// An answer that needs no group.

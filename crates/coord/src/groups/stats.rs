@@ -15,6 +15,8 @@ pub struct Stats {
     pub members: usize,
     /// Offsets that are kept.
     pub offsets: usize,
+    /// Bytes that are held: of offsets, of what the log keeps of groups, and of what members said.
+    pub bytes: usize,
     /// What was counted since the start.
     pub counters: Counters,
 }

@@ -101,9 +101,19 @@ impl Host {
             self.shadow.hash(),
             "G4: state is what the log says"
         );
+        let mut bytes = 0;
         for (id, group) in &self.coordinator.groups {
             self.check(id, group);
+            bytes += group.round.as_ref().map_or(0, |round| round.bytes);
+            bytes += group.kept.as_ref().map_or(0, |kept| kept.value().len());
+            let offsets = group.offsets.values().flat_map(BTreeMap::values);
+            bytes += offsets.map(Committed::bytes).sum::<usize>();
         }
+        assert_eq!(
+            self.coordinator.stats().bytes,
+            bytes,
+            "what is held is counted"
+        );
         let mut seen = Vec::new();
         for (ticket, reply) in decision.replies {
             assert!(
