@@ -108,7 +108,7 @@ impl Simulation {
                 deletions: 0,
                 must_join: true,
                 old_protocol: number % 4 == 1,
-                stuck: number == 7 && random.below(3) == 0,
+                stuck: number >= 6 && random.below(3) == 0,
             })
             .collect();
         let mut host = Host::new(config);
@@ -405,8 +405,17 @@ impl Simulation {
 
     fn pass(&mut self, time: Duration) {
         let end = self.host.now.plus(time);
-        while let Some(replies) = self.host.step_to(end) {
-            self.take(replies);
+        while self.host.now < end {
+            for who in 0..self.clients.len() {
+                let client = &self.clients[who];
+                if client.stuck && client.waiting.is_none() && client.member.is_some() {
+                    self.act(who);
+                }
+            }
+            let next = end.min(self.host.now.plus(SESSION / 2));
+            while let Some(replies) = self.host.step_to(next) {
+                self.take(replies);
+            }
         }
     }
 
