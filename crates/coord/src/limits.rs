@@ -35,6 +35,10 @@ pub(crate) const OFFSET_BYTES: usize = 100;
 /// Most tombstones of one decision of the sweep for expired offsets; the rest follows at once.
 pub const SWEEP_RECORDS_MAX: usize = 5_000;
 
+/// Most offsets and groups that one decision of that sweep looks at, but for those of one group
+/// alone; the rest follows at once, after what else waits.
+pub const SWEEP_LOOKS_MAX: usize = 20_000;
+
 /// Most notes that wait for the host to take them.
 pub const NOTES_MAX: usize = 10_000;
 

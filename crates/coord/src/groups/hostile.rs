@@ -7,7 +7,9 @@ use klamm_model::Offset;
 
 use super::testing::Host;
 use super::*;
-use crate::limits::{GROUP_BYTES_MAX, NAME_BYTES_MAX, PENDING_MEMBERS_MAX, PROTOCOLS_MAX};
+use crate::limits::{
+    GROUP_BYTES_MAX, NAME_BYTES_MAX, PENDING_MEMBERS_MAX, PROTOCOLS_MAX, SWEEP_RECORDS_MAX,
+};
 
 fn join(group: &str) -> Join {
     Join {
@@ -205,4 +207,54 @@ fn a_commit_names_no_more_than_the_log_takes_at_once() {
     };
     assert_eq!(commit(300), (Err(CommitError::TooLarge), 0));
     assert_eq!(commit(200), (Ok(()), 200));
+}
+
+#[test]
+fn a_sweep_of_very_many_offsets_takes_many_small_decisions() {
+    let config = GroupConfig {
+        offsets_retention: Duration::from_secs(900),
+        ..GroupConfig::default()
+    };
+    let mut host = Host::new(config);
+    let groups = 9;
+    let each = 4_000;
+    for number in 0..groups {
+        let partition = |number| CommitPartition {
+            partition: PartitionIndex(number),
+            offset: Offset(1),
+            leader_epoch: None,
+            metadata: String::new(),
+        };
+        let topic = TopicReference {
+            name: TopicName::new("t").expect("a name"),
+            id: klamm_model::TopicId::ZERO,
+        };
+        host.decide(Command::CommitOffsets(CommitOffsets {
+            group: GroupId::new(&format!("g{number}")),
+            member: None,
+            instance: None,
+            generation: None,
+            retention: None,
+            topics: vec![CommitTopic {
+                topic,
+                partitions: (0..each).map(partition).collect(),
+            }],
+        }));
+    }
+    let begun = host.log.len();
+    assert_eq!(begun as i32, groups * each);
+    // The second sweep finds them all.
+    let end = host.now.plus(Duration::from_secs(1_200));
+    let mut most = 0;
+    let mut before = begun;
+    while host.step_to(end).is_some() {
+        most = most.max(host.log.len() - before);
+        before = host.log.len();
+    }
+    assert_eq!(host.coordinator.stats().offsets, 0, "all have expired");
+    assert_eq!(
+        host.coordinator.stats().counters.offsets_expired as i32,
+        groups * each
+    );
+    assert!(most <= SWEEP_RECORDS_MAX, "{most} in one decision");
 }

@@ -31,6 +31,7 @@ mod turn;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,7 +52,9 @@ pub use stats::{Counters, Stats};
 pub use turn::TimerKey;
 
 use crate::kit::{Decision, Moment, Ticket, Timer};
-use crate::limits::{COORDINATOR_BYTES_MAX, GROUPS_MAX, OFFSETS_MAX, SWEEP_RECORDS_MAX};
+use crate::limits::{
+    COORDINATOR_BYTES_MAX, GROUPS_MAX, OFFSETS_MAX, SWEEP_LOOKS_MAX, SWEEP_RECORDS_MAX,
+};
 use crate::record::{Key, OffsetValue, RecordError};
 use group::{Committed, Group, Kept};
 use notes::Notes;
@@ -90,6 +93,8 @@ pub struct Coordinator {
     bytes: usize,
     counters: Counters,
     notes: Notes,
+    /// Where a sweep goes on that has not come to its end.
+    swept: Option<GroupId>,
 }
 
 impl Coordinator {
@@ -111,6 +116,7 @@ impl Coordinator {
                 records_skipped: 0,
             },
             notes: Notes::none(),
+            swept: None,
         }
     }
 
@@ -476,26 +482,41 @@ impl Coordinator {
         })
     }
 
-    /// Lets go of offsets that nobody used for too long, and of groups that have nothing left.
+    /// Lets go of offsets that nobody used for too long, and of groups that have nothing left: as
+    /// much as one decision may, and the rest at once after it.
     fn sweep(&mut self, moment: Moment) -> Decision<Reply, TimerKey> {
         let interval = self.config.offsets_check_interval;
-        self.alone(moment, |turn, groups| {
-            for (id, group) in &*groups {
-                if turn.decision.records.len() >= SWEEP_RECORDS_MAX {
+        let from = self.swept.take();
+        let mut reached = None;
+        let decision = self.alone(moment, |turn, groups| {
+            let begin = from.map_or(Bound::Unbounded, Bound::Included);
+            let mut looks = 0;
+            for (id, group) in groups.range((begin, Bound::Unbounded)) {
+                if looks >= SWEEP_LOOKS_MAX {
+                    reached = Some(id.clone());
                     break;
                 }
+                looks += 1 + group.offset_count();
                 let none_left = turn.expire(id, group, SWEEP_RECORDS_MAX);
+                if turn.decision.records.len() >= SWEEP_RECORDS_MAX {
+                    // Perhaps in the middle of this one.
+                    reached = Some(id.clone());
+                    break;
+                }
                 // A round is there as long as ids are given out, too.
                 if none_left && group.kept.is_some() && group.round.is_none() {
                     turn.bury_group(id);
                 }
             }
-            let more = turn.decision.records.len() >= SWEEP_RECORDS_MAX;
-            turn.set_timer(
-                TimerKey::Sweep,
-                if more { Duration::ZERO } else { interval },
-            );
-        })
+            let wait = if reached.is_some() {
+                Duration::ZERO
+            } else {
+                interval
+            };
+            turn.set_timer(TimerKey::Sweep, wait);
+        });
+        self.swept = reached;
+        decision
     }
 
     /// One input, and the groups that it may concern.
