@@ -1,13 +1,13 @@
 //! The command line, and the commands that README.md promises.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Broker, Log, skipped, unique};
+use crate::harness::{Broker, Log, Options, skipped, unique};
 
 const KLAMM: &str = env!("CARGO_BIN_EXE_klamm");
 
@@ -250,7 +250,87 @@ fn readmes_serve_keeps_its_data_where_the_readme_says() {
     assert!(ready.is_some() && made, "{}", log.text());
 }
 
-/// The other commands, as they stand, by a shell to which `cargo run --release --` is this binary.
+/// How each block of README.md is run: by the test named here, or not at all, and why. A block that is
+/// new has no line yet.
+const README_BLOCKS: [(&str, &str); 5] = [
+    (
+        "-- serve",
+        "readmes_serve_keeps_its_data_where_the_readme_says",
+    ),
+    (
+        "cargo test",
+        "not run: it is what runs this; first_commands_of_the_readme_mean_the_broker_and_its_tests",
+    ),
+    (
+        "-- topic create",
+        "readmes_commands_for_another_terminal_work_as_they_stand",
+    ),
+    ("-- bench", "readmes_load_is_made_and_measured_as_it_stands"),
+    ("-- doctor", "readmes_doctor_says_what_this_machine_lacks"),
+];
+
+#[test]
+fn every_block_of_the_readme_is_run_by_a_test_or_said_not_to_be() {
+    let blocks = readme_commands();
+    assert_eq!(blocks.len(), README_BLOCKS.len(), "{blocks:#?}");
+    for (block, (part, _)) in blocks.iter().zip(README_BLOCKS) {
+        assert!(block.contains(part), "{part}: {block}");
+    }
+}
+
+/// Runs a block of README.md in a shell to which `cargo run --release --` is this binary, on this
+/// broker instead of the one with the usual address.
+fn run_block(block: &str, broker: Option<&Broker>) -> Output {
+    let address = broker.map(|broker| broker.address().to_string());
+    let bench = match &address {
+        Some(address) => {
+            format!("[ \"$1 $2\" != 'bench produce' ] || set -- \"$@\" --bootstrap {address}")
+        }
+        None => ":".to_owned(),
+    };
+    let script = format!(
+        "set -eu\ncargo() {{ [ \"$1 $2 $3\" = 'run --release --' ]; shift 3; {bench}; '{KLAMM}' \"$@\"; }}\n{block}"
+    );
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &script]).stdin(Stdio::null());
+    shell.envs(address.map(|address| ("KLAMM_BOOTSTRAP", address)));
+    shell.output().expect("a shell")
+}
+
+#[test]
+fn readmes_doctor_says_what_this_machine_lacks() {
+    let output = run_block(&readme_commands()[4], None);
+    let text = String::from_utf8_lossy(&output.stdout);
+    // This machine may have problems.
+    assert!(matches!(output.status.code(), Some(0 | 1)), "{text}");
+    assert!(text.contains(" knobs: "), "{text}");
+}
+
+/// Of every command that README.md names in passing, up to its first option or value, there is help.
+#[test]
+fn commands_that_the_readme_names_in_passing_exist() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let text = std::fs::read_to_string(path).expect("README.md");
+    let spans = text.split('`').skip(1).step_by(2);
+    let mut named = BTreeSet::new();
+    for span in spans {
+        let Some(words) = span.strip_prefix("klamm ") else {
+            continue;
+        };
+        let is_plain = |word: &&str| word.bytes().all(|byte| byte.is_ascii_lowercase());
+        let words: Vec<_> = words.split_whitespace().take_while(is_plain).collect();
+        named.insert(words);
+    }
+    assert!(named.len() > 8, "{named:?}");
+    for words in named {
+        // What a word may be is said by the help as well: a shell behind `completions`.
+        let output = Command::new(KLAMM).args(&words).arg("--help").output();
+        let output = output.expect("the binary under test starts");
+        assert!(output.status.success(), "klamm {words:?}");
+    }
+}
+
+/// The other commands, as they stand.
 #[test]
 fn readmes_commands_for_another_terminal_work_as_they_stand() {
     let broker = Broker::start();
@@ -260,17 +340,26 @@ fn readmes_commands_for_another_terminal_work_as_they_stand() {
     if broker.process().is_none() {
         return skipped("readme", "the broker that runs may have the topic");
     }
-    let script = format!(
-        "set -eu\ncargo() {{ [ \"$1 $2 $3\" = 'run --release --' ]; shift 3; '{KLAMM}' \"$@\"; }}\n{commands}"
-    );
-    let output = Command::new("sh")
-        .args(["-c", &script])
-        .env("KLAMM_BOOTSTRAP", broker.address().to_string())
-        .stdin(Stdio::null())
-        .output()
-        .expect("a shell");
+    let output = run_block(commands, Some(&broker));
     let (out, err) = told(&output);
     assert_eq!(out, "created greetings with 3 partitions\nhello\n", "{err}");
     assert!(err.contains("1 record delivered"), "{err}");
     assert!(err.lines().any(|line| line == "1 record"), "{err}");
+}
+
+#[test]
+fn readmes_load_is_made_and_measured_as_it_stands() {
+    let test = "readmes_load_is_made_and_measured_as_it_stands";
+    let Some(broker) = Broker::own(test, Options::new()) else {
+        return;
+    };
+    let output = run_block(&readme_commands()[3], Some(&broker));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let err = String::from_utf8_lossy(&output.stderr);
+    // A busy machine cannot keep the rate, and says so.
+    assert!(
+        output.status.success() || text.contains("DROPPED"),
+        "{text}{err}"
+    );
+    assert!(text.contains("p99"), "{text}{err}");
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::harness::configs::Change;
 use crate::harness::{
@@ -174,8 +174,12 @@ fn stored(broker: &Broker, topic: &Topic) -> Option<Vec<ReadRecord>> {
     Some(records)
 }
 
+/// Where a partition lies: in the one data folder, or in one of two.
 fn folder(broker: &Broker, topic: &Topic) -> PathBuf {
-    broker.folder().join(format!("{}-0", topic.name))
+    let name = format!("{}-0", topic.name);
+    let places = ["a", "b", ""].map(|data| broker.folder().join(data).join(&name));
+    let found = places.iter().find(|path| path.exists());
+    found.unwrap_or(&places[2]).clone()
 }
 
 /// Names of a partition's files.
@@ -202,6 +206,27 @@ fn of_each_key_the_latest_record_stays_at_its_offset_whatever_ends_the_broker() 
     let Some(mut broker) = Broker::own(test, options()) else {
         return;
     };
+    let data = broker.folder().to_owned();
+    check_compaction(&mut broker, &data);
+}
+
+#[test]
+fn logs_are_compacted_in_whichever_data_folder_they_lie() {
+    let test = "logs_are_compacted_in_whichever_data_folder_they_lie";
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let [a, b] = ["a", "b"].map(|data| folder.path().join(data));
+    let both = options().set("log.dirs", format!("{},{}", a.display(), b.display()));
+    let Some(mut broker) = Broker::own_on(test, folder, both) else {
+        return;
+    };
+    check_compaction(&mut broker, &a);
+    let left = std::fs::read_dir(b).expect("a folder").flatten();
+    let names = left.map(|entry| entry.file_name().into_string().expect("a name"));
+    assert_eq!(names.filter(|name| name.ends_with("-0")).count(), 2);
+}
+
+/// `data` is the folder with the metadata.
+fn check_compaction(broker: &mut Broker, data: &Path) {
     let mut client = broker.client();
     let topics: Vec<(Codec, Topic)> = Codec::ALL
         .into_iter()
@@ -219,7 +244,7 @@ fn of_each_key_the_latest_record_stays_at_its_offset_whatever_ends_the_broker() 
         }
         for (_, topic) in &topics {
             // The newest segments stay as they are.
-            wait_until_compacted(&broker, topic, end, 250);
+            wait_until_compacted(broker, topic, end, 250);
             let records = read_all(&mut client, topic, end);
             assert_eq!(state(&records), expected(end), "{}", topic.name);
             assert_eq!(client.list_offset(topic, 0, -2).offset, 0);
@@ -234,7 +259,7 @@ fn of_each_key_the_latest_record_stays_at_its_offset_whatever_ends_the_broker() 
         }
     }
     // The file is Kafka's: version, count, then topic, partition and offset.
-    let text = std::fs::read_to_string(broker.folder().join("cleaner-offset-checkpoint"));
+    let text = std::fs::read_to_string(data.join("cleaner-offset-checkpoint"));
     let text = text.expect("it is there");
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(&lines[..2], ["0", "5"], "{text}");

@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use klamm_wire::describe_log_dirs;
+use serde_json::Value;
 
 use crate::harness::configs::Change;
 use crate::harness::{
@@ -202,7 +204,7 @@ fn a_start_without_a_folder_in_which_partitions_lie_is_refused_and_changes_nothi
     );
     let text = refused(&root, &named(&root, &["b", "unmounted"]));
     assert!(text.contains("not mounted"), "{text}");
-    let copied = std::process::Command::new("cp")
+    let copied = Command::new("cp")
         .arg("-r")
         .args([root.join("unmounted"), root.join("copy")])
         .status();
@@ -312,4 +314,87 @@ fn what_is_deleted_or_expires_leaves_the_second_folder_and_then_it_may_be_left_o
     broker.end(End::Stop);
     broker.start_again_with(options(named(&root, &["a"])));
     broker.is_healthy();
+}
+
+#[test]
+fn damage_in_the_second_folder_is_named_kept_and_not_served() {
+    let test = "damage_in_the_second_folder_is_named_kept_and_not_served";
+    let Some((mut broker, root)) = broker(test, &["a", "b"], |options| options) else {
+        return;
+    };
+    let mut client = broker.client();
+    let topic = client.create_topic("damaged", 2);
+    fill(&mut client, &topic, 2);
+    let found = places(&mut client, &topic);
+    let (whole, broken) = (in_folder(&found, "a")[0], in_folder(&found, "b")[0]);
+    broker.end(End::Stop);
+    let name = format!("{}-{broken}", topic.name);
+    let path = root.join("b").join(&name).join("00000000000000000000.log");
+    let mut bytes = fs::read(&path).expect("a segment");
+    bytes[70] ^= 1;
+    fs::write(&path, bytes).expect("written");
+    let verify = |data: &str| {
+        let command = Command::new(env!("CARGO_BIN_EXE_klamm"))
+            .args(["log", "verify", "--quiet", "--format", "json"])
+            .arg(root.join(data))
+            .output();
+        let output = command.expect("the binary under test starts");
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code(), told.contains(&name))
+    };
+    assert_eq!(verify("a"), (Some(0), false));
+    assert_eq!(verify("b"), (Some(1), true));
+
+    broker.start_again();
+    let mut client = broker.client();
+    assert_eq!(client.read_all(&topic, whole).len(), 1);
+    assert_eq!(client.fetch(&topic, broken, 0).error_code, 56);
+    let kept = root.join("a/klamm/quarantine").join(&name);
+    wait_for("a copy of the damage", || {
+        let copies = fs::read_dir(&kept).into_iter().flatten().count();
+        (copies > 0).then_some(())
+    });
+    assert_eq!(append(&mut client, &topic, broken, "goes on"), 0);
+    assert_eq!(client.fetch(&topic, broken, 1).error_code, 0);
+}
+
+#[test]
+fn commands_tell_of_every_data_folder() {
+    let test = "commands_tell_of_every_data_folder";
+    let Some((broker, root)) = broker(test, &["a", "b"], |options| options) else {
+        return;
+    };
+    let mut client = broker.client();
+    let topic = client.create_topic("told", 2);
+    fill(&mut client, &topic, 2);
+    let klamm = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_klamm"))
+            .args(arguments)
+            .output();
+        let output = output.expect("the binary under test starts");
+        let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        told
+    };
+    let paths = ["a", "b"].map(|data| root.join(data).display().to_string());
+    let address = broker.address().to_string();
+    let told = klamm(&["cluster", "--bootstrap", &address, "--format", "json"]);
+    let folders = told["log_folders"].as_array().expect("a list");
+    for path in &paths {
+        assert!(
+            folders.iter().any(|row| row["path"] == path.as_str()),
+            "{told:#}"
+        );
+        let line = format!("kafka_log_logmanager_logdirectoryoffline{{logdirectory=\"{path}\"}} 0");
+        assert!(broker.http("/metrics").1.contains(&line), "{line}");
+    }
+    let set = format!("log.dirs={}", paths.join(","));
+    let told = klamm(&["doctor", "--set", &set, "--format", "json"]);
+    let checks = told["checks"].as_array().expect("a list");
+    for path in &paths {
+        let of = |check: &&Value| {
+            let found = check["found"].as_str().expect("text");
+            check["knob"] == "free space" && found.starts_with(path)
+        };
+        assert_eq!(checks.iter().filter(of).count(), 1, "{path}");
+    }
 }
