@@ -377,6 +377,21 @@ fn what_is_acknowledged_survives_kill_9_with_a_small_log() {
     );
 }
 
+/// Partitions lie on two disks, their log on the first.
+#[test]
+fn what_is_acknowledged_survives_kill_9_in_two_data_folders() {
+    let options = Options::new()
+        .set("log.dirs", "{folder}/a,{folder}/b")
+        .set("klamm.wal.bytes", 4 << 20)
+        .set("klamm.wal.file.bytes", 1 << 20)
+        .set("log.segment.bytes", 1 << 20);
+    acknowledged_survives(
+        "what_is_acknowledged_survives_kill_9_in_two_data_folders",
+        End::Kill,
+        options,
+    );
+}
+
 #[test]
 fn sigterm_under_load_loses_nothing_and_leaves_nothing_to_replay() {
     for durability in ["flushed", "written"] {

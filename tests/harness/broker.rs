@@ -81,9 +81,11 @@ impl Options {
         for (key, value) in &self.keys {
             all = all.put(key, value.clone());
         }
+        // Where a value names a folder in the broker's own.
+        let own = folder.display().to_string();
         let mentioned = all.keys.into_iter();
         mentioned
-            .filter_map(|(key, value)| Some((key, value?)))
+            .filter_map(|(key, value)| Some((key, value?.replace("{folder}", &own))))
             .collect()
     }
 }
