@@ -32,12 +32,15 @@ pub const COORDINATOR_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// What one offset takes besides its metadata.
 pub(crate) const OFFSET_BYTES: usize = 100;
 
-/// Most tombstones of one decision of the sweep for expired offsets; the rest follows at once.
+/// Most tombstones of one decision of the sweep for expired offsets; the rest follows after a pause.
 pub const SWEEP_RECORDS_MAX: usize = 5_000;
 
 /// Most offsets and groups that one decision of that sweep looks at, but for those of one group
-/// alone; the rest follows at once, after what else waits.
+/// alone; the rest follows after a pause.
 pub const SWEEP_LOOKS_MAX: usize = 20_000;
+
+/// For how long a sweep that is not at its end lets others go first.
+pub const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 
 /// Most notes that wait for the host to take them.
 pub const NOTES_MAX: usize = 10_000;

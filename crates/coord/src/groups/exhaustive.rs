@@ -9,7 +9,7 @@ use super::testing::Host;
 use super::*;
 
 /// How many steps each history has.
-const DEPTH: usize = 5;
+const DEPTH: u32 = 5;
 
 const REBALANCE: Duration = Duration::from_secs(30);
 
@@ -155,7 +155,7 @@ impl World {
         }
     }
 
-    fn explore(&self, depth: usize, ends: &mut u64) {
+    fn explore(&self, depth: u32, ends: &mut u64) {
         if depth == 0 {
             let mut end = self.clone();
             end.step(Step::Wait(31));
@@ -179,8 +179,9 @@ impl World {
 fn no_order_of_a_few_steps_breaks_a_small_group() {
     use Step::{Join, Sync};
     let stable = [Join(0), Sync(0), Join(2), Join(0), Sync(0), Sync(2)];
-    let beginnings: [(u64, &[Step]); 3] = [(3, &[]), (0, &[]), (0, &stable)];
-    for (delay, steps) in beginnings {
+    let beginnings: [(u64, &[Step], u32); 3] =
+        [(3, &[], DEPTH - 1), (0, &[], DEPTH), (0, &stable, DEPTH)];
+    for (delay, steps, depth) in beginnings {
         let config = GroupConfig {
             initial_rebalance_delay: Duration::from_secs(delay),
             members_max: 2,
@@ -200,7 +201,7 @@ fn no_order_of_a_few_steps_breaks_a_small_group() {
             "it begins as meant"
         );
         let mut ends = 0;
-        world.explore(DEPTH, &mut ends);
-        assert_eq!(ends, (STEPS.len() as u64).pow(DEPTH as u32), "all of them");
+        world.explore(depth, &mut ends);
+        assert_eq!(ends, (STEPS.len() as u64).pow(depth), "all of them");
     }
 }

@@ -244,7 +244,7 @@ fn a_sweep_of_very_many_offsets_takes_many_small_decisions() {
     let begun = host.log.len();
     assert_eq!(begun as i32, groups * each);
     // The second sweep finds them all.
-    let end = host.now.plus(Duration::from_secs(1_200));
+    let end = host.now.plus(Duration::from_secs(1_201));
     let mut most = 0;
     let mut before = begun;
     while host.step_to(end).is_some() {

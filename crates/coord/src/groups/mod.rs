@@ -53,7 +53,7 @@ pub use turn::TimerKey;
 
 use crate::kit::{Decision, Moment, Ticket, Timer};
 use crate::limits::{
-    COORDINATOR_BYTES_MAX, GROUPS_MAX, OFFSETS_MAX, SWEEP_LOOKS_MAX, SWEEP_RECORDS_MAX,
+    COORDINATOR_BYTES_MAX, GROUPS_MAX, OFFSETS_MAX, SWEEP_LOOKS_MAX, SWEEP_PAUSE, SWEEP_RECORDS_MAX,
 };
 use crate::record::{Key, OffsetValue, RecordError};
 use group::{Committed, Group, Kept};
@@ -483,7 +483,7 @@ impl Coordinator {
     }
 
     /// Lets go of offsets that nobody used for too long, and of groups that have nothing left: as
-    /// much as one decision may, and the rest at once after it.
+    /// much as one decision may, and the rest soon after it.
     fn sweep(&mut self, moment: Moment) -> Decision<Reply, TimerKey> {
         let interval = self.config.offsets_check_interval;
         let from = self.swept.take();
@@ -509,7 +509,7 @@ impl Coordinator {
                 }
             }
             let wait = if reached.is_some() {
-                Duration::ZERO
+                SWEEP_PAUSE
             } else {
                 interval
             };

@@ -15,7 +15,7 @@ use super::*;
 use crate::record::GroupValue;
 
 /// How many runs a test makes.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 600;
 
 /// How many things happen in one run.
 const STEPS: u64 = 500;
