@@ -6,19 +6,20 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use klamm_model::ShardId;
+use klamm_model::{OFFSETS_TOPIC, ShardId};
 use klamm_os::disk;
 use klamm_os::net::Listener;
 use klamm_os::{alloc, clock, exec, probe, random, signals};
 use klamm_shard::Shards;
-use klamm_shard::api::CompactionOptions;
-use klamm_shard::api::metadata::{self, BrokerDefaults, Command, Registration, Reply};
+use klamm_shard::api::coord::GroupConfig;
+use klamm_shard::api::metadata::{self, BrokerDefaults, Command, NewTopic, Registration, Reply};
 use klamm_shard::api::replica::ProducerLimits;
 use klamm_shard::api::segment::MetaProperties;
+use klamm_shard::api::{CompactionOptions, GroupOptions};
 use klamm_shard::data_folders::DataFolders;
 use klamm_shard::node::{self, Node, NodeOptions};
 
-use crate::config::{Config, Endpoint, SocketLimits};
+use crate::config::{Config, Endpoint, GroupSettings, SocketLimits};
 use crate::data_folders::GuardedFolders;
 use crate::disk_room;
 use crate::features;
@@ -156,6 +157,11 @@ pub(crate) fn node_options(config: &Config, seed: u128) -> NodeOptions {
             bytes_per_second: config.cleaner.bytes_per_second as f64,
             backoff: Duration::from_millis(config.cleaner.backoff_ms),
         },
+        groups: GroupOptions {
+            config: group_config(&config.groups),
+            codec: config.groups.topic_codec,
+            seed: seed as u64,
+        },
         producers: ProducerLimits {
             expiration_ms: i64::try_from(config.producer_id_expiration_ms).unwrap_or(i64::MAX),
             ..ProducerLimits::default()
@@ -164,9 +170,39 @@ pub(crate) fn node_options(config: &Config, seed: u128) -> NodeOptions {
         defaults: BrokerDefaults {
             partitions: config.topics.partitions,
             replication_factor: config.topics.replication_factor,
-            internal_topics: Vec::new(),
+            internal_topics: vec![offsets_topic(&config.groups)],
         },
         seed,
+    }
+}
+
+fn group_config(groups: &GroupSettings) -> GroupConfig {
+    let ms = |ms: i32| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    let count = |count: i32| usize::try_from(count).unwrap_or(0);
+    GroupConfig {
+        session_timeout_min: ms(groups.session_timeout_ms_min),
+        session_timeout_max: ms(groups.session_timeout_ms_max),
+        initial_rebalance_delay: ms(groups.initial_rebalance_delay_ms),
+        members_max: count(groups.members_max),
+        offset_metadata_bytes_max: count(groups.offset_metadata_bytes_max),
+        offsets_retention: ms(groups.offsets_retention_minutes) * 60_000,
+        offsets_check_interval: Duration::from_millis(groups.offsets_retention_check_ms),
+        ..GroupConfig::default()
+    }
+}
+
+/// The topic that keeps groups, made when the first coordinator is asked for. It says nothing about
+/// durability: what a group commits is kept as the broker keeps records.
+fn offsets_topic(groups: &GroupSettings) -> NewTopic {
+    let config = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));
+    NewTopic {
+        partitions: Some(groups.topic_partitions),
+        configs: vec![
+            config("cleanup.policy", "compact"),
+            config("compression.type", "producer"),
+            config("segment.bytes", &groups.topic_segment_bytes.to_string()),
+        ],
+        ..NewTopic::named(OFFSETS_TOPIC)
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 pub const ROOT: &str = "root";
 
 /// Every logger: the packages that write to the trace.
-const NAMES: [&str; 4] = ["klamm", "klamm_os", "klamm_shard", ROOT];
+const NAMES: [&str; 5] = ["klamm", "klamm_engine", "klamm_os", "klamm_shard", ROOT];
 
 /// The words of the levels, as Kafka lists them.
 pub const LEVEL_WORDS: &str = "DEBUG, ERROR, FATAL, INFO, TRACE, WARN";
@@ -142,12 +142,14 @@ mod tests {
     #[test]
     fn a_logger_without_a_level_has_the_roots() {
         let mut loggers = Loggers::of_filter("info,klamm_shard=debug,klamm::net=trace");
-        let filter = "klamm=info,klamm_os=info,klamm_shard=debug,info,klamm::net=trace";
+        let filter =
+            "klamm=info,klamm_engine=info,klamm_os=info,klamm_shard=debug,info,klamm::net=trace";
         assert_eq!(loggers.filter(), filter);
         loggers.set(ROOT, Some(LoggerLevel::Warn));
         loggers.set("klamm_shard", None);
         loggers.set("klamm_os", Some(LoggerLevel::Fatal));
-        let filter = "klamm=warn,klamm_os=off,klamm_shard=warn,warn,klamm::net=trace";
+        let filter =
+            "klamm=warn,klamm_engine=warn,klamm_os=off,klamm_shard=warn,warn,klamm::net=trace";
         assert_eq!(loggers.filter(), filter);
     }
 

@@ -83,6 +83,7 @@ impl Core {
             disk_reserve: None,
             retention_check_interval: std::time::Duration::from_secs(300),
             compaction: klamm_engine::compaction::CompactionOptions::default(),
+            groups: klamm_engine::GroupOptions::default(),
             scale: Scale::default(),
         };
         let mut engine = Engine::new(options, BTreeMap::new(), Box::new(Heap));

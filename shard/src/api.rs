@@ -2,18 +2,18 @@
 //! read-only image. The front learns no other type of the rooms below.
 
 pub use klamm_engine::api::{
-    ActiveProducer, AppendCall, AppendError, AppendOutcome, AppendPartition, Appended, EpochEnd,
-    EpochOutcome, EpochQuestion, OffsetFound, OffsetOutcome, OffsetPosition, OffsetQuestion,
-    QuorumFacts, ReadCall, ReadError, ReadOutcome, ReadPartition, ReadPositions, SharedImage,
-    TrimError, TrimOutcome, TrimPartition, TrimTo,
+    ActiveProducer, AppendCall, AppendError, AppendOutcome, AppendPartition, Appended,
+    CoordinateError, CoordinateOutcome, EpochEnd, EpochOutcome, EpochQuestion, OffsetFound,
+    OffsetOutcome, OffsetPosition, OffsetQuestion, QuorumFacts, ReadCall, ReadError, ReadOutcome,
+    ReadPartition, ReadPositions, SharedImage, TrimError, TrimOutcome, TrimPartition, TrimTo,
 };
 pub use klamm_engine::boot::{BASE_CHECKPOINT, BootError, Finding, TAKEOVER_MARK};
 pub use klamm_engine::compaction::CompactionOptions;
 pub use klamm_engine::engine::{EngineGauges, EngineStats};
 pub use klamm_engine::placement::FolderNumber;
 pub use klamm_engine::space::reserve_of;
-pub use klamm_engine::{PartitionGauges, Traffic};
-pub use klamm_engine::{batch, metadata, replica};
+pub use klamm_engine::{GroupGauges, GroupOptions, PartitionGauges, Traffic};
+pub use klamm_engine::{batch, coord, metadata, replica};
 
 /// What says whose a data folder is.
 pub mod segment {

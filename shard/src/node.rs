@@ -13,7 +13,7 @@ use klamm_engine::memory::WalMemory;
 use klamm_engine::metadata::{BrokerDefaults, ConfigMap};
 use klamm_engine::replica::ProducerLimits;
 use klamm_engine::space::DiskSpace;
-use klamm_engine::{Engine, EngineOptions, Scale, WalOptions};
+use klamm_engine::{Engine, EngineOptions, GroupOptions, Scale, WalOptions};
 use klamm_model::{NodeId, ShardId};
 use klamm_os::clock;
 use klamm_os::exec::{self, ShardContext, ShardError, ShardPlan};
@@ -71,6 +71,8 @@ pub struct NodeOptions {
     pub retention_check_interval: Duration,
     /// Compaction.
     pub compaction: CompactionOptions,
+    /// Group coordinators.
+    pub groups: GroupOptions,
     /// `producer.id.expiration.ms` and the ceiling on producers.
     pub producers: ProducerLimits,
     /// The broker's file as far as it sets defaults for topics.
@@ -299,6 +301,10 @@ pub(crate) fn make_engine(
             disk_reserve: options.disk_reserve,
             retention_check_interval: options.retention_check_interval,
             compaction: options.compaction,
+            groups: GroupOptions {
+                seed: options.groups.seed ^ u64::from(id.0) << 32,
+                ..options.groups.clone()
+            },
             scale: Scale::default(),
         },
         boot.partitions,

@@ -10,16 +10,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use klamm_engine::PartitionGauges;
 use klamm_engine::api::{
-    ActiveProducer, AppendCall, Call, EpochOutcome, EpochQuestion, Now, OffsetOutcome,
-    OffsetQuestion, OffsetsCall, QuorumFacts, ReadCall, Reply, SharedImage, TrimOutcome,
-    TrimPartition,
+    ActiveProducer, AppendCall, Call, CoordinateOutcome, EpochOutcome, EpochQuestion, Now,
+    OffsetOutcome, OffsetQuestion, OffsetsCall, QuorumFacts, ReadCall, Reply, SharedImage,
+    TrimOutcome, TrimPartition,
 };
+use klamm_engine::coord;
 use klamm_engine::effects::Effect;
 use klamm_engine::engine::{Engine, EngineGauges, EngineStats};
 use klamm_engine::metadata::{ClientQuotas, Command, Reply as ControlReply};
 use klamm_engine::space::SpaceState;
+use klamm_engine::{GroupGauges, PartitionGauges};
 use klamm_model::{Acks, Instant, IsolationLevel, ShardId, TopicPartition, WallTime};
 use klamm_os::mesh::Endpoint;
 use klamm_os::net::Socket;
@@ -353,6 +354,23 @@ impl Shards {
         .await
     }
 
+    /// Lets the group coordinator on a partition decide something; it is asked when this returns.
+    /// Dropping the future loses the answer and nothing else.
+    pub fn coordinate(
+        &self,
+        partition: TopicPartition,
+        command: coord::Command,
+    ) -> impl Future<Output = CoordinateOutcome> + use<> {
+        let home = partition.home(self.count());
+        let call = self.begin(home, Call::Coordinate(partition, command));
+        async move {
+            match call.await {
+                Reply::Coordinate(outcome) => outcome,
+                other => unreachable!("a call about groups is answered by {other:?}"),
+            }
+        }
+    }
+
     /// Where the metadata quorum stands.
     pub async fn quorum(&self) -> QuorumFacts {
         match self.begin(ShardId(0), Call::Quorum).await {
@@ -440,6 +458,12 @@ impl Shards {
     #[must_use]
     pub fn gauges(&self) -> EngineGauges {
         self.core.engine.borrow().gauges()
+    }
+
+    /// What the group coordinators of this core hold and did.
+    #[must_use]
+    pub fn group_gauges(&self) -> GroupGauges {
+        self.core.engine.borrow().group_gauges()
     }
 
     /// Every partition of clients' topics on this core.

@@ -439,13 +439,6 @@ impl Kafka {
                 }
             }
         }
-        if kafka.image.topic("__consumer_offsets").is_some() {
-            kafka.left_behind.push(
-                "positions of consumer groups: __consumer_offsets comes along, but groups are not \
-                 served yet"
-                    .to_owned(),
-            );
-        }
         Ok(kafka)
     }
 

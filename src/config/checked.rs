@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use klamm_model::{Durability, NodeId};
 
+use super::groups::{GroupSettings, read_groups};
 use super::keys::broker_keys;
 use super::listeners::{Endpoint, Listener, read_admin, read_inter_broker, read_listeners};
 use super::notices::{Problem, Warning};
@@ -157,6 +158,8 @@ pub struct Config {
     pub retention_check_interval_ms: u64,
     /// Compaction.
     pub cleaner: CleanerSettings,
+    /// Groups.
+    pub groups: GroupSettings,
     /// Shards.
     pub shards: ShardSettings,
     /// Legal written values by key, secrets blanked, for DescribeConfigs.
@@ -231,6 +234,7 @@ impl Config {
             producer_id_expiration_ms: reader.number("producer.id.expiration.ms"),
             retention_check_interval_ms: reader.number("log.retention.check.interval.ms"),
             cleaner: read_cleaner(reader),
+            groups: read_groups(reader),
             shards,
             written: BTreeMap::new(),
             derived: BTreeMap::new(),

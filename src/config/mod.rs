@@ -4,6 +4,7 @@
 mod checked;
 mod describe;
 mod dynamic;
+mod groups;
 pub mod keys;
 mod listeners;
 mod nearest;
@@ -23,5 +24,6 @@ pub use describe::{
 pub use dynamic::{
     BrokerKeyChange, ConnectionLimits, Dynamic, DynamicRefused, check_dynamic, locks_everybody_out,
 };
+pub use groups::GroupSettings;
 pub use listeners::{Advertised, Endpoint, Listener, SecurityProtocol};
 pub use notices::{Problem, Warning};

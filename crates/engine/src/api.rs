@@ -397,6 +397,23 @@ pub struct QuorumFacts {
     pub voters: Vec<(NodeId, Offset)>,
 }
 
+/// The answer of a group coordinator, or why it gives none.
+pub type CoordinateOutcome = Result<klamm_coord::Reply, CoordinateError>;
+
+/// Why a coordinator decides nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CoordinateError {
+    /// This core has no coordinator there: the caller should look again for where it is.
+    NotHere,
+    /// It is still reading its log.
+    Loading,
+    /// There is neither room on the disk nor a descriptor for the next file of the log now: the same
+    /// may be asked again.
+    NoRoom,
+    /// What it decided is larger than its log takes.
+    TooLarge,
+}
+
 /// Everything that a core can be asked.
 #[derive(Clone, Debug)]
 pub enum Call {
@@ -420,6 +437,8 @@ pub enum Call {
     Quorum,
     /// Decide something about the metadata; only shard 0 answers it.
     Control(klamm_metadata::Command),
+    /// Decide something about groups, by the coordinator on this partition.
+    Coordinate(TopicPartition, klamm_coord::Command),
 }
 
 /// Everything that a core can answer.
@@ -447,6 +466,8 @@ pub enum Reply {
     Quorum(QuorumFacts),
     /// To [`Call::Control`].
     Control(klamm_metadata::Reply),
+    /// To [`Call::Coordinate`].
+    Coordinate(CoordinateOutcome),
 }
 
 /// The metadata as all cores see it, swapped between turns. A copy costs one reference count.

@@ -18,6 +18,7 @@ use crate::boot::RecoveredPartition;
 use crate::checkpoint::Checkpointer;
 use crate::compaction::{Compaction, CompactionOptions};
 use crate::effects::{Effect, SmallFile};
+use crate::groups::{GroupOptions, Groups};
 use crate::memory::WalMemory;
 use crate::partition::PartitionLog;
 use crate::quorum::QuorumHost;
@@ -55,6 +56,8 @@ pub struct EngineOptions {
     pub retention_check_interval: Duration,
     /// Compaction, as the broker's file configures it.
     pub compaction: CompactionOptions,
+    /// Group coordinators.
+    pub groups: GroupOptions,
     /// How finely work is divided.
     pub scale: Scale,
 }
@@ -241,6 +244,7 @@ pub struct Engine {
     pub(crate) trims: Trims,
     pub(crate) retention: Retention,
     pub(crate) compaction: Compaction,
+    pub(crate) groups: Groups,
     /// Partitions whose segments are behind the log's end, durably.
     pub(crate) dirty: BTreeSet<Slot>,
     /// When something was last appended.
@@ -273,6 +277,7 @@ impl Engine {
     ) -> Self {
         let retention = Retention::new(options.retention_check_interval);
         let compaction = Compaction::new(options.compaction);
+        let groups = Groups::new(options.groups.clone());
         Self {
             tail: Tail::new(options.tail_bytes, options.scale.chunk_bytes, memory),
             wal: Wal::new(options.wal.clone()),
@@ -294,6 +299,7 @@ impl Engine {
             trims: Trims::default(),
             retention,
             compaction,
+            groups,
             dirty: BTreeSet::new(),
             last_append: Instant(0),
             unflushed_since: None,
@@ -321,6 +327,9 @@ impl Engine {
             Call::Trim(partitions) => self.trim(now, ticket, &partitions),
             Call::Quorum => self.describe_quorum(ticket),
             Call::Control(command) => self.control(now, ticket, command),
+            Call::Coordinate(partition, command) => {
+                self.coordinate(now, ticket, partition, command);
+            }
         }
     }
 
@@ -341,6 +350,7 @@ impl Engine {
     /// Ends the collecting part of a turn: what was placed is handed out, readers that are due
     /// are told, and segments are brought forward where that is due.
     pub fn end_turn(&mut self, now: Now) {
+        self.look_after_groups(now);
         self.seal();
         self.release_watches(now.instant);
         self.look_after_retention(now);
@@ -427,7 +437,9 @@ impl Engine {
         let watches = self.watches.next_deadline();
         let due = self.retention.due().into_iter();
         let due = due.chain(self.compaction.due());
-        watches.into_iter().chain(due).min()
+        let due = due.chain(self.groups.next_deadline());
+        let loads = self.loads_can_go_on().then_some(Instant(0));
+        watches.into_iter().chain(due).chain(loads).min()
     }
 
     /// The kernel has every write of the effects taken so far.
@@ -546,6 +558,10 @@ impl Engine {
                     reply: Reply::Append(call),
                 });
             }
+        }
+        if log.coordinates {
+            let partition = log.partition;
+            self.groups.release(partition, kept_end, &mut self.effects);
         }
     }
 

@@ -35,6 +35,8 @@ pub mod compaction_work;
 mod describe;
 pub mod effects;
 pub mod engine;
+mod groups;
+mod groups_load;
 pub mod kafka_folder;
 pub mod kafka_log;
 pub mod memory;
@@ -61,10 +63,12 @@ mod waiters;
 mod wal;
 
 pub use engine::{Engine, EngineOptions};
+pub use groups::{GroupGauges, GroupOptions};
 pub use scale::Scale;
 pub use traffic::{PartitionGauges, Traffic};
 pub use wal::WalOptions;
 
+pub use klamm_coord as coord;
 pub use klamm_metadata as metadata;
 pub use klamm_records::batch;
 pub use klamm_replica as replica;

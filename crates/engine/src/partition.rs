@@ -118,6 +118,8 @@ pub(crate) struct PartitionLog {
     /// is done. A restart takes the reigns before its checkpoint from there and nowhere else.
     pub(crate) epochs_saved: Option<LeaderEpoch>,
     pub(crate) append_waiters: AppendWaiters,
+    /// A group coordinator lives on it.
+    pub(crate) coordinates: bool,
     /// Ids of the watches on this partition.
     pub(crate) watches: Vec<u64>,
     pub(crate) traffic: Traffic,

@@ -50,9 +50,18 @@ enum ColdKind {
     Timestamp { at: Timestamp, end: Offset },
 }
 
+/// Who wants to read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asker {
+    /// A call.
+    Call(Ticket),
+    /// The coordinator on this partition, which is loading.
+    Load(TopicPartition),
+}
+
 #[derive(Debug)]
 struct ColdCall {
-    ticket: Ticket,
+    asker: Asker,
     waiting: usize,
     answer: ColdAnswer,
 }
@@ -95,7 +104,11 @@ struct Wanted {
 
 impl Engine {
     /// Reads what is there now. Answered in this turn unless bytes must come from disk.
-    pub fn read(&mut self, ticket: Ticket, mut call: ReadCall) {
+    pub fn read(&mut self, ticket: Ticket, call: ReadCall) {
+        self.read_for(Asker::Call(ticket), call);
+    }
+
+    pub(crate) fn read_for(&mut self, asker: Asker, mut call: ReadCall) {
         let mut wanted = Vec::new();
         let mut budget = call.bytes_max;
         let mut whole_first = call.whole_first;
@@ -148,15 +161,25 @@ impl Engine {
             }
             call.outcomes.push(outcome);
         }
-        self.answer_or_fetch(ticket, ColdAnswer::Read(call), wanted);
+        self.answer_or_fetch(asker, ColdAnswer::Read(call), wanted);
     }
 
-    fn answer_or_fetch(&mut self, ticket: Ticket, answer: ColdAnswer, wanted: Vec<Wanted>) {
-        if wanted.is_empty() {
-            self.effects.push(Effect::Reply {
+    fn answer(&mut self, asker: Asker, answer: ColdAnswer) {
+        match (asker, answer) {
+            (Asker::Call(ticket), answer) => self.effects.push(Effect::Reply {
                 ticket,
                 reply: answer.into_reply(),
-            });
+            }),
+            (Asker::Load(partition), ColdAnswer::Read(call)) => self.on_slice(partition, &call),
+            (Asker::Load(_), ColdAnswer::Offsets(_)) => {
+                unreachable!("a load reads records")
+            }
+        }
+    }
+
+    fn answer_or_fetch(&mut self, asker: Asker, answer: ColdAnswer, wanted: Vec<Wanted>) {
+        if wanted.is_empty() {
+            self.answer(asker, answer);
             return;
         }
         let call = self.cold.next_call;
@@ -164,7 +187,7 @@ impl Engine {
         self.cold.calls.insert(
             call,
             ColdCall {
-                ticket,
+                asker,
                 waiting: wanted.len(),
                 answer,
             },
@@ -290,11 +313,7 @@ impl Engine {
         if call.waiting == 0
             && let Some(call) = self.cold.calls.remove(&part.call)
         {
-            let reply = call.answer.into_reply();
-            self.effects.push(Effect::Reply {
-                ticket: call.ticket,
-                reply,
-            });
+            self.answer(call.asker, call.answer);
         }
         if bytes_read > 0 {
             self.count_read(part.slot, bytes_read);
@@ -393,7 +412,7 @@ impl Engine {
                 }
             }
         }
-        self.answer_or_fetch(ticket, ColdAnswer::Offsets(outcomes), wanted);
+        self.answer_or_fetch(Asker::Call(ticket), ColdAnswer::Offsets(outcomes), wanted);
     }
 }
 

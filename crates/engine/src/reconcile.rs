@@ -5,7 +5,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use klamm_metadata::{ConfigMap, Delta, Image, Partition, Topic, TopicDelta};
-use klamm_model::{NodeId, Offset, PartitionIndex, TopicConfig, TopicName, TopicPartition};
+use klamm_model::{
+    NodeId, OFFSETS_TOPIC, Offset, PartitionIndex, TopicConfig, TopicName, TopicPartition,
+};
 use klamm_records::segment;
 use klamm_replica::{Leader, LogGeneration, ProducerLimits, Recovered};
 
@@ -22,6 +24,7 @@ impl Engine {
     pub fn on_image(&mut self, image: &Image) {
         let delta = Delta::between(&self.image, image);
         self.image = image.clone();
+        self.note_deleted(&delta);
         for topic in &delta.topics_deleted {
             for (index, _) in topic.partitions() {
                 self.drop_partition(TopicPartition {
@@ -196,6 +199,7 @@ impl Engine {
         let saved = found.recovery.saved();
         let mut leader = Leader::new(recovered).expect("boot has checked what it recovered");
         leader.set_producer_limits(self.producer_limits());
+        let coordinates = found.topic.as_str() == OFFSETS_TOPIC;
         let log = PartitionLog {
             partition,
             folder: segment::partition_folder(&found.topic, partition.index).into(),
@@ -222,6 +226,7 @@ impl Engine {
             folder_made: found.folder_made,
             epochs_saved: latest,
             append_waiters: AppendWaiters::default(),
+            coordinates,
             watches: Vec::new(),
             traffic: crate::traffic::Traffic::default(),
             unspilled_bytes: 0,
@@ -238,6 +243,9 @@ impl Engine {
         });
         self.partitions[slot as usize] = Some(log);
         self.slots.insert(partition, slot);
+        if coordinates {
+            self.host_groups(partition, slot);
+        }
         slot
     }
 
@@ -255,6 +263,7 @@ impl Engine {
         else {
             return;
         };
+        self.drop_groups(partition);
         for waiter in log.append_waiters.drain() {
             let failure = Some(AppendError::UnknownPartition);
             if let Some((ticket, call)) = self.parked.settle(waiter.call, waiter.place, failure) {

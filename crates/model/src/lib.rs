@@ -36,4 +36,4 @@ pub use topic_config::{
     CleanupPolicy, ConfigDefault, ConfigKind, ConfigValueError, Served, Shown, TOPIC_CONFIG_KEYS,
     TopicCompression, TopicConfig, TopicConfigKey, check_config_value, topic_config_key,
 };
-pub use topic_name::{TopicName, TopicNameError};
+pub use topic_name::{OFFSETS_TOPIC, TopicName, TopicNameError};

@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use crate::limits::TOPIC_NAME_BYTES_MAX;
 
+/// The topic that keeps groups and the offsets that they committed.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
 /// A legal topic name: 1 to 249 characters of `[a-zA-Z0-9._-]`, neither `.` nor `..`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TopicName(Arc<str>);
@@ -82,10 +85,7 @@ impl TopicName {
     pub fn is_internal(&self) -> bool {
         matches!(
             self.as_str(),
-            "__consumer_offsets"
-                | "__transaction_state"
-                | "__share_group_state"
-                | "__cluster_metadata"
+            OFFSETS_TOPIC | "__transaction_state" | "__share_group_state" | "__cluster_metadata"
         )
     }
 

@@ -685,6 +685,7 @@ impl Core {
                 disk_reserve: Some(options.disk_reserve),
                 retention_check_interval: options.retention_check_interval,
                 compaction: options.compaction,
+                groups: klamm_engine::GroupOptions::default(),
                 scale: options.scale,
             },
             share.partitions,
