@@ -5,11 +5,13 @@ use bytes::Bytes;
 use klamm_wire::{ApiKey, RequestHeader};
 
 use crate::handlers::{
-    h00_produce, h01_fetch, h02_list_offsets, h03_metadata, h18_api_versions, h19_create_topics,
-    h20_delete_topics, h21_delete_records, h22_init_producer_id, h23_offset_for_leader_epoch,
-    h32_describe_configs, h33_alter_configs, h34_alter_replica_log_dirs, h35_describe_log_dirs,
-    h37_create_partitions, h43_elect_leaders, h44_incremental_alter_configs,
-    h45_alter_partition_reassignments, h46_list_partition_reassignments,
+    h00_produce, h01_fetch, h02_list_offsets, h03_metadata, h08_offset_commit, h09_offset_fetch,
+    h10_find_coordinator, h11_join_group, h12_heartbeat, h13_leave_group, h14_sync_group,
+    h15_describe_groups, h16_list_groups, h18_api_versions, h19_create_topics, h20_delete_topics,
+    h21_delete_records, h22_init_producer_id, h23_offset_for_leader_epoch, h32_describe_configs,
+    h33_alter_configs, h34_alter_replica_log_dirs, h35_describe_log_dirs, h37_create_partitions,
+    h42_delete_groups, h43_elect_leaders, h44_incremental_alter_configs,
+    h45_alter_partition_reassignments, h46_list_partition_reassignments, h47_offset_delete,
     h48_describe_client_quotas, h49_alter_client_quotas, h55_describe_quorum, h57_update_features,
     h60_describe_cluster, h61_describe_producers, h74_list_config_resources,
     h75_describe_topic_partitions,
@@ -80,8 +82,26 @@ fn route(context: Context, request: Request, behind_barrier: bool) -> Result<Ans
         ApiKey::DescribeCluster => {
             Answer::Later(Box::pin(h60_describe_cluster::handle(context, request)))
         }
-        _ => return route_administration(context, request),
+        _ => return route_groups(context, request),
     })
+}
+
+/// What coordinators of groups are asked.
+fn route_groups(context: Context, request: Request) -> Result<Answer, Close> {
+    Ok(Answer::Later(match request.key {
+        ApiKey::OffsetCommit => Box::pin(h08_offset_commit::handle(context, request)),
+        ApiKey::OffsetFetch => Box::pin(h09_offset_fetch::handle(context, request)),
+        ApiKey::FindCoordinator => Box::pin(h10_find_coordinator::handle(context, request)),
+        ApiKey::JoinGroup => Box::pin(h11_join_group::handle(context, request)),
+        ApiKey::Heartbeat => Box::pin(h12_heartbeat::handle(context, request)),
+        ApiKey::LeaveGroup => Box::pin(h13_leave_group::handle(context, request)),
+        ApiKey::SyncGroup => Box::pin(h14_sync_group::handle(context, request)),
+        ApiKey::DescribeGroups => Box::pin(h15_describe_groups::handle(context, request)),
+        ApiKey::ListGroups => Box::pin(h16_list_groups::handle(context, request)),
+        ApiKey::DeleteGroups => Box::pin(h42_delete_groups::handle(context, request)),
+        ApiKey::OffsetDelete => Box::pin(h47_offset_delete::handle(context, request)),
+        _ => return route_administration(context, request),
+    }))
 }
 
 /// The rarer keys: what partitions, logs and the quorum are like, and what is decided about them.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::task::{Context as Task, Poll};
 
 use bytes::Bytes;
-use klamm_model::{Acks, ErrorCode, TopicPartition};
+use klamm_model::{Acks, ErrorCode, TopicName, TopicPartition};
 use klamm_shard::api::batch::{self, InvalidBatch};
 use klamm_shard::api::metadata::Image;
 use klamm_shard::api::replica::{ProducerRefused, TransactionVersion};
@@ -127,6 +127,7 @@ pub fn begin(context: &Context, request: &Request) -> Result<Pending, Close> {
                 Some(found) => led_partition(found, data.index(), node)
                     .map_err(|code| (code, None))
                     .and_then(|partition| {
+                        check_writer(found.name(), request)?;
                         let records = data.records().unwrap_or(&[]);
                         check_batch(records, view.transactional_id())?;
                         Ok((partition, shared(request.frame(), records)))
@@ -213,6 +214,17 @@ pub async fn handle_late(context: Context, request: Request) -> Result<Gather, C
 
 fn shared(frame: &Bytes, records: &[u8]) -> Bytes {
     frame::shared_slice(frame, records).unwrap_or_else(|| Bytes::copy_from_slice(records))
+}
+
+/// Kafka's own records are no client's to write, but for its administration, which names itself so.
+fn check_writer(
+    topic: &TopicName,
+    request: &Request,
+) -> Result<(), (ErrorCode, Option<&'static str>)> {
+    if topic.is_internal() && request.client_id() != Some("__admin_client") {
+        return Err((ErrorCode::InvalidTopicException, None));
+    }
+    Ok(())
 }
 
 /// What a request's transactional id says about a batch. Everything else about the batch is checked
@@ -533,7 +545,7 @@ mod tests {
     use super::*;
 
     fn plan(partitions: &[(i32, Option<ErrorCode>)]) -> Plan {
-        let name = klamm_model::TopicName::new("flights").expect("legal");
+        let name = TopicName::new("flights").expect("legal");
         let planned = partitions.iter().map(|&(index, refused)| PlannedPartition {
             index,
             verdict: refused.map_or(Verdict::Begun, |code| Verdict::Refused(code, None)),

@@ -2,10 +2,20 @@
 //! several of them need to say about topics, leaders and endpoints is here.
 
 mod config_changes;
+pub(crate) mod coordinators;
 pub mod h00_produce;
 pub mod h01_fetch;
 pub mod h02_list_offsets;
 pub mod h03_metadata;
+pub mod h08_offset_commit;
+pub mod h09_offset_fetch;
+pub mod h10_find_coordinator;
+pub mod h11_join_group;
+pub mod h12_heartbeat;
+pub mod h13_leave_group;
+pub mod h14_sync_group;
+pub mod h15_describe_groups;
+pub mod h16_list_groups;
 pub mod h18_api_versions;
 pub mod h19_create_topics;
 pub mod h20_delete_topics;
@@ -17,10 +27,12 @@ pub mod h33_alter_configs;
 pub mod h34_alter_replica_log_dirs;
 pub mod h35_describe_log_dirs;
 pub mod h37_create_partitions;
+pub mod h42_delete_groups;
 pub mod h43_elect_leaders;
 pub mod h44_incremental_alter_configs;
 pub mod h45_alter_partition_reassignments;
 pub mod h46_list_partition_reassignments;
+pub mod h47_offset_delete;
 pub mod h48_describe_client_quotas;
 pub mod h49_alter_client_quotas;
 pub mod h55_describe_quorum;
@@ -244,6 +256,9 @@ pub(crate) const TOPIC_OPERATIONS: i32 =
 /// idempotent write).
 pub(crate) const CLUSTER_OPERATIONS: i32 =
     1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
+
+/// The same of a group (read, delete, describe, and both of configs).
+pub(crate) const GROUP_OPERATIONS: i32 = 1 << 3 | 1 << 6 | 1 << 8 | 1 << 10 | 1 << 11;
 
 /// Text that Kafka gives with `UNKNOWN_TOPIC_OR_PARTITION` where it has no other.
 pub(crate) const NOT_HOSTED: &str = "This server does not host this topic-partition.";
