@@ -192,7 +192,10 @@ fn metrics_of(shards: &Shards, node: NodeId, file: &ConfigMap) -> ShardMetrics {
         controller: seen.map(|(controller, _)| controller),
         replication: seen.map(|(_, replication)| replication),
         quorum: quorum_of(shards, node),
-        ..kernel_numbers(engine.bytes_appended + front.bytes_moved)
+        ..kernel_numbers(
+            engine.bytes_appended + front.bytes_moved,
+            group_numbers(shards),
+        )
     }
 }
 
@@ -209,9 +212,31 @@ fn quorum_of(shards: &Shards, node: NodeId) -> Option<QuorumMetrics> {
     })
 }
 
+/// What the group coordinators of a core hold and did.
+fn group_numbers(shards: &Shards) -> ShardMetrics {
+    let groups = shards.group_gauges();
+    ShardMetrics {
+        groups_empty: groups.stats.empty as u64,
+        groups_preparing_rebalance: groups.stats.preparing_rebalance as u64,
+        groups_completing_rebalance: groups.stats.completing_rebalance as u64,
+        groups_stable: groups.stats.stable as u64,
+        group_offsets: groups.stats.offsets as u64,
+        group_offsets_committed: groups.stats.counters.offsets_committed,
+        group_offsets_expired: groups.stats.counters.offsets_expired,
+        group_offsets_deleted: groups.stats.counters.offsets_deleted,
+        group_rebalances_completed: groups.stats.counters.rebalances_completed,
+        group_coordinators_failed: groups.failed,
+        group_coordinators_loading: groups.loading,
+        group_coordinators_active: groups.active,
+        group_members: groups.stats.members as u64,
+        group_members_expired: groups.stats.counters.members_expired,
+        ..ShardMetrics::default()
+    }
+}
+
 /// What this core asked of the kernel and of the allocator. The engine places each batch once, and
 /// readers get slices: `copied` is that, and what the front moved.
-fn kernel_numbers(copied: u64) -> ShardMetrics {
+fn kernel_numbers(copied: u64, others: ShardMetrics) -> ShardMetrics {
     stats::with(|stats| ShardMetrics {
         idle_us: stats.idle_ns.get() / 1000,
         wakes: stats.ring_wakes.get(),
@@ -226,7 +251,7 @@ fn kernel_numbers(copied: u64) -> ShardMetrics {
         allocations: stats.allocations.get(),
         copied_bytes: copied + stats.block_bytes_copied.get(),
         wal_written_bytes: stats.gathered_write_bytes.get(),
-        ..ShardMetrics::default()
+        ..others
     })
 }
 

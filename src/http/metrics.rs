@@ -81,6 +81,34 @@ pub struct ShardMetrics {
     pub uncleanable_bytes: u64,
     /// The largest part of a log that is not clean and could be, in percent.
     pub dirty_percent_max: u64,
+    /// Groups without members.
+    pub groups_empty: u64,
+    /// Groups whose round waits for members.
+    pub groups_preparing_rebalance: u64,
+    /// Groups whose round waits for assignments.
+    pub groups_completing_rebalance: u64,
+    /// Groups whose members have their assignments.
+    pub groups_stable: u64,
+    /// Offsets that are kept for groups.
+    pub group_offsets: u64,
+    /// Offsets that clients committed (grows).
+    pub group_offsets_committed: u64,
+    /// Offsets that nobody used for too long (grows).
+    pub group_offsets_expired: u64,
+    /// Offsets that clients deleted, or that went with their topic or group (grows).
+    pub group_offsets_deleted: u64,
+    /// Rounds of groups whose assignments were kept (grows).
+    pub group_rebalances_completed: u64,
+    /// Group coordinators whose logs cannot be read.
+    pub group_coordinators_failed: u64,
+    /// Group coordinators that read their logs.
+    pub group_coordinators_loading: u64,
+    /// Group coordinators that decide.
+    pub group_coordinators_active: u64,
+    /// Members of groups.
+    pub group_members: u64,
+    /// Members that were silent for too long (grows).
+    pub group_members_expired: u64,
     /// Passes of compaction that came to their end (grows).
     pub compactions: u64,
     /// Passes that did not (grows).

@@ -162,6 +162,66 @@ pub(super) const KAFKA_METRICS: &[Metric] = &[
         "Times that a replica came back in sync. Always 0: every partition has one replica.",
     ),
     row(
+        "kafka_coordinator_group_groupmetadatamanager_numgroups",
+        Reading::Gauge(|shard| {
+            shard.groups_empty
+                + shard.groups_preparing_rebalance
+                + shard.groups_completing_rebalance
+                + shard.groups_stable
+        }),
+        "Groups that this node coordinates.",
+    ),
+    row(
+        "kafka_coordinator_group_groupmetadatamanager_numgroupsempty",
+        Reading::Gauge(|shard| shard.groups_empty),
+        "Groups without members.",
+    ),
+    row(
+        "kafka_coordinator_group_groupmetadatamanager_numgroupspreparingrebalance",
+        Reading::Gauge(|shard| shard.groups_preparing_rebalance),
+        "Groups whose round waits for members.",
+    ),
+    row(
+        "kafka_coordinator_group_groupmetadatamanager_numgroupscompletingrebalance",
+        Reading::Gauge(|shard| shard.groups_completing_rebalance),
+        "Groups whose round waits for assignments.",
+    ),
+    row(
+        "kafka_coordinator_group_groupmetadatamanager_numgroupsstable",
+        Reading::Gauge(|shard| shard.groups_stable),
+        "Groups whose members have their assignments.",
+    ),
+    row(
+        "kafka_coordinator_group_groupmetadatamanager_numoffsets",
+        Reading::Gauge(|shard| shard.group_offsets),
+        "Offsets that are kept for groups.",
+    ),
+    row(
+        "kafka_coordinator_group_groupmetadatamanager_numgroupsdead",
+        Reading::Always(0),
+        "Groups that are being forgotten. Always 0: that takes no time.",
+    ),
+    row(
+        "kafka_server_group_coordinator_metrics_offset_commit_count",
+        Reading::Gauge(|shard| shard.group_offsets_committed),
+        "Offsets that clients committed, since the start.",
+    ),
+    row(
+        "kafka_server_group_coordinator_metrics_offset_expiration_count",
+        Reading::Gauge(|shard| shard.group_offsets_expired),
+        "Offsets that nobody used for too long, since the start.",
+    ),
+    row(
+        "kafka_server_group_coordinator_metrics_offset_deletion_count",
+        Reading::Gauge(|shard| shard.group_offsets_deleted),
+        "Offsets that clients deleted, or that went with their topic or group, since the start.",
+    ),
+    row(
+        "kafka_server_group_coordinator_metrics_group_completed_rebalance_count",
+        Reading::Gauge(|shard| shard.group_rebalances_completed),
+        "Rounds of groups whose assignments were kept, since the start.",
+    ),
+    row(
         "kafka_log_logcleanermanager_uncleanable_partitions_count",
         Reading::Gauge(|shard| shard.uncleanable_partitions),
         "Compacted partitions that are not compacted any more until the next start, because something was in the way; the log says what.",

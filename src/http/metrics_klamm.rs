@@ -55,6 +55,31 @@ pub(super) const KLAMM_METRICS: &[Metric] = &[
         "Times that compaction of a log was broken off: for want of room on the disk, or because something was in the way.",
     ),
     row(
+        "klamm_group_coordinators_active",
+        Reading::Gauge(|shard| shard.group_coordinators_active),
+        "Partitions of __consumer_offsets whose groups are served.",
+    ),
+    row(
+        "klamm_group_coordinators_loading",
+        Reading::Gauge(|shard| shard.group_coordinators_loading),
+        "Partitions of __consumer_offsets that are being read; their groups are served after that.",
+    ),
+    row(
+        "klamm_group_coordinators_failed",
+        Reading::Gauge(|shard| shard.group_coordinators_failed),
+        "Partitions of __consumer_offsets that cannot be read, so that their groups are not served; the log says why.",
+    ),
+    row(
+        "klamm_group_members",
+        Reading::Gauge(|shard| shard.group_members),
+        "Members of groups.",
+    ),
+    row(
+        "klamm_group_members_expired",
+        Reading::Counter(|shard| shard.group_members_expired),
+        "Members of groups that were silent for too long.",
+    ),
+    row(
         "klamm_compaction_dirty_percent_max",
         Reading::ShardGauge(|shard| shard.dirty_percent_max),
         "The largest part of a compacted log of a shard that is not clean and could be, in percent.",
