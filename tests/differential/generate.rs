@@ -5,6 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::codec::{has, is_nullable};
+use crate::groups::GROUPS;
 use crate::harness::Random;
 use crate::pair::Pair;
 use crate::peer::{Ask, Bend};
@@ -109,6 +110,8 @@ fn bend(dice: &mut Dice, key: i16) -> Bend {
         1 => Bend::Longer(1 + dice.below(9) as u32),
         2 if ASKING.contains(&key) => Bend::Byte(dice.below(1000) as u32, 1 << dice.below(8)),
         3 => Bend::NullClient,
+        // Apache Kafka takes any length below zero for null, klamm for the end of a connection.
+        _ if key == 43 => Bend::Nothing,
         _ => Bend::Header,
     }
 }
@@ -154,7 +157,13 @@ fn tame(body: &mut Value, key: i16, version: i16) {
         0 => {
             truncate(body, "/topic_data");
             truncate(body, "/topic_data/0/partition_data");
+            // Of two batches Apache Kafka speaks before it looks at what acks may be.
+            if body.to_string().contains("none 1+none 1") {
+                set(body, "acks", json!(-1));
+            }
         }
+        // A new member would wait for others that never come.
+        11 => set(body, "member_id", json!("stranger")),
         // A client that waits for more than there is waits for its limit.
         1 => set(body, "max_wait_ms", json!(0)),
         _ => {}
@@ -263,6 +272,14 @@ impl Maker<'_> {
             (48 | 49, "entity_type") => &["user", "client-id", "ip", "", "x"],
             (48 | 49, "key") => &["producer_byte_rate", "request_percentage", "x", ""],
             (34, "path") => &["@log dir", "@log dir", "/no/such/folder", "relative", ""],
+            (
+                8..=16 | 42 | 47,
+                "group_id" | "groups" | "groups_names" | "key" | "coordinator_keys",
+            ) => GROUPS,
+            (8..=16, "member_id" | "group_instance_id") => &["", "stranger"],
+            (8, "committed_metadata") => &["", "x"],
+            (16, "states_filter") => &["Empty", "stable", "x"],
+            (16, "types_filter") => &["classic", "consumer", "x"],
             (1, "cluster_id") => &["@cluster", "x", ""],
             (55, _) if !dice.once_in(4) => &["__cluster_metadata"],
             (_, "transactional_id") => &["t", ""],
@@ -279,6 +296,9 @@ impl Maker<'_> {
             "partition" | "partitions" | "partition_index" | "partition_indexes" | "index" => {
                 &[0, 0, 0, 1, 1, 2, -1, 9999]
             }
+            "key_type" => &[0, 0, 0, 0, 7, -1],
+            "generation_id" | "generation_id_or_member_epoch" | "member_epoch" => &[-1, -1, 0, 1],
+            "session_timeout_ms" => &[60000, 5, -1],
             "acks" => &[-1, -1, -1, 1, 1, 0, 2, -2],
             "broker_ids" | "replicas" => &[1, 1, 1, 9, -1],
             "num_partitions" | "count" => &[1, 2, 3, 4, -1, 0, -2],

@@ -22,6 +22,7 @@ mod codec;
 mod compare;
 mod expected;
 mod generate;
+mod groups;
 mod history;
 mod kafka;
 mod neutral;
@@ -45,6 +46,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("auto.create.topics.enable", "false"),
     ("log.retention.ms", "-1"),
     ("num.partitions", "2"),
+    ("group.initial.rebalance.delay.ms", "0"),
     ("offsets.topic.replication.factor", "1"),
     ("transaction.state.log.replication.factor", "1"),
     ("transaction.state.log.min.isr", "1"),
@@ -84,7 +86,9 @@ fn answers_differ_from_apache_kafkas_only_where_the_page_says_so() {
         windows: BTreeMap::new(),
     };
     pair.meet();
+    groups::warm_up(&mut pair);
     history::run(&mut pair);
+    groups::run(&mut pair);
     let variable = |name: &str| std::env::var(name).ok();
     let seed = variable("KLAMM_DIFFERENTIAL_SEED")
         .map_or(SEED, |text| text.parse().expect("a seed is a number"));

@@ -17,6 +17,8 @@ enum Left {
     Cluster,
     /// Which producer in the order of their ids, not the id.
     Producer,
+    /// Which member in the order of their ids, not the id.
+    Member,
     /// Whether it is a session at all.
     Session,
     /// Whether it is the own folder.
@@ -66,6 +68,13 @@ const RULES: &[Rule] = &[
         Left::Producer,
         "each cluster hands out blocks of its own",
     ),
+    rule(
+        &[11, 13, 15],
+        "member_id",
+        Left::Member,
+        "ids of members are random",
+    ),
+    rule(&[11], "leader", Left::Member, "ids of members are random"),
     rule(
         &[1],
         "session_id",
@@ -189,7 +198,8 @@ const RULES: &[Rule] = &[
     ),
     rule(
         &[
-            0, 1, 2, 19, 20, 21, 23, 32, 33, 34, 35, 37, 43, 44, 45, 48, 49, 57, 61, 74,
+            0, 1, 2, 8, 9, 10, 15, 16, 19, 20, 21, 23, 32, 33, 34, 35, 37, 42, 43, 44, 45, 47, 48,
+            49, 57, 61, 74,
         ],
         "*",
         Left::Sorted,
@@ -219,7 +229,9 @@ fn turn(peer: &Peer<'_>, key: i16, value: &Value) -> Value {
 fn turn_field(peer: &Peer<'_>, key: i16, name: &str, value: Value) -> Value {
     let value = match (key, name) {
         // What is wrong is answered apart from what was read.
-        (1, "responses") => merged(value),
+        (1, "responses") | (8, "topics") => merged(value),
+        // How large records of groups are depends on names that each broker gives.
+        (35, "topics") => without_groups(value),
         _ => value,
     };
     let is_for = |rule: &&Rule| {
@@ -244,6 +256,7 @@ fn keep(peer: &Peer<'_>, left: Left, value: Value) -> Value {
             .as_i64()
             .and_then(|id| peer.producer_of(id))
             .map_or(value, Value::String),
+        (Left::Member, Value::String(id)) => peer.member_of(id).map_or(value, Value::String),
         (Left::Session, Value::Number(_)) if value != json!(0) => json!("a session"),
         (Left::Folder, Value::String(path)) if *path == peer.data => json!("own"),
         (Left::Presence, Value::String(text)) if !text.is_empty() => json!("a text"),
@@ -261,6 +274,14 @@ fn keep(peer: &Peer<'_>, left: Left, value: Value) -> Value {
     }
 }
 
+fn without_groups(topics: Value) -> Value {
+    let Value::Array(mut topics) = topics else {
+        return topics;
+    };
+    topics.retain(|topic| topic["name"] != json!("__consumer_offsets"));
+    Value::Array(topics)
+}
+
 /// Topics that are answered in several parts, as one.
 fn merged(topics: Value) -> Value {
     let Value::Array(topics) = topics else {
@@ -270,6 +291,7 @@ fn merged(topics: Value) -> Value {
     for topic in topics {
         let is_same = |other: &&mut Value| {
             other.get("topic") == topic.get("topic")
+                && other.get("name") == topic.get("name")
                 && other.get("topic_id") == topic.get("topic_id")
         };
         let partitions = topic["partitions"].as_array().cloned();
@@ -307,6 +329,8 @@ fn order_of(value: &Value) -> String {
         "index",
         "partition_id",
         "producer_id",
+        "group_id",
+        "key",
     ];
     let mut key = String::new();
     for name in names {

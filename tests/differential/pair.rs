@@ -15,7 +15,9 @@ const SETTLED: Duration = Duration::from_secs(5);
 /// How long an answer may stay different before it is one.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// APIs whose requests change something; all others can be asked again.
-const CHANGING: &[i16] = &[0, 1, 19, 20, 21, 22, 33, 34, 37, 43, 44, 45, 57];
+const CHANGING: &[i16] = &[
+    0, 1, 8, 11, 12, 13, 14, 19, 20, 21, 22, 33, 34, 37, 42, 43, 44, 45, 47, 57,
+];
 
 pub(crate) struct Pair<'a> {
     pub(crate) apis: &'a Apis,

@@ -68,6 +68,8 @@ pub(crate) struct Peer<'a> {
     newest: BTreeMap<String, [u8; 16]>,
     producers: Vec<i64>,
     sessions: Vec<i64>,
+    /// Ids of members of groups, in the order in which they were given out.
+    members: Vec<String>,
 }
 
 impl<'a> Peer<'a> {
@@ -82,6 +84,7 @@ impl<'a> Peer<'a> {
             newest: BTreeMap::new(),
             producers: Vec::new(),
             sessions: Vec::new(),
+            members: Vec::new(),
         }
     }
 
@@ -202,6 +205,12 @@ impl<'a> Peer<'a> {
         {
             list.push(id);
         }
+        let member = answer.get("member_id").and_then(Value::as_str);
+        if let Some(member) = member.filter(|id| ask.key == 11 && id.len() > 36)
+            && !self.members.iter().any(|known| known == member)
+        {
+            self.members.push(member.to_owned());
+        }
         if let Some(cluster) = answer.get("cluster_id").and_then(Value::as_str) {
             self.cluster = cluster.to_owned();
         }
@@ -238,6 +247,12 @@ impl<'a> Peer<'a> {
     pub(crate) fn producer_of(&self, id: i64) -> Option<String> {
         let place = self.producers.iter().position(|&other| other == id)?;
         Some(format!("@producer {place}"))
+    }
+
+    /// What both brokers call this member.
+    pub(crate) fn member_of(&self, id: &str) -> Option<String> {
+        let place = self.members.iter().position(|other| other == id)?;
+        Some(format!("member {place}"))
     }
 
     /// A summary of batches as they are stored, whole ones only: Apache Kafka cuts the last one
@@ -314,6 +329,11 @@ impl Words for Peer<'_> {
         match word {
             "@log dir" => self.data.clone(),
             "@cluster" => self.cluster.clone(),
+            "@member" => self.members.last().cloned().unwrap_or_default(),
+            "@member before" => {
+                let before = self.members.iter().rev().nth(1);
+                before.cloned().unwrap_or_default()
+            }
             other => other.to_owned(),
         }
     }
