@@ -17,7 +17,7 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     Difference {
         subject: "Configuration of loggers (BROKER_LOGGER)",
         kafka: "Names its loggers and changes their levels while it runs.",
-        klamm: "Has four: `root`, and `klamm`, `klamm_os` and `klamm_shard`, the packages that write to the log. `FATAL` hides everything. What `klamm serve --log-filter` says of smaller parts stays.",
+        klamm: "Has five: `root`, and `klamm`, `klamm_engine`, `klamm_os` and `klamm_shard`, the packages that write to the log. `FATAL` hides everything. What `klamm serve --log-filter` says of smaller parts stays.",
     },
     Difference {
         subject: "Subscriptions to metrics of clients (CLIENT_METRICS)",
@@ -162,7 +162,7 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     Difference {
         subject: "Keys, versions and features that ApiVersions names",
         kafka: "All that it has; of Produce from version 0, of CreateTopics, DeleteTopics and others not the oldest versions.",
-        klamm: "What it serves, among it older versions of CreateTopics, DeleteTopics, OffsetForLeaderEpoch, DescribeConfigs and DescribeLogDirs, and of the features `metadata.version` alone: the others stand for groups, transactions and replicas.",
+        klamm: "What it serves, among it older versions of CreateTopics, DeleteTopics, OffsetCommit, OffsetFetch, OffsetForLeaderEpoch, DescribeConfigs and DescribeLogDirs, and of the features `metadata.version` alone: the others stand for groups of newer protocols, transactions and replicas.",
     },
     Difference {
         subject: "klamm's own keys of configuration",
@@ -220,9 +220,14 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         klamm: "-1, as the first time, unless the log stamps its batches.",
     },
     Difference {
+        subject: "Groups without members and offsets",
+        kafka: "Stay for a while: also one that a refused JoinGroup named, and one whose last offset was deleted.",
+        klamm: "Are not there, as after a restart of Apache Kafka; one that had members stays until its offsets have expired.",
+    },
+    Difference {
         subject: "Transactional ids",
         kafka: "Finds a coordinator, or says why not.",
-        klamm: "`UNSUPPORTED_VERSION` from InitProducerId: transactions are not served yet.",
+        klamm: "`UNSUPPORTED_VERSION` from InitProducerId, and from FindCoordinator, which says so of share groups too: neither is served yet.",
     },
     Difference {
         subject: "`min.insync.replicas` of all brokers",

@@ -1,5 +1,5 @@
 //! The features that this broker knows (KIP-584), with the levels it works with. Clients switch
-//! behaviour by them, so only what is served is named: no groups, transactions or share groups yet.
+//! behaviour by them, so only what is served is named: no groups of the consumer protocol, transactions or share groups yet.
 
 use klamm_shard::api::metadata::SupportedFeature;
 

@@ -370,12 +370,12 @@ fn the_write_ahead_log_holds_at_least_two_files() {
 
 #[test]
 fn keys_without_effect_are_named_once_and_only_if_they_differ_from_the_default() {
-    let (_, warnings) = accepted("num.io.threads=8\nnum.network.threads=9\ngroup.max.size=5");
+    let (_, warnings) = accepted("num.io.threads=8\nnum.network.threads=9\ngroup.share.max.size=5");
     let shown: Vec<_> = warnings.iter().map(ToString::to_string).collect();
     assert_eq!(
         shown,
         [
-            "accepted without effect, because what they tune is not served yet: group.max.size",
+            "accepted without effect, because what they tune is not served yet: group.share.max.size",
             "accepted without effect, because klamm is built without what they tune: num.network.threads",
         ]
     );

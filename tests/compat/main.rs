@@ -1,6 +1,7 @@
 //! Other people's clients and tools with real input: the flights that left New York in 2013, each
 //! row as JSON keyed by its aircraft, written by one client into twelve partitions and read back by
-//! another one by assignment: same count, same bytes, same order for each aircraft.
+//! another one by assignment: same count, same bytes, same order for each aircraft. Groups read a topic
+//! of the tests' own.
 //!
 //! A client is installed from its language's package registry into `compat/` of the target folder,
 //! or its tests are skipped loudly. 5,000 rows and two codecs a client; `KLAMM_COMPAT=full` takes
@@ -12,6 +13,7 @@ mod harness;
 
 mod clients;
 mod flights;
+mod groups;
 mod install;
 mod tools;
 

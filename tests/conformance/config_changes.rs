@@ -460,7 +460,8 @@ fn levels_of_loggers_are_told_and_changed_from_the_next_line_on() {
     };
     let described = client.described(LOGGER, "1");
     let names: Vec<&str> = described.keys().map(String::as_str).collect();
-    assert_eq!(names, ["klamm", "klamm_os", "klamm_shard", "root"]);
+    let expected = ["klamm", "klamm_engine", "klamm_os", "klamm_shard", "root"];
+    assert_eq!(names, expected);
     assert_eq!(level(&mut client, "klamm"), some("INFO"));
     // A torn frame is told at this level, and not above it.
     let tear = || broker.client().send(&[0, 0, 0, 9, 1]);

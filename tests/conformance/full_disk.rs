@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::groups;
 use crate::harness::{Broker, Client, Options, Process, Random, skipped, wait_for};
 use crate::machine::Kept;
 
@@ -101,7 +102,7 @@ fn said(broker: &Broker) -> String {
     broker.process().expect("our own").log.text()
 }
 
-/// Topics come and go, and records are read.
+/// Topics come and go, records are read, and groups say how far they are.
 fn all_but_producers_are_served(client: &mut Client, kept: &Kept) {
     for number in 0..20 {
         let topic = client.create_topic(&format!("passing-{number}"), 3);
@@ -109,6 +110,11 @@ fn all_but_producers_are_served(client: &mut Client, kept: &Kept) {
     }
     kept.check(client);
     client.init_producer_id();
+    let group = groups::group(client, "reading");
+    for offset in 0..50 {
+        assert_eq!(groups::commit(client, &group, &kept.topic, offset, 9), 0);
+        assert_eq!(groups::fetch(client, &group, &kept.topic, 9).1, offset);
+    }
 }
 
 #[test]

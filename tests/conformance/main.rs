@@ -23,6 +23,8 @@ mod durability;
 mod fetch;
 mod fetch_sessions;
 mod full_disk;
+mod group_offsets;
+mod groups;
 mod leader_epochs;
 mod life;
 mod log_dirs;

@@ -3,36 +3,36 @@
 use klamm_model::ConfigKind::{Int, IntBetween, List, Long, Short, Word, Words};
 
 use super::DynamicScope::{ClusterWide, ReadOnly};
-use super::Served::{Architecture, NotYet};
+use super::Served::{Architecture, NotYet, Obeyed};
 use super::{ANY_INT, BrokerKey, keys};
 
 keys! {
     GROUPS:
-    ("group.min.session.timeout.ms", ANY_INT, Some("6000"), ReadOnly, NotYet,
+    ("group.min.session.timeout.ms", ANY_INT, Some("6000"), ReadOnly, Obeyed,
         "Shortest session timeout that a classic member may ask for, in milliseconds."),
-    ("group.max.session.timeout.ms", ANY_INT, Some("1800000"), ReadOnly, NotYet,
+    ("group.max.session.timeout.ms", ANY_INT, Some("1800000"), ReadOnly, Obeyed,
         "Longest session timeout that a classic member may ask for, in milliseconds."),
-    ("group.initial.rebalance.delay.ms", ANY_INT, Some("3000"), ReadOnly, NotYet,
+    ("group.initial.rebalance.delay.ms", ANY_INT, Some("3000"), ReadOnly, Obeyed,
         "How long a new classic group waits for more members, in milliseconds."),
-    ("group.max.size", Int { min: 1 }, Some("2147483647"), ReadOnly, NotYet,
+    ("group.max.size", Int { min: 1 }, Some("2147483647"), ReadOnly, Obeyed,
         "Members of a classic group at most."),
-    ("offsets.topic.num.partitions", Int { min: 1 }, Some("50"), ReadOnly, NotYet,
+    ("offsets.topic.num.partitions", Int { min: 1 }, Some("50"), ReadOnly, Obeyed,
         "Partitions of __consumer_offsets."),
     ("offsets.topic.replication.factor", Short { min: 1 }, Some("3"), ReadOnly, NotYet,
-        "Replication factor of __consumer_offsets."),
-    ("offsets.topic.segment.bytes", Int { min: 1 }, Some("104857600"), ReadOnly, NotYet,
+        "Replication factor of __consumer_offsets; that of klamm has one replica, as long as it serves one node."),
+    ("offsets.topic.segment.bytes", Int { min: 1 }, Some("104857600"), ReadOnly, Obeyed,
         "Segment size of __consumer_offsets in bytes."),
-    ("offsets.topic.compression.codec", ANY_INT, Some("0"), ReadOnly, NotYet,
+    ("offsets.topic.compression.codec", ANY_INT, Some("0"), ReadOnly, Obeyed,
         "Number of the codec of __consumer_offsets; 0 is none."),
-    ("offsets.load.buffer.size", Int { min: 1 }, Some("5242880"), ReadOnly, NotYet,
-        "Bytes read at once while offsets are loaded."),
-    ("offsets.retention.minutes", Int { min: 1 }, Some("10080"), ReadOnly, NotYet,
+    ("offsets.load.buffer.size", Int { min: 1 }, Some("5242880"), ReadOnly, Architecture,
+        "Bytes that Apache Kafka reads at once while offsets are loaded; klamm reads so few that nobody else on the core has to wait."),
+    ("offsets.retention.minutes", Int { min: 1 }, Some("10080"), ReadOnly, Obeyed,
         "How long offsets of an empty group are kept, in minutes."),
-    ("offsets.retention.check.interval.ms", Long { min: 1 }, Some("600000"), ReadOnly, NotYet,
+    ("offsets.retention.check.interval.ms", Long { min: 1 }, Some("600000"), ReadOnly, Obeyed,
         "How often expired offsets are looked for, in milliseconds."),
     ("offsets.commit.timeout.ms", Int { min: 1 }, Some("5000"), ReadOnly, NotYet,
         "How long an offset commit may wait for its replicas, in milliseconds."),
-    ("offset.metadata.max.bytes", ANY_INT, Some("4096"), ReadOnly, NotYet,
+    ("offset.metadata.max.bytes", ANY_INT, Some("4096"), ReadOnly, Obeyed,
         "Longest text that a client may attach to a committed offset, in bytes."),
     ("group.coordinator.threads", Int { min: 1 }, Some("4"), ReadOnly, Architecture,
         "Coordinator threads of Apache Kafka; in klamm each shard coordinates its own groups."),

@@ -1,4 +1,6 @@
-"""aiokafka. Usage: aio.py produce BROKER TOPIC CODEC | consume BROKER TOPIC"""
+"""aiokafka. Usage: aio.py produce BROKER TOPIC CODEC | consume BROKER TOPIC
+    | subscribe BROKER TOPIC GROUP COUNT
+"""
 
 import asyncio
 import sys
@@ -54,4 +56,24 @@ async def known_partitions(consumer, topic):
     return found
 
 
-asyncio.run({"produce": produce, "consume": consume}[sys.argv[1]](*sys.argv[2:]))
+async def subscribe(broker, topic, group, count):
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=broker, group_id=group, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    try:
+        left = int(count)
+        while left > 0:
+            batch = await consumer.getmany(timeout_ms=60000, max_records=left)
+            if not batch:
+                sys.exit("nothing came for 60 seconds")
+            for records in batch.values():
+                for record in records:
+                    sys.stdout.buffer.write((record.key or b"") + b"\t" + record.value + b"\n")
+                left -= len(records)
+    finally:
+        await consumer.stop()
+
+
+commands = {"produce": produce, "consume": consume, "subscribe": subscribe}
+asyncio.run(commands[sys.argv[1]](*sys.argv[2:]))

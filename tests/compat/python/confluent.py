@@ -1,4 +1,6 @@
-"""confluent-kafka. Usage: confluent.py produce BROKER TOPIC CODEC | consume BROKER TOPIC"""
+"""confluent-kafka. Usage: confluent.py produce BROKER TOPIC CODEC | consume BROKER TOPIC
+    | subscribe BROKER TOPIC GROUP COUNT
+"""
 
 import sys
 
@@ -56,4 +58,21 @@ def consume(broker, topic):
     consumer.close()
 
 
-{"produce": produce, "consume": consume}[sys.argv[1]](*sys.argv[2:])
+def subscribe(broker, topic, group, count):
+    consumer = Consumer({
+        "bootstrap.servers": broker,
+        "group.id": group,
+        "auto.offset.reset": "earliest",
+    })
+    consumer.subscribe([topic])
+    for _ in range(int(count)):
+        message = consumer.poll(60)
+        if message is None:
+            sys.exit("nothing came for 60 seconds")
+        if message.error() is not None:
+            sys.exit(str(message.error()))
+        sys.stdout.buffer.write((message.key() or b"") + b"\t" + message.value() + b"\n")
+    consumer.close()
+
+
+{"produce": produce, "consume": consume, "subscribe": subscribe}[sys.argv[1]](*sys.argv[2:])

@@ -1,4 +1,6 @@
-"""kafka-python. Usage: pure.py produce BROKER TOPIC CODEC | consume BROKER TOPIC"""
+"""kafka-python. Usage: pure.py produce BROKER TOPIC CODEC | consume BROKER TOPIC
+    | subscribe BROKER TOPIC GROUP COUNT
+"""
 
 import sys
 
@@ -38,4 +40,21 @@ def consume(broker, topic):
     consumer.close()
 
 
-{"produce": produce, "consume": consume}[sys.argv[1]](*sys.argv[2:])
+def subscribe(broker, topic, group, count):
+    consumer = KafkaConsumer(
+        topic,
+        bootstrap_servers=broker,
+        group_id=group,
+        auto_offset_reset="earliest",
+        consumer_timeout_ms=60000,
+    )
+    left = int(count)
+    for record in consumer:
+        sys.stdout.buffer.write((record.key or b"") + b"\t" + record.value + b"\n")
+        left -= 1
+        if left == 0:
+            break
+    consumer.close()
+
+
+{"produce": produce, "consume": consume, "subscribe": subscribe}[sys.argv[1]](*sys.argv[2:])
