@@ -138,17 +138,11 @@ pub fn begin(context: &Context, request: &Request) -> Result<Pending, Close> {
                 (_, Err((code, message))) => Verdict::Refused(code, message),
                 (Err(_), Ok(_)) => Verdict::Refused(ErrorCode::InvalidRequiredAcks, None),
                 (Ok(_), Ok((partition, records))) => {
-                    let transactions = if request.version >= FIRST_OF_TRANSACTIONS_TWO {
-                        TransactionVersion::Two
-                    } else {
-                        TransactionVersion::One
-                    };
-                    let zstd_known = request.version >= FIRST_WITH_ZSTD;
                     append.push(AppendPartition {
                         partition,
                         records,
-                        zstd_known,
-                        transactions,
+                        zstd_known: request.version >= FIRST_WITH_ZSTD,
+                        transactions: transactions_of(request.version),
                     });
                     Verdict::Begun
                 }
@@ -214,6 +208,14 @@ pub async fn handle_late(context: Context, request: Request) -> Result<Gather, C
 
 fn shared(frame: &Bytes, records: &[u8]) -> Bytes {
     frame::shared_slice(frame, records).unwrap_or_else(|| Bytes::copy_from_slice(records))
+}
+
+const fn transactions_of(version: i16) -> TransactionVersion {
+    if version >= FIRST_OF_TRANSACTIONS_TWO {
+        TransactionVersion::Two
+    } else {
+        TransactionVersion::One
+    }
 }
 
 /// Kafka's own records are no client's to write, but for its administration, which names itself so.
