@@ -349,11 +349,15 @@ pub(crate) fn listed(
         states_filter: states.iter().map(|&state| state.into()).collect(),
         ..Default::default()
     };
-    let reply = client.call(&request, version);
-    let view = reply.view();
-    assert_eq!(view.error_code(), 0);
-    let found = view.groups().iter().find(|one| one.group_id() == group)?;
-    Some(found.group_state().to_owned())
+    // After a start some groups may still be loading.
+    wait_for("loaded groups", || {
+        let reply = client.call(&request, version);
+        let view = reply.view();
+        let found = view.groups().iter().find(|one| one.group_id() == group);
+        let state = found.map(|found| found.group_state().to_owned());
+        assert!([0, 14].contains(&view.error_code()));
+        (view.error_code() == 0).then_some(state)
+    })
 }
 
 #[test]

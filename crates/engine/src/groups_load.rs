@@ -150,8 +150,15 @@ impl Engine {
 
     /// True if some load could go on at once.
     pub(crate) fn loads_can_go_on(&self) -> bool {
-        let mut waiting = self.groups.loads.waiting.iter();
-        waiting.any(|&partition| !matches!(self.next_of_load(partition), NextOfLoad::Wait))
+        let mut under_way = 0;
+        for &partition in &self.groups.loads.waiting {
+            match self.next_of_load(partition) {
+                NextOfLoad::Wait => under_way += 1,
+                NextOfLoad::Read(_) if under_way >= LOADS_MAX => {}
+                NextOfLoad::Read(_) | NextOfLoad::Gone | NextOfLoad::End => return true,
+            }
+        }
+        false
     }
 
     fn next_of_load(&self, partition: TopicPartition) -> NextOfLoad {
@@ -186,14 +193,19 @@ impl Engine {
         }
         self.groups.loads.tell(now.instant);
         let waiting = self.groups.loads.waiting.iter();
-        let chosen: Vec<TopicPartition> = waiting.take(LOADS_MAX).copied().collect();
-        for partition in chosen {
+        let waiting: Vec<TopicPartition> = waiting.copied().collect();
+        let mut under_way = 0;
+        for partition in waiting {
             match self.next_of_load(partition) {
-                NextOfLoad::Wait => {}
+                NextOfLoad::Wait => under_way += 1,
                 NextOfLoad::Gone => {
                     self.groups.loads.waiting.remove(&partition);
                 }
-                NextOfLoad::Read(offset) => self.read_slice(partition, offset),
+                NextOfLoad::Read(offset) if under_way < LOADS_MAX => {
+                    under_way += 1;
+                    self.read_slice(partition, offset);
+                }
+                NextOfLoad::Read(_) => {}
                 NextOfLoad::End => self.end_load(now, partition),
             }
         }
