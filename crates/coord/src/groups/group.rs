@@ -9,7 +9,7 @@ use super::api::GroupState;
 use super::names::GenerationId;
 use super::round::Round;
 use crate::limits::OFFSET_BYTES;
-use crate::record::{GroupValue, MemberValue, RecordError};
+use crate::record::{GroupValue, MemberValue, MembersOf, RecordError};
 
 /// One group. It is there as long as any of the three parts is.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +28,9 @@ pub(super) struct Kept {
     pub(super) generation: GenerationId,
     pub(super) protocol_type: Option<Arc<str>>,
     pub(super) since: Option<WallTime>,
-    pub(super) members: usize,
     value: Box<[u8]>,
+    /// Where in the value each member stands, in the order of their ids.
+    places: Box<[u32]>,
 }
 
 /// The offset of one partition, as the log keeps it.
@@ -54,17 +55,27 @@ impl Kept {
     /// Proves a value, and copies it.
     pub(super) fn decode(value: &[u8]) -> Result<Self, RecordError> {
         let (head, mut members) = GroupValue::decode(value)?;
-        let mut count = 0;
-        while members.next()?.is_some() {
-            count += 1;
+        let mut places = Vec::new();
+        loop {
+            let place = u32::try_from(members.left()).map_err(|_| RecordError::BadLength)?;
+            let Some(member) = members.next()? else {
+                break;
+            };
+            places.push((member.member, place));
         }
+        places.sort_unstable();
         Ok(Self {
             generation: GenerationId(head.generation),
             protocol_type: (!head.protocol_type.is_empty()).then(|| head.protocol_type.into()),
             since: head.since,
-            members: count,
             value: value.into(),
+            places: places.into_iter().map(|(_, place)| place).collect(),
         })
+    }
+
+    /// How many members it has.
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
     }
 
     /// The bytes of the value.
@@ -86,9 +97,18 @@ impl Kept {
 
     /// What a member was given.
     pub(super) fn assignment(&self, member: &str) -> &[u8] {
-        let mut members = self.members();
-        let member = members.find(|kept| kept.member == member);
-        member.map_or(&[], |kept| kept.assignment)
+        let found = self
+            .places
+            .binary_search_by(|place| self.member_at(*place).member.cmp(member));
+        found.map_or(&[], |found| self.member_at(self.places[found]).assignment)
+    }
+
+    fn member_at(&self, place: u32) -> MemberValue<'_> {
+        let members = MembersOf::at(&self.value, place as usize);
+        let member = members.and_then(|mut members| members.next());
+        member
+            .expect("the value was proved")
+            .expect("a member stands there")
     }
 }
 

@@ -228,7 +228,7 @@ impl Coordinator {
         let mut bytes = self.bytes;
         let (mut turn, groups) = self.turn(moment);
         for (id, group) in groups {
-            let Some(kept) = group.kept.as_ref().filter(|kept| kept.members > 0) else {
+            let Some(kept) = group.kept.as_ref().filter(|kept| kept.len() > 0) else {
                 continue;
             };
             let mut round = Box::new(revive(kept, moment));

@@ -150,7 +150,7 @@ impl Host {
             let replaced = head.generation == kept.generation.0;
             let grows = head.generation > kept.generation.0;
             assert!(
-                grows || replaced && kept.members > 0,
+                grows || replaced && kept.len() > 0,
                 "G3: {head:?} after {kept:?}"
             );
         }

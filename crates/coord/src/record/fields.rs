@@ -25,6 +25,11 @@ impl<'a> Reader<'a> {
         self.flexible = true;
     }
 
+    /// How many bytes are left.
+    pub(crate) const fn left(&self) -> usize {
+        self.left.len()
+    }
+
     pub(crate) fn take(&mut self, length: usize) -> Result<&'a [u8], RecordError> {
         let (taken, left) = self
             .left

@@ -119,6 +119,26 @@ impl MemberValue<'_> {
 }
 
 impl<'a> MembersOf<'a> {
+    /// Makes ready to read one member, at a place that [`MembersOf::left`] told.
+    pub(crate) fn at(value: &'a [u8], left: usize) -> Result<Self, RecordError> {
+        let version = Reader::new(value).int16()?;
+        let start = value.len().checked_sub(left).ok_or(RecordError::TooShort)?;
+        let mut reader = Reader::new(&value[start..]);
+        if version == 4 {
+            reader.flexible();
+        }
+        Ok(Self {
+            reader,
+            version,
+            left: 1,
+        })
+    }
+
+    /// The place of the next member: how many bytes are left of the value.
+    pub(crate) const fn left(&self) -> usize {
+        self.reader.left()
+    }
+
     /// The next member; `None` after the last.
     pub(crate) fn next(&mut self) -> Result<Option<MemberValue<'a>>, RecordError> {
         let Some(left) = self.left.checked_sub(1) else {

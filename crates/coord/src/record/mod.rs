@@ -10,7 +10,7 @@ mod tests;
 use std::fmt;
 
 pub(crate) use fields::{Reader, Writer};
-pub(crate) use group::{GroupValue, MemberValue, group_key};
+pub(crate) use group::{GroupValue, MemberValue, MembersOf, group_key};
 pub(crate) use offset::{OffsetValue, offset_key};
 
 /// Why a record cannot be read.
