@@ -45,6 +45,10 @@ pub const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 /// Most notes that wait for the host to take them.
 pub const NOTES_MAX: usize = 10_000;
 
+/// The least time that members have to join again, whatever they say themselves: a group of static
+/// members that are away would begin its round anew without a pause.
+pub const REBALANCE_TIMEOUT_MIN: Duration = Duration::from_secs(1);
+
 /// For how long a join of a new member is parked before the member is given up: it cannot send
 /// heartbeats while it waits (as in Kafka, not configurable).
 pub const NEW_MEMBER_JOIN_TIMEOUT: Duration = Duration::from_secs(300);

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::api::{
     DeleteGroupError, DescribedGroup, DescribedMember, GroupState, GroupType, List, ListedGroup,
 };
+use super::disarm;
 use super::group::Group;
 use super::names::GroupId;
 use super::notes::Happened;
@@ -87,7 +88,10 @@ impl Turn<'_> {
             return Err(DeleteGroupError::NonEmptyGroup);
         }
         // Ids that were given out are good no longer.
-        group.round = None;
+        let round = group.round.take();
+        if round.is_some_and(|round| round.armed.is_some()) {
+            disarm(self, id);
+        }
         self.forget_all(id, group);
         if group.kept.is_some() {
             self.bury_group(id);

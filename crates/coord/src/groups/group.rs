@@ -1,6 +1,6 @@
 //! One group: what the log keeps of it, and the round that lives beside that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use klamm_model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName, WallTime};
@@ -56,14 +56,21 @@ impl Kept {
     pub(super) fn decode(value: &[u8]) -> Result<Self, RecordError> {
         let (head, mut members) = GroupValue::decode(value)?;
         let mut places = Vec::new();
+        let mut instances = BTreeSet::new();
         loop {
             let place = u32::try_from(members.left()).map_err(|_| RecordError::BadLength)?;
             let Some(member) = members.next()? else {
                 break;
             };
             places.push((member.member, place));
+            if member.instance.is_some_and(|name| !instances.insert(name)) {
+                return Err(RecordError::Repeated);
+            }
         }
         places.sort_unstable();
+        if places.windows(2).any(|two| two[0].0 == two[1].0) {
+            return Err(RecordError::Repeated);
+        }
         Ok(Self {
             generation: GenerationId(head.generation),
             protocol_type: (!head.protocol_type.is_empty()).then(|| head.protocol_type.into()),

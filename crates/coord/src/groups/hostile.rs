@@ -258,3 +258,97 @@ fn a_sweep_of_very_many_offsets_takes_many_small_decisions() {
     );
     assert!(most <= SWEEP_RECORDS_MAX, "{most} in one decision");
 }
+
+/// Two static members of a group, in its first round that the log keeps.
+fn pair(host: &mut Host, rebalance_timeouts: [Duration; 2]) {
+    for (name, rebalance_timeout) in ["a", "b"].into_iter().zip(rebalance_timeouts) {
+        let mut join = join("g");
+        join.instance = Some(GroupInstanceId::new(name));
+        join.rebalance_timeout = rebalance_timeout;
+        join.session_timeout = Duration::from_secs(1_800);
+        join.may_skip_assignment = true;
+        assert_eq!(refusal(host, join), None);
+    }
+    // The first round is longer where more come.
+    let told = host.advance(Duration::from_secs(7));
+    assert_eq!(told.len(), 2, "both are members: {told:?}");
+    for (_, reply) in told {
+        let Reply::Join(Ok(joined)) = reply else {
+            panic!("both are members: {reply:?}");
+        };
+        host.decide(Command::Sync(Sync {
+            group: GroupId::new("g"),
+            member: joined.member,
+            instance: None,
+            generation: joined.generation,
+            protocol_type: None,
+            protocol: None,
+            assignments: Vec::new(),
+        }));
+    }
+    assert_eq!(host.coordinator.stats().stable, 1);
+}
+
+fn leave(host: &mut Host, instance: &str) {
+    let leaving = Leaving {
+        member: None,
+        instance: Some(GroupInstanceId::new(instance)),
+        reason: None,
+    };
+    let (_, replies) = host.decide(Command::Leave(Leave {
+        group: GroupId::new("g"),
+        members: vec![leaving],
+    }));
+    assert!(
+        matches!(&replies[..], [(_, Reply::Leave(Ok(_)))]),
+        "{replies:?}"
+    );
+}
+
+#[test]
+fn members_that_take_no_time_to_join_do_not_keep_the_coordinator_busy() {
+    let mut host = Host::new(GroupConfig::default());
+    pair(&mut host, [Duration::ZERO, Duration::from_secs(60)]);
+    leave(&mut host, "b");
+    assert_eq!(host.coordinator.stats().preparing_rebalance, 1);
+    let end = host.now.plus(Duration::from_secs(60));
+    let mut fired = 0;
+    while host.step_to(end).is_some() {
+        fired += 1;
+        assert!(fired <= 61, "once a second is enough");
+    }
+    let round = host.coordinator.groups["g"].round.as_ref();
+    assert!(
+        round.is_some_and(|round| round.members.len() == 1),
+        "the session of a static member decides how long it is one"
+    );
+}
+
+#[test]
+fn a_group_that_is_gone_leaves_no_timer() {
+    let mut host = Host::new(GroupConfig::default());
+    for number in 0..10 {
+        let mut ask = join(&format!("g{number}"));
+        ask.member_id_required = true;
+        let (_, replies) = host.decide(Command::Join(ask.clone()));
+        let [(_, Reply::Join(Err(refused)))] = &replies[..] else {
+            panic!("an id is given out: {replies:?}");
+        };
+        if number % 2 == 0 {
+            let leaving = Leaving {
+                member: refused.member.clone(),
+                instance: None,
+                reason: None,
+            };
+            host.decide(Command::Leave(Leave {
+                group: ask.group,
+                members: vec![leaving],
+            }));
+        } else {
+            let groups = vec![ask.group];
+            host.decide(Command::Delete { groups });
+        }
+    }
+    assert!(host.coordinator.groups.is_empty());
+    assert_eq!(host.group_timers(), 0);
+}

@@ -592,7 +592,15 @@ fn put_back(turn: &mut Turn<'_>, id: &GroupId, group: &mut Group, mut round: Box
     if !round.is_void() {
         arm(turn, id, &mut round);
         group.round = Some(round);
+    } else if round.armed.is_some() {
+        disarm(turn, id);
     }
+}
+
+/// Takes back the timer of a group that has no round any longer.
+fn disarm(turn: &mut Turn<'_>, id: &GroupId) {
+    let key = TimerKey::Group(id.clone());
+    turn.decision.timers.push(Timer { key, at: None });
 }
 
 /// Sets the timer of a group, if something is due before it fires. One that would fire too early is

@@ -20,6 +20,7 @@ use klamm_model::Instant;
 use super::api::{GroupState, Protocol};
 use super::names::{GenerationId, GroupInstanceId, MemberId};
 use crate::kit::Ticket;
+use crate::limits::REBALANCE_TIMEOUT_MIN;
 
 /// A group of the classic protocol that has members, or ids given out to some.
 #[derive(Clone, Debug)]
@@ -333,10 +334,10 @@ impl Round {
         self.joining == self.members.len() && self.pending.is_empty()
     }
 
-    /// How long the slowest member may take to join.
+    /// How long the slowest member may take to join; never no time at all.
     pub(super) fn rebalance_timeout(&self) -> Duration {
         let timeouts = self.members.values().map(|member| member.rebalance_timeout);
-        timeouts.max().unwrap_or_default()
+        timeouts.fold(REBALANCE_TIMEOUT_MIN, Duration::max)
     }
 
     /// The protocol that all members know and most of them prefer; of several, the one that was

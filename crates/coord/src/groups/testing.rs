@@ -91,6 +91,10 @@ impl Host {
         }
         self.log.extend(decision.records);
         for timer in decision.timers {
+            assert!(
+                timer.at.is_none_or(|at| at > self.now),
+                "{timer:?} would fire in the turn that sets it, perhaps for ever"
+            );
             match timer.at {
                 Some(at) => self.timers.insert(timer.key, at),
                 None => self.timers.remove(&timer.key),
@@ -101,6 +105,14 @@ impl Host {
             self.shadow.hash(),
             "G4: state is what the log says"
         );
+        for (key, at) in &self.timers {
+            if let TimerKey::Group(id) = key {
+                let group = self.coordinator.groups.get(id);
+                let round = group.and_then(|group| group.round.as_ref());
+                let armed = round.and_then(|round| round.armed);
+                assert_eq!(armed, Some(*at), "{id}: a timer is there for a round");
+            }
+        }
         let mut bytes = 0;
         for (id, group) in &self.coordinator.groups {
             self.check(id, group);
@@ -201,6 +213,12 @@ impl Host {
         }
         self.now = self.now.max(end);
         None
+    }
+
+    /// How many timers of groups are set.
+    pub(super) fn group_timers(&self) -> usize {
+        let keys = self.timers.keys();
+        keys.filter(|key| matches!(key, TimerKey::Group(_))).count()
     }
 
     /// Time passes; whatever is due happens.

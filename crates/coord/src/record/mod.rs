@@ -24,6 +24,8 @@ pub enum RecordError {
     BadText,
     /// A field that must be there is null.
     UnexpectedNull,
+    /// A group has two members of one id, or of one static name.
+    Repeated,
     /// A value of a version that is not known.
     UnknownVersion {
         /// The version.
@@ -38,6 +40,7 @@ impl fmt::Display for RecordError {
             Self::BadLength => formatter.write_str("record has a length out of bounds"),
             Self::BadText => formatter.write_str("record has a text that is none"),
             Self::UnexpectedNull => formatter.write_str("record lacks a field that it must have"),
+            Self::Repeated => formatter.write_str("record has a member twice"),
             Self::UnknownVersion { version } => {
                 write!(
                     formatter,

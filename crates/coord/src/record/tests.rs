@@ -139,6 +139,61 @@ fn a_log_of_kafka_is_replayed_and_unknown_kinds_are_passed_over() {
     );
 }
 
+/// A value with two members.
+fn group_of_two(ids: [&str; 2], instances: [Option<&str>; 2]) -> bytes::Bytes {
+    let head = GroupValue {
+        protocol_type: "consumer",
+        generation: 7,
+        protocol: Some("range"),
+        leader: Some(ids[0]),
+        since: None,
+    };
+    let members = ids
+        .into_iter()
+        .zip(instances)
+        .map(|(member, instance)| MemberValue {
+            member,
+            instance,
+            client_id: "client",
+            client_host: "/::1",
+            rebalance_timeout_ms: 60_000,
+            session_timeout_ms: 60_000,
+            subscription: &[],
+            assignment: &[],
+        });
+    let members: Vec<_> = members.collect();
+    head.encode(members.into_iter())
+}
+
+#[test]
+fn a_group_that_has_a_member_twice_is_an_error_and_the_one_before_stays() {
+    let key = bytes(GROUP_KEY);
+    let mut coordinator = Coordinator::new(GroupConfig::default());
+    let sound = group_of_two(["a", "b"], [Some("x"), None]);
+    coordinator.replay(&key, Some(&sound)).expect("sound");
+    let before = coordinator.hash();
+    for (ids, instances) in [
+        (["a", "a"], [Some("x"), Some("y")]),
+        (["a", "a"], [None, None]),
+        (["a", "b"], [Some("x"), Some("x")]),
+    ] {
+        let doubled = group_of_two(ids, instances);
+        assert_eq!(
+            coordinator.replay(&key, Some(&doubled)),
+            Err(ReplayError::Value(RecordError::Repeated)),
+            "{ids:?} {instances:?}"
+        );
+        assert_eq!(coordinator.hash(), before, "nothing has changed");
+    }
+    let moment = crate::Moment {
+        now: klamm_model::Instant(0),
+        wall: WallTime(0),
+        seed: 1,
+    };
+    let _ = coordinator.on_loaded(moment);
+    assert_eq!(coordinator.stats().members, 2);
+}
+
 #[test]
 fn damaged_records_are_errors_and_change_nothing() {
     let mut refused = 0;
