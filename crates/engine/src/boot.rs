@@ -218,6 +218,13 @@ pub enum Finding {
         /// The partitions.
         partitions: Vec<TopicPartition>,
     },
+    /// A disk was given up as lost, and a checkpoint that would tell what these partitions held
+    /// cannot be read. Nothing of them is there: what they held is lost, and its offsets may be given
+    /// to other records.
+    GivenUpInDoubt {
+        /// The partitions; also those to which nothing was ever written.
+        partitions: Vec<TopicPartition>,
+    },
     /// A batch in the write-ahead log does not follow what stands before it in its partition.
     Refused {
         /// Whose batch.
@@ -236,6 +243,7 @@ impl Finding {
             Self::WalDamage { .. }
             | Self::SegmentDamage { .. }
             | Self::EndsInDoubt { .. }
+            | Self::GivenUpInDoubt { .. }
             | Self::Refused { .. } => true,
             Self::TornTail { .. }
             | Self::WalHeadDamage { .. }
@@ -315,10 +323,17 @@ impl fmt::Display for Finding {
                 "{path} of partition {partition} was made anew from its batches ({fault}); nothing was lost"
             ),
             Self::EndsInDoubt { partitions } => {
-                let partitions: String = partitions.iter().map(|one| format!(" {one}")).collect();
+                let partitions = listed(partitions);
                 write!(
                     formatter,
                     "nothing tells which partitions the damaged bytes belonged to; perhaps the last records of:{partitions}"
+                )
+            }
+            Self::GivenUpInDoubt { partitions } => {
+                let partitions = listed(partitions);
+                write!(
+                    formatter,
+                    "a disk was given up as lost, and no readable checkpoint tells all that these partitions held, of which nothing is there; if they held records, these are lost, and their offsets may be given to others:{partitions}"
                 )
             }
             Self::Refused { partition, fault } => write!(
@@ -327,6 +342,10 @@ impl fmt::Display for Finding {
             ),
         }
     }
+}
+
+fn listed(partitions: &[TopicPartition]) -> String {
+    partitions.iter().map(|one| format!(" {one}")).collect()
 }
 
 /// Why a node cannot start on this folder.
@@ -493,17 +512,27 @@ fn recover_partitions<S: Storage>(
 ) -> Result<Vec<ShardBoot>, BootError> {
     let count = work.options.shards;
     let mut shards: Vec<ShardBoot> = (0..count).map(|_| ShardBoot::default()).collect();
-    let mut in_doubt = Vec::new();
+    let (mut in_doubt, mut given_up_in_doubt) = (Vec::new(), Vec::new());
     for (partition, topic, config) in partitions_of(image, work.options) {
         let mut logged = wal.logged.remove(&partition).unwrap_or_default();
         let mut checkpoint = known.partitions.get(&partition);
-        if work.options.gives_up_lost
-            && let Some(before) = checkpoint
-            && let Some(lost) = work.lost(partition, &topic, before.flushed_end)?
-        {
-            work.findings.push(lost);
-            logged.log_start = logged.log_start.max(before.flushed_end);
-            checkpoint = None;
+        let path = segment::partition_folder(&topic, partition.index);
+        if work.options.gives_up_lost && work.is_lost(&path, checkpoint, &logged)? {
+            if let Some(before) = checkpoint.take() {
+                let end = before.flushed_end;
+                logged.given_up = end;
+                logged.log_start = logged.log_start.max(end);
+                work.findings.push(Finding::SegmentDamage {
+                    partition,
+                    path,
+                    fault: format!(
+                        "its folder was given up as lost, and its log begins at {end} now"
+                    ),
+                });
+            }
+            if known.incomplete {
+                given_up_in_doubt.push(partition);
+            }
         }
         let found = work.recover(partition, &topic, &config, checkpoint, &logged)?;
         if wal.is_in_doubt && !logged.is_end_known {
@@ -521,6 +550,11 @@ fn recover_partitions<S: Storage>(
     if !in_doubt.is_empty() {
         work.findings.push(Finding::EndsInDoubt {
             partitions: in_doubt,
+        });
+    }
+    if !given_up_in_doubt.is_empty() {
+        work.findings.push(Finding::GivenUpInDoubt {
+            partitions: given_up_in_doubt,
         });
     }
     Ok(shards)

@@ -87,23 +87,6 @@ pub(crate) struct Recovering {
 }
 
 impl<S: Storage> Work<'_, S> {
-    /// What is told of a partition of which a checkpoint speaks and nothing is there.
-    pub(crate) fn lost(
-        &mut self,
-        partition: TopicPartition,
-        topic: &TopicName,
-        end: Offset,
-    ) -> Result<Option<Finding>, BootError> {
-        let path = segment::partition_folder(topic, partition.index);
-        let is_there = !self.storage.list(&path)?.is_empty();
-        let fault = format!("its folder was given up as lost, and its log begins at {end} now");
-        Ok((!is_there).then_some(Finding::SegmentDamage {
-            partition,
-            path,
-            fault,
-        }))
-    }
-
     pub(crate) fn recover(
         &mut self,
         partition: TopicPartition,
@@ -137,6 +120,7 @@ impl<S: Storage> Work<'_, S> {
             epochs_found: None,
         };
         self.find(partition, &mut state, config, checkpoint, &bases, logged)?;
+        lose_until(&mut state, config, logged.given_up);
         for (end, finding) in &logged.damaged {
             // Without its checkpoint nobody knows whether a file was void, and being used again.
             let is_in_segments = self.trust_files && *end <= state.log.log_end;

@@ -48,6 +48,8 @@ pub(crate) struct Logged {
     pub(crate) log_start_unvouched: Offset,
     /// Offset after the last record that is known to be lost.
     pub(crate) lost_end: Offset,
+    /// Offset after the last record that was given up: what the logs hold before it is not enough.
+    pub(crate) given_up: Offset,
     /// What is damaged, each with the offset after the last record that was there.
     pub(crate) damaged: Vec<(Offset, Finding)>,
     /// Nothing that cannot be told whose it was lies behind the last of the batches.

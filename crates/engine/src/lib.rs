@@ -26,6 +26,7 @@ mod boot_adopt;
 mod boot_epochs;
 mod boot_heads;
 mod boot_index;
+mod boot_lost;
 mod boot_partition;
 mod boot_swap;
 mod boot_wal;

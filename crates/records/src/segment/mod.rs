@@ -28,8 +28,8 @@ pub use index::{
 pub use names::{
     CHECKPOINT_FILE, CLEANED_OFFSETS_FILE, CLEANED_SUFFIX, LEADER_EPOCH_FILE,
     LEADER_EPOCH_FLUSHING_FILE, META_PROPERTIES_FILE, PARTITION_METADATA_FILE, REMOVED_SUFFIX,
-    SWAP_SUFFIX, SegmentFile, parse_partition_folder, parse_segment_file, parse_swap_file,
-    partition_folder, segment_file, swap_file,
+    SWAP_SUFFIX, SegmentFile, begins_before, parse_partition_folder, parse_segment_file,
+    parse_swap_file, partition_folder, segment_file, swap_file,
 };
 pub use recover::{RebuiltIndexes, SegmentEnd, SegmentFault, rebuild_indexes, recover};
 pub use succession::Succession;

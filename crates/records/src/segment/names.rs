@@ -76,6 +76,17 @@ pub fn parse_segment_file(name: &str) -> Option<(Offset, SegmentFile)> {
     Some((Offset(digits.parse().ok()?), file))
 }
 
+/// True for the name of any file of a segment, complete or not, whose base offset lies before `end`.
+#[must_use]
+pub fn begins_before(name: &str, end: Offset) -> bool {
+    let digits = name
+        .get(..OFFSET_DIGITS)
+        .filter(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+    digits
+        .and_then(|digits| digits.parse().ok())
+        .is_some_and(|base| Offset(base) < end)
+}
+
 /// `00000000000000000000-00000000000000000300.swap`: the batches of a compacted segment that takes
 /// the place of every segment from its base up to an end.
 #[must_use]

@@ -44,6 +44,27 @@ fn appended(segment: &[u8], mut builder: IndexBuilder) -> (Vec<u8>, Vec<u8>, Ind
 }
 
 #[test]
+fn every_file_of_a_segment_begins_where_its_name_says() {
+    for name in [
+        "00000000000000000012.log",
+        "00000000000000000012.timeindex",
+        "00000000000000000012.log.deleted",
+        "00000000000000000012-00000000000000000300.swap",
+    ] {
+        let before = [12, 13].map(|end| begins_before(name, Offset(end)));
+        assert_eq!(before, [false, true], "{name}");
+    }
+    for name in [
+        "partition.metadata",
+        "12.log",
+        "",
+        "leader-epoch-checkpoint",
+    ] {
+        assert!(!begins_before(name, Offset(i64::MAX)), "{name}");
+    }
+}
+
+#[test]
 fn file_names_are_kafkas() {
     let name = segment_file(Offset(42), SegmentFile::TimeIndex);
     assert_eq!(name, "00000000000000000042.timeindex");

@@ -53,6 +53,8 @@ pub struct LifeOptions {
     pub scale: Scale,
     /// The broker's file.
     pub broker_file: ConfigMap,
+    /// Somebody said that a disk is lost for ever.
+    pub gives_up_lost: bool,
     /// Freshness for ids.
     pub seed: u128,
     /// The fault planted in this world.
@@ -183,7 +185,7 @@ impl SimNode {
             plant: options.plant,
         };
         let boot_options = BootOptions {
-            gives_up_lost: false,
+            gives_up_lost: options.gives_up_lost,
             node: NODE,
             shards: options.shards,
             wal_file_bytes: options.wal_file_bytes,
@@ -798,6 +800,7 @@ impl LifeOptions {
                 metadata_entries_bytes: random.between(1, 16) * 512,
             },
             broker_file: ConfigMap::new(),
+            gives_up_lost: false,
             seed: u128::from(random.next()) << 64 | u128::from(random.next()),
             plant,
         }

@@ -4,6 +4,7 @@ mod classes;
 mod configs;
 mod files;
 mod indexes;
+mod lost;
 mod recovery;
 mod space;
 mod world;

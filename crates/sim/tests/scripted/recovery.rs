@@ -11,13 +11,13 @@ use klamm_sim::world::node::LifeOptions;
 use crate::world::{SHARDS, World, batch, life};
 
 /// Bytes of a write-ahead file that takes one batch of [`LARGE`].
-const SMALL_FILE: u64 = 4096 + 1024;
+pub(crate) const SMALL_FILE: u64 = 4096 + 1024;
 
 /// Bytes of a value of which two do not fit into a small file.
-const LARGE: usize = 600;
+pub(crate) const LARGE: usize = 600;
 
 /// Nothing is brought into segments before somebody asks for it.
-fn lazily(life: &mut LifeOptions) {
+pub(crate) fn lazily(life: &mut LifeOptions) {
     life.tail_bytes = 1 << 20;
     life.wal_bytes = 1 << 20;
     life.scale.chunk_bytes = 1 << 16;
@@ -27,7 +27,7 @@ fn lazily(life: &mut LifeOptions) {
 }
 
 /// The write-ahead files of a core that were begun, in their order.
-fn wal_files(disk: &SimDisk, shard: u16) -> Vec<(FileHead, Node)> {
+pub(crate) fn wal_files(disk: &SimDisk, shard: u16) -> Vec<(FileHead, Node)> {
     let folder = format!("klamm/wal-{shard}");
     let names = disk.list(&folder).expect("a folder");
     let files = names.iter().filter_map(|name| {
@@ -40,7 +40,7 @@ fn wal_files(disk: &SimDisk, shard: u16) -> Vec<(FileHead, Node)> {
     files
 }
 
-fn erase(disk: &mut SimDisk, node: Node) {
+pub(crate) fn erase(disk: &mut SimDisk, node: Node) {
     let zeros = vec![0; disk.bytes(node).len()];
     disk.write(node, 0, &zeros);
 }

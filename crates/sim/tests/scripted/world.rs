@@ -14,7 +14,7 @@ use klamm_model::{
 };
 use klamm_sim::random::Random;
 use klamm_sim::world::disk::SimDisk;
-use klamm_sim::world::node::{Happening, LifeOptions, NODE, SimNode, Started};
+use klamm_sim::world::node::{Happening, LifeOptions, NODE, SimNode, StartFailed, Started};
 
 pub(crate) const NOW: Now = Now {
     instant: Instant(1),
@@ -45,8 +45,7 @@ impl World {
     /// Starts a node on this disk, and registers it.
     pub(crate) fn start(life: LifeOptions, mut disk: SimDisk) -> (Self, Started) {
         let incarnation = life.seed.to_be_bytes();
-        let started = SimNode::start(life, NOW, &mut disk, None);
-        let (node, started) = started.expect("a disk to start on");
+        let (node, started) = begin(life, &mut disk, None).expect("the power stays");
         let calls = 0;
         let mut world = Self { node, disk, calls };
         world.settle(true);
@@ -202,6 +201,18 @@ impl World {
     /// Ends the life at once; what was written is in the files.
     pub(crate) fn kill(self) -> SimDisk {
         self.disk
+    }
+}
+
+/// Starts a node, unless the power goes after so many changes of the disk.
+pub(crate) fn begin(
+    life: LifeOptions,
+    disk: &mut SimDisk,
+    changes: Option<u64>,
+) -> Option<(SimNode, Started)> {
+    match SimNode::start(life, NOW, disk, changes) {
+        Err(StartFailed::PowerCut) if changes.is_some() => None,
+        started => Some(started.expect("a disk to start on")),
     }
 }
 
