@@ -2,6 +2,7 @@
 //! of the partition's folder that it begins with, and nowhere else. What is no partition's lies in
 //! the first.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use klamm_engine::boot::METADATA_FOLDER;
 use klamm_engine::placement::{FolderNumber, Placement};
 use klamm_engine::storage::StorageError;
-use klamm_os::disk::{self, FileSystem};
+use klamm_os::disk::{self, FileSystem, HeldFolder};
 use klamm_records::segment::{
     self, DirectoryId, FolderInUse, FoldersInUse, parse_partition_folder,
 };
@@ -33,6 +34,8 @@ pub struct DataFolders {
 #[derive(Debug)]
 struct Shared {
     roots: Vec<PathBuf>,
+    /// The same, as they were at the start; none of a folder that is taken alone.
+    held: Vec<HeldFolder>,
     /// Whose ids these are, in the same order; none where there is one folder only.
     directories: Vec<DirectoryId>,
     /// Held for moments: never over anything that the disk does.
@@ -114,6 +117,7 @@ impl DataFolders {
             shared: Arc::new(Shared {
                 placement: Mutex::new(Placement::new(1)),
                 roots: vec![root],
+                held: Vec::new(),
                 directories: Vec::new(),
                 in_use: Mutex::default(),
             }),
@@ -145,6 +149,11 @@ impl DataFolders {
                 }
             }
         }
+        let held = roots.iter().map(|root| {
+            let held = HeldFolder::open(root);
+            held.map_err(|error| failed("open", root, &error))
+        });
+        let held = held.collect::<Result<_, _>>()?;
         let in_use = match roots.first() {
             Some(main) => folders_in_use(main)?,
             None => FoldersInUse::new(),
@@ -152,6 +161,7 @@ impl DataFolders {
         Ok(Self {
             shared: Arc::new(Shared {
                 roots,
+                held,
                 directories,
                 placement: Mutex::new(placement),
                 in_use: Mutex::new(in_use),
@@ -193,7 +203,7 @@ impl DataFolders {
     }
 
     /// The data folder in which a relative path lies.
-    pub(crate) fn root_of(&self, relative: &str) -> &Path {
+    fn root_of(&self, relative: &str) -> &Path {
         if self.roots().len() == 1 {
             return self.main();
         }
@@ -201,16 +211,21 @@ impl DataFolders {
         self.root(folder.unwrap_or(FolderNumber::MAIN))
     }
 
-    /// Where a partition's folder is to be made, if it is one, and noted as in use. Blocks: for the
-    /// first partition in a data folder the device is waited for.
-    pub(crate) fn path_to_make(&self, relative: &str) -> io::Result<PathBuf> {
-        let name = first(relative);
-        if self.roots().len() == 1 || !is_placed(name) {
-            return Ok(self.path(relative));
+    /// Makes a folder: a partition's where it belongs, whose data folder is noted as in use. Blocks:
+    /// for the first partition in a data folder the device is waited for.
+    ///
+    /// # Errors
+    /// It was not made; also where the data folder is not the one any more that it was at the start.
+    pub(crate) fn create(&self, relative: &str) -> io::Result<()> {
+        if !is_placed(relative) {
+            return disk::create_dir_all(self.path(relative));
         }
-        let folder = self.placement().place(name);
+        let folder = self.place(relative);
         self.use_folder(folder)?;
-        Ok(self.root(folder).join(relative))
+        match self.shared.held.get(folder.0) {
+            Some(held) => held.create_dir(relative),
+            None => disk::create_dir_all(self.path(relative)),
+        }
     }
 
     fn use_folder(&self, folder: FolderNumber) -> io::Result<()> {
@@ -253,18 +268,37 @@ impl DataFolders {
     /// Waits until a partition's folder that is gone stays so, and lets its name go elsewhere.
     pub(crate) fn forget(&self, name: &str) -> io::Result<()> {
         if self.roots().len() > 1 {
-            disk::sync_dir(self.root_of(name))?;
+            self.flush_names([name].into_iter())?;
             self.placement().forget(name);
         }
         Ok(())
+    }
+
+    /// Makes the names of partitions' folders durable, or that they are gone. Blocks.
+    pub(crate) fn flush_names<'a>(&self, names: impl Iterator<Item = &'a str>) -> io::Result<()> {
+        let placement = self.placement();
+        let folders = names.map(|name| placement.of(name).unwrap_or(FolderNumber::MAIN));
+        let folders: BTreeSet<FolderNumber> = folders.collect();
+        drop(placement);
+        folders
+            .into_iter()
+            .try_for_each(|folder| self.flush(folder))
+    }
+
+    fn flush(&self, folder: FolderNumber) -> io::Result<()> {
+        match self.shared.held.get(folder.0) {
+            Some(held) => held.flush(),
+            None => disk::sync_dir(self.root(folder)),
+        }
     }
 
     /// Lets go of the names that are gone, once that is durable, and says which folders are in use:
     /// the end of a start's recovery.
     pub(crate) fn settle(&self) -> Result<(), StorageError> {
         if self.roots().len() > 1 {
-            for root in self.roots() {
-                disk::sync_dir(root).map_err(|error| failed("flush", root, &error))?;
+            for (folder, root) in self.roots().iter().enumerate() {
+                let flushed = self.flush(FolderNumber(folder));
+                flushed.map_err(|error| failed("flush", root, &error))?;
             }
         }
         let mut placement = self.placement();
@@ -350,9 +384,8 @@ mod tests {
     }
 
     fn make(folders: &DataFolders, name: &str) -> PathBuf {
-        let path = folders.path_to_make(name).expect("no error");
-        std::fs::create_dir_all(&path).expect("made");
-        path
+        folders.create(name).expect("made");
+        folders.path(name)
     }
 
     #[test]
@@ -374,6 +407,32 @@ mod tests {
         assert_eq!(again.elsewhere(), ["t-1"]);
         let in_use = folders_in_use(a).expect("written");
         assert_eq!(in_use.keys().collect::<Vec<_>>(), [&paths[1].1]);
+    }
+
+    #[test]
+    fn nothing_is_made_where_a_data_folder_is_not_the_one_any_more_that_it_was() {
+        let (root, paths) = two();
+        let folders = DataFolders::open(paths.clone()).expect("open");
+        make(&folders, "t-0");
+        let b = &paths[1].0;
+        // As when a disk is unmounted while it is served from.
+        std::fs::rename(b, root.path().join("away")).expect("moved");
+        for is_there in [false, true] {
+            if is_there {
+                std::fs::create_dir(b).expect("made");
+            }
+            let error = folders.create("t-1").expect_err("not the same");
+            assert_ne!(error.kind(), io::ErrorKind::NotFound, "that passes");
+            assert!(
+                error.to_string().contains("is its disk mounted?"),
+                "{error}"
+            );
+            let found = std::fs::read_dir(b).map_or(0, Iterator::count);
+            assert_eq!(found, 0, "nothing is made in its place");
+        }
+        std::fs::remove_dir(b).expect("removed");
+        std::fs::rename(root.path().join("away"), b).expect("moved");
+        make(&folders, "t-1");
     }
 
     #[test]

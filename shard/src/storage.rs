@@ -238,9 +238,8 @@ impl Storage for DataFolder {
     }
 
     fn create_folder(&mut self, relative: &str) -> Result<(), StorageError> {
-        let path = self.folders.path_to_make(relative);
-        let path = path.map_err(|error| failed("create", Path::new(relative), &error))?;
-        disk::create_dir_all(&path).map_err(|error| failed("create", &path, &error))
+        let created = self.folders.create(relative);
+        created.map_err(|error| failed("create", &self.at(relative), &error))
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<(), StorageError> {

@@ -289,8 +289,9 @@ impl Turns {
             let forgotten = turns.compactor.forget(&folder).await;
             must("forget up to where a log was compacted", forgotten);
             let name = Arc::clone(&folder);
-            let delete = move || folders.delete(&name, &aside);
-            let deleted = exec::spawn_flush(delete).await;
+            let settled = exec::spawn_flush(move || folders.forget(&name)).await;
+            must("flush a data folder", settled);
+            let deleted = exec::spawn_flush(move || disk::remove_dir_all(&aside)).await;
             if let Err(error) = deleted {
                 tracing::warn!(%folder, %error, "could not delete a dropped partition's folder; it is tried again at the next start");
             }

@@ -69,11 +69,12 @@ impl Folders {
         enter: impl FnOnce(&Path) -> io::Result<T>,
     ) -> io::Result<T> {
         let mut aside = self.lock();
-        let path = self.data.path_to_make(name)?;
+        let path = self.path(name);
         if owner(&path)? != Some(topic) {
             unless_gone(put_aside(&path, &mut aside))?;
         }
-        disk::create_dir_all(&path)?;
+        self.data.create(name)?;
+        let path = self.path(name);
         for (file, content) in files {
             disk::write_new(path.join(file), content)?;
         }
@@ -172,10 +173,9 @@ impl Folders {
         }
     }
 
-    /// Deletes what was put aside of a partition, once it cannot come back. Blocks.
-    pub(crate) fn delete(&self, name: &str, aside: &Path) -> io::Result<()> {
-        self.data.forget(name)?;
-        disk::remove_dir_all(aside)
+    /// Waits until a partition's folder that was put aside cannot come back. Blocks.
+    pub(crate) fn forget(&self, name: &str) -> io::Result<()> {
+        self.data.forget(name)
     }
 
     /// Gives the files of segments names that nobody looks for, if the folder is still this

@@ -3,7 +3,6 @@
 //! durable.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -210,10 +209,8 @@ impl Work {
             }
         }
         let unnamed = self.placed.iter().filter(|folder| folder.is_unnamed);
-        let roots: BTreeSet<&Path> = unnamed
-            .map(|folder| folders.data().root_of(&folder.folder))
-            .collect();
-        roots.into_iter().try_for_each(disk::sync_dir)
+        let names = unnamed.map(|folder| &*folder.folder);
+        folders.data().flush_names(names)
     }
 }
 

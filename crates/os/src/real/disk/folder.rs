@@ -8,7 +8,7 @@ use std::{
     os::fd::AsRawFd,
     os::unix::{
         ffi::OsStrExt,
-        fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
+        fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     },
     path::{Path, PathBuf},
 };
@@ -22,6 +22,48 @@ const LOCK_FILE: &str = ".lock";
 /// Creates the folder and its parents, readable by this user only (0700); fine if it exists.
 pub fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// A folder that was opened once, whatever its path leads to later: its disk may be unmounted while
+/// files in it are open, and what is made by its path lies on another one then.
+#[derive(Debug)]
+pub struct HeldFolder {
+    path: PathBuf,
+    file: File,
+}
+
+impl HeldFolder {
+    /// Opens the folder, which must exist.
+    pub fn open(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        let file = File::open(&path)?;
+        Ok(Self { path, file })
+    }
+
+    /// Creates a folder in it, readable by this user only (0700); fine if it exists. An error if the
+    /// path leads elsewhere by now.
+    pub fn create_dir(&self, name: &str) -> io::Result<()> {
+        self.check()?;
+        match DirBuilder::new().mode(0o700).create(self.path.join(name)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            created => created,
+        }
+    }
+
+    /// Makes creations, renames and removals in it durable.
+    pub fn flush(&self) -> io::Result<()> {
+        self.file.sync_all().map_err(flush_failed)
+    }
+
+    fn check(&self) -> io::Result<()> {
+        let (held, found) = (self.file.metadata()?, fs::metadata(&self.path));
+        if found.is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino())) {
+            return Ok(());
+        }
+        let path = self.path.display();
+        let reason = format!("{path} is not the folder any more that it was: is its disk mounted?");
+        Err(io::Error::other(reason))
+    }
 }
 
 /// Names in the folder, sorted; names that are not UTF-8 are an error, for none of ours is.
