@@ -26,11 +26,29 @@ pub const GROUP_OFFSETS_MAX: usize = 1_000_000;
 pub const OFFSETS_MAX: usize = 4_000_000;
 
 /// Most bytes that the coordinator of one partition holds of groups, as [`crate::Stats::bytes`]
-/// counts them; beyond it nobody new joins, and no commit is taken.
-pub const COORDINATOR_BYTES_MAX: usize = 1024 * 1024 * 1024;
+/// counts them. Where they are reached nobody new joins, nobody says more than before, and no new
+/// offset is kept; the offsets that are kept move on. Assignments may take a quarter more, so that
+/// those who have joined can go on.
+pub const COORDINATOR_BYTES_MAX: usize = 128 * 1024 * 1024;
 
-/// What one offset takes besides its metadata.
+/// What one offset takes besides its metadata. Metadata may also grow to as much where the
+/// coordinator is full.
 pub(crate) const OFFSET_BYTES: usize = 100;
+
+/// What a group takes besides its name and what is in it.
+pub(crate) const GROUP_ITSELF_BYTES: usize = 300;
+
+/// What the offsets of one topic take in a group, besides its name and each offset.
+pub(crate) const TOPIC_BYTES: usize = 800;
+
+/// What a member takes besides its names and protocols.
+pub(crate) const MEMBER_BYTES: usize = 400;
+
+/// What one protocol of a member takes besides its name and metadata.
+pub(crate) const PROTOCOL_BYTES: usize = 60;
+
+/// What an id takes that was given out, besides itself.
+pub(crate) const PENDING_BYTES: usize = 60;
 
 /// Most tombstones of one decision of the sweep for expired offsets; the rest follows after a pause.
 pub const SWEEP_RECORDS_MAX: usize = 5_000;

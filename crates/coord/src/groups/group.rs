@@ -8,7 +8,7 @@ use klamm_model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName, WallT
 use super::api::GroupState;
 use super::names::GenerationId;
 use super::round::Round;
-use crate::limits::OFFSET_BYTES;
+use crate::limits::{GROUP_ITSELF_BYTES, OFFSET_BYTES, TOPIC_BYTES};
 use crate::record::{GroupValue, MemberValue, MembersOf, RecordError};
 
 /// One group. It is there as long as any of the three parts is.
@@ -49,6 +49,11 @@ impl Committed {
     pub(super) fn bytes(&self) -> usize {
         OFFSET_BYTES + self.metadata.len()
     }
+}
+
+/// What the offsets of a topic take in a group, besides each of them.
+pub(super) fn bytes_of_topic(topic: &TopicName) -> usize {
+    TOPIC_BYTES + topic.as_str().len()
 }
 
 impl Kept {
@@ -142,6 +147,11 @@ impl Group {
             );
             Box::new(Round::empty(generation, kind))
         })
+    }
+
+    /// What a group takes by itself.
+    pub(super) const fn bytes(id: &str) -> usize {
+        GROUP_ITSELF_BYTES + id.len()
     }
 
     /// Nothing of it is left.

@@ -324,6 +324,204 @@ fn members_that_take_no_time_to_join_do_not_keep_the_coordinator_busy() {
     );
 }
 
+/// The static member `a` joins without its id, and says so much about its protocol.
+fn come_back(host: &mut Host, length: usize) -> Vec<(Ticket, Reply)> {
+    let mut join = join("g");
+    join.instance = Some(GroupInstanceId::new("a"));
+    join.protocols[0].metadata = vec![0; length].into();
+    join.session_timeout = Duration::from_secs(1_800);
+    host.decide(Command::Join(join)).1
+}
+
+#[test]
+fn a_static_member_that_comes_back_with_more_than_the_log_takes_begins_a_round() {
+    let mut host = Host::new(GroupConfig {
+        batch_bytes_max: 10_000,
+        ..GroupConfig::default()
+    });
+    pair(&mut host, [Duration::from_secs(60); 2]);
+    let logged = host.log.len();
+    assert_eq!(come_back(&mut host, 11_000), []);
+    assert_eq!(host.coordinator.stats().preparing_rebalance, 1);
+    assert_eq!(host.log.len(), logged, "nothing is kept of it");
+}
+
+#[test]
+fn a_static_member_that_is_refused_has_replaced_nobody() {
+    let mut host = Host::new(GroupConfig::default());
+    pair(&mut host, [Duration::from_secs(60); 2]);
+    let owner = |host: &Host| {
+        let round = host.coordinator.groups["g"].round.as_ref();
+        round.expect("it lives").statics["a"].clone()
+    };
+    let before = owner(&host);
+    let replies = come_back(&mut host, GROUP_BYTES_MAX + 1);
+    assert!(
+        matches!(&replies[..], [(_, Reply::Join(Err(refused)))] if refused.error == JoinError::GroupFull),
+        "{replies:?}"
+    );
+    assert_eq!(owner(&host), before, "who has the name keeps it");
+    assert_eq!(host.coordinator.stats().stable, 1);
+}
+
+fn commit(host: &mut Host, group: &str, partition: i32, metadata: usize) -> Option<CommitError> {
+    let topic = TopicReference {
+        name: TopicName::new("t").expect("a name"),
+        id: klamm_model::TopicId::ZERO,
+    };
+    let partition = CommitPartition {
+        partition: PartitionIndex(partition),
+        offset: Offset(host.log.len() as i64),
+        leader_epoch: None,
+        metadata: "m".repeat(metadata),
+    };
+    let (_, mut replies) = host.decide(Command::CommitOffsets(CommitOffsets {
+        group: GroupId::new(group),
+        member: None,
+        instance: None,
+        generation: None,
+        retention: None,
+        topics: vec![CommitTopic {
+            topic,
+            partitions: vec![partition],
+        }],
+    }));
+    match replies.pop() {
+        Some((_, Reply::CommitOffsets(result))) => result.err(),
+        other => panic!("a commit is answered: {other:?}"),
+    }
+}
+
+#[test]
+fn offsets_move_on_where_there_is_no_room_for_more_of_them() {
+    let full = Some(CommitError::TooLarge);
+    let mut host = Host::new(GroupConfig::default());
+    host.coordinator.bytes_max = 10_000;
+    let taken = (0..100).take_while(|number| commit(&mut host, "g", *number, 0).is_none());
+    assert!((50..100).contains(&taken.count()), "until nothing fits in");
+    assert_eq!(commit(&mut host, "other", 0, 0), full);
+    for partition in 0..50 {
+        assert_eq!(commit(&mut host, "g", partition, 0), None, "it moves on");
+        assert_eq!(commit(&mut host, "g", partition, 50), None, "or says why");
+    }
+    assert_eq!(commit(&mut host, "g", 0, 4_000), full);
+
+    let mut host = Host::new(GroupConfig::default());
+    host.coordinator.offsets_max = 2;
+    assert_eq!(commit(&mut host, "g", 0, 0), None);
+    assert_eq!(commit(&mut host, "h", 0, 0), None);
+    assert_eq!(commit(&mut host, "g", 1, 0), full);
+    assert_eq!(commit(&mut host, "g", 0, 0), None, "it moves on");
+}
+
+#[test]
+fn members_say_no_more_in_all_than_the_coordinator_has_room_for() {
+    let full = Some(JoinError::GroupFull);
+    let mut host = Host::new(GroupConfig::default());
+    let loud = |group: &str, length: usize| {
+        let mut join = join(group);
+        join.protocols[0].metadata = vec![0; length].into();
+        join
+    };
+    let mut ask = loud("waits", 0);
+    ask.member_id_required = true;
+    let (_, replies) = host.decide(Command::Join(ask));
+    let [(_, Reply::Join(Err(given)))] = &replies[..] else {
+        panic!("an id is given out: {replies:?}");
+    };
+    pair(&mut host, [Duration::from_secs(60); 2]);
+    host.coordinator.bytes_max = host.coordinator.bytes + 5_000;
+
+    let mut with_id = loud("waits", 10_000);
+    with_id.member.clone_from(&given.member);
+    assert_eq!(refusal(&mut host, with_id), full, "an id is no way around");
+    assert_eq!(refusal(&mut host, loud("g", 10_000)), full);
+    assert_eq!(refusal(&mut host, loud("new", 4_900)), full);
+    let replies = come_back(&mut host, 10_000);
+    assert!(
+        matches!(&replies[..], [(_, Reply::Join(Err(refused)))] if refused.error == JoinError::GroupFull),
+        "{replies:?}"
+    );
+    let mut ids = 0;
+    loop {
+        let mut ask = loud("waits", 0);
+        ask.client_id = "c".repeat(500);
+        ask.member_id_required = true;
+        match refusal(&mut host, ask) {
+            Some(JoinError::MemberIdRequired) => ids += 1,
+            refused => {
+                assert_eq!(refused, full);
+                break;
+            }
+        }
+    }
+    assert!((3..10).contains(&ids), "ids that are out count: {ids}");
+    assert!(host.coordinator.bytes <= host.coordinator.bytes_max);
+    let replies = come_back(&mut host, 0);
+    assert!(
+        matches!(&replies[..], [(_, Reply::Join(Ok(_)))]),
+        "who is there may come again: {replies:?}"
+    );
+}
+
+#[test]
+fn assignments_take_no_more_than_the_coordinator_has_room_for() {
+    let mut host = Host::new(GroupConfig::default());
+    host.coordinator.bytes_max = 10_000;
+    assert_eq!(refusal(&mut host, join("g")), None);
+    let told = host.advance(Duration::from_secs(3));
+    let [(_, Reply::Join(Ok(joined)))] = &told[..] else {
+        panic!("it is a member: {told:?}");
+    };
+    let (_, replies) = host.decide(Command::Sync(Sync {
+        group: GroupId::new("g"),
+        member: joined.member.clone(),
+        instance: None,
+        generation: joined.generation,
+        protocol_type: None,
+        protocol: None,
+        assignments: vec![(joined.member.clone(), vec![0; 20_000].into())],
+    }));
+    assert!(
+        matches!(&replies[..], [(_, Reply::Sync(Err(SyncError::TooLarge)))]),
+        "{replies:?}"
+    );
+    assert!(host.log.is_empty());
+}
+
+/// Compared one by one with all others, these names would take minutes to learn, and as long to
+/// forget.
+#[test]
+fn very_many_names_of_protocols_are_learned_and_forgotten() {
+    let members = 4_000;
+    let mut coordinator = Coordinator::new(GroupConfig::default());
+    let moment = |millis: u64, seed: u128| Moment {
+        now: klamm_model::Instant(0).plus(Duration::from_millis(millis)),
+        wall: klamm_model::WallTime(0),
+        seed,
+    };
+    for member in 0..members {
+        let mut join = join("g");
+        join.protocols = (1..PROTOCOLS_MAX)
+            .map(|number| format!("{member}-{number}"))
+            .chain(["range".to_owned()])
+            .map(|name| Protocol {
+                name,
+                metadata: Bytes::new(),
+            })
+            .collect();
+        let ticket = Ticket(member);
+        let decision = coordinator.decide(moment(0, member.into()), ticket, Command::Join(join));
+        assert_eq!(decision.replies, [], "the first round waits");
+    }
+    assert_eq!(coordinator.stats().members as u64, members);
+    let key = TimerKey::Group(GroupId::new("g"));
+    let decision = coordinator.on_timer(moment(300_000, 1 << 64), key);
+    assert_eq!(decision.replies.len() as u64, members, "all are given up");
+    assert!(coordinator.groups["g"].round.is_some(), "until it is kept");
+    assert_eq!(coordinator.stats().members, 0);
+}
+
 #[test]
 fn a_group_that_is_gone_leaves_no_timer() {
     let mut host = Host::new(GroupConfig::default());

@@ -8,12 +8,10 @@ use super::group::Kept;
 use super::names::{GroupInstanceId, MemberId};
 use super::notes::{Happened, Notes};
 use super::rebalance::joined;
-use super::round::{Profile, Round};
+use super::round::{Profile, Round, bytes_of_pending};
 use super::turn::Turn;
-use crate::kit::Ticket;
-use crate::limits::{
-    GROUP_BYTES_MAX, NAME_BYTES_MAX, NEW_MEMBER_JOIN_TIMEOUT, PENDING_MEMBERS_MAX, PROTOCOLS_MAX,
-};
+use crate::kit::{Record, Ticket};
+use crate::limits::{NAME_BYTES_MAX, NEW_MEMBER_JOIN_TIMEOUT, PENDING_MEMBERS_MAX, PROTOCOLS_MAX};
 
 /// Whether a member is who it says it is.
 pub(super) enum Identity {
@@ -118,12 +116,13 @@ impl Turn<'_> {
         let id = self.member_id(&join.client_id);
         if !join.member_id_required {
             self.add_member(round, ticket, id, join);
-        } else if round.pending.len() >= PENDING_MEMBERS_MAX {
+        } else if round.pending.len() >= PENDING_MEMBERS_MAX
+            || !self.fits(round, bytes_of_pending(&id))
+        {
             self.refuse_join(ticket, None, JoinError::GroupFull);
         } else {
-            let at = self.moment.now.plus(join.session_timeout);
-            round.pending.insert(id.clone(), at);
-            round.want(at);
+            let until = self.moment.now.plus(join.session_timeout);
+            round.give_out(id.clone(), until);
             self.refuse_join(ticket, Some(&id), JoinError::MemberIdRequired);
         }
     }
@@ -192,7 +191,7 @@ impl Turn<'_> {
             rebalance_timeout: join.rebalance_timeout,
             protocols: join.protocols,
         };
-        if round.bytes + profile.bytes() > GROUP_BYTES_MAX {
+        if !self.fits(round, profile.bytes(&id)) {
             self.refuse_join(ticket, None, JoinError::GroupFull);
             return;
         }
@@ -221,12 +220,7 @@ impl Turn<'_> {
         id: &MemberId,
         join: &Join,
     ) -> bool {
-        let said: usize = join
-            .protocols
-            .iter()
-            .map(|protocol| protocol.metadata.len())
-            .sum();
-        if round.bytes + said > GROUP_BYTES_MAX {
+        if !self.fits(round, round.growth(id, &join.protocols)) {
             self.refuse_join(ticket, Some(id), JoinError::GroupFull);
             return false;
         }
@@ -248,6 +242,10 @@ impl Turn<'_> {
         [old, new]: [MemberId; 2],
         join: Join,
     ) {
+        if !self.fits(round, round.growth(&old, &join.protocols)) {
+            self.refuse_join(ticket, None, JoinError::GroupFull);
+            return;
+        }
         let leader_before = round.leader.clone();
         let parked = round.rename(&old, &new);
         let [was, is] = [old.clone(), new.clone()];
@@ -265,12 +263,18 @@ impl Turn<'_> {
         }
         match round.state {
             GroupState::Stable if round.elect_protocol() == round.protocol => {
+                let record = self.record_of_replaced(round, kept, [&old, &new], &join);
+                if self.is_too_large(&record, kept) {
+                    self.rebalance(&join.group, round);
+                    return;
+                }
+                self.decision.records.push(record);
                 let leader = if join.may_skip_assignment {
                     None
                 } else {
                     leader_before
                 };
-                self.keep_replaced(round, kept, [&old, &new], &join, leader);
+                self.tell_replaced(round, &new, leader);
             }
             GroupState::Stable => self.rebalance(&join.group, round),
             // The old id may have been sent to the leader already, which would divide for it.
@@ -282,27 +286,34 @@ impl Turn<'_> {
     }
 
     /// Nothing changes but the id of a static member: it has what it had, without a round.
-    ///
-    /// A client that does not know KIP-814 is told the leader of before, so that one that led does
-    /// not take itself for the leader and divide anew.
-    fn keep_replaced(
-        &mut self,
-        round: &mut Round,
+    fn record_of_replaced(
+        &self,
+        round: &Round,
         kept: Option<&Kept>,
         [old, new]: [&MemberId; 2],
         join: &Join,
-        leader_before: Option<MemberId>,
-    ) {
+    ) -> Record {
         let assignments: BTreeMap<&str, &[u8]> = kept
             .into_iter()
             .flat_map(Kept::members)
             .map(|member| (member.member, member.assignment))
             .collect();
-        let record = self.record_of(&join.group, round, |id| {
+        self.record_of(&join.group, round, |id| {
             let id = if id == new { old } else { id };
             assignments.get(id.as_str()).copied().unwrap_or(&[])
-        });
-        self.decision.records.push(record);
+        })
+    }
+
+    /// Tells a static member that it goes on as what it was.
+    ///
+    /// A client that does not know KIP-814 is told the leader of before, so that one that led does
+    /// not take itself for the leader and divide anew.
+    fn tell_replaced(
+        &mut self,
+        round: &mut Round,
+        new: &MemberId,
+        leader_before: Option<MemberId>,
+    ) {
         let leads = round.leader.as_ref() == Some(new);
         let seen = joined(round, new);
         let joined = match leader_before {

@@ -68,7 +68,7 @@ impl Turn<'_> {
                 let owner = instance.and_then(|instance| round.statics.get(instance));
                 owner.cloned().ok_or(LeaveMemberError::UnknownMember)?
             }
-            Some(id) if round.pending.remove(id).is_some() => return Ok(()),
+            Some(id) if round.take_back(id) => return Ok(()),
             Some(id) => {
                 identify(round, id.as_str(), instance).map_err(|identity| match identity {
                     Identity::Unknown => LeaveMemberError::UnknownMember,
@@ -104,7 +104,7 @@ impl Turn<'_> {
             .map(|(id, _)| id.clone())
             .collect();
         for id in lapsed {
-            round.pending.remove(&id);
+            round.take_back(&id);
             self.end_joining_if_all_came(group, round);
         }
         let mut silent: Vec<(Instant, MemberId)> = round

@@ -29,7 +29,7 @@ mod sync;
 mod testing;
 mod turn;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Bound;
 use std::time::Duration;
@@ -56,7 +56,7 @@ use crate::limits::{
     COORDINATOR_BYTES_MAX, GROUPS_MAX, OFFSETS_MAX, SWEEP_LOOKS_MAX, SWEEP_PAUSE, SWEEP_RECORDS_MAX,
 };
 use crate::record::{Key, OffsetValue, RecordError};
-use group::{Committed, Group, Kept};
+use group::{Committed, Group, Kept, bytes_of_topic};
 use notes::Notes;
 use offsets::RoomForOffsets;
 use round::{Profile, Round};
@@ -91,6 +91,10 @@ pub struct Coordinator {
     offsets: usize,
     /// What they take, what is kept of groups, and what members said.
     bytes: usize,
+    /// Most of these; [`COORDINATOR_BYTES_MAX`] but in tests.
+    bytes_max: usize,
+    /// Most of the offsets; [`OFFSETS_MAX`] but in tests.
+    offsets_max: usize,
     counters: Counters,
     notes: Notes,
     /// Where a sweep goes on that has not come to its end.
@@ -106,6 +110,8 @@ impl Coordinator {
             groups: BTreeMap::new(),
             offsets: 0,
             bytes: 0,
+            bytes_max: COORDINATOR_BYTES_MAX,
+            offsets_max: OFFSETS_MAX,
             counters: Counters {
                 rebalances_begun: 0,
                 rebalances_completed: 0,
@@ -167,11 +173,14 @@ impl Coordinator {
                 expires: value.expires,
                 topic_id: value.topic_id,
             };
-            let held = committed.bytes();
+            let mut held = committed.bytes();
             let group = self.group_or_new(id);
             let partitions = match group.offsets.get_mut(topic) {
                 Some(partitions) => partitions,
-                None => group.offsets.entry(topic.clone()).or_default(),
+                None => {
+                    held += bytes_of_topic(topic);
+                    group.offsets.entry(topic.clone()).or_default()
+                }
             };
             let earlier = partitions.insert(partition, committed);
             self.offsets += usize::from(earlier.is_none());
@@ -189,6 +198,7 @@ impl Coordinator {
             }
             if partitions.is_empty() {
                 group.offsets.remove(topic);
+                self.bytes -= bytes_of_topic(topic);
             }
         }
         self.drop_if_void(id);
@@ -211,6 +221,7 @@ impl Coordinator {
 
     fn group_or_new(&mut self, id: &str) -> &mut Group {
         if !self.groups.contains_key(id) {
+            self.bytes += Group::bytes(id);
             self.groups.insert(GroupId::new(id), Group::default());
         }
         self.groups.get_mut(id).expect("it is there or was made")
@@ -219,6 +230,7 @@ impl Coordinator {
     fn drop_if_void(&mut self, id: &str) {
         if self.groups.get(id).is_some_and(Group::is_void) {
             self.groups.remove(id);
+            self.bytes -= Group::bytes(id);
         }
     }
 
@@ -399,14 +411,13 @@ impl Coordinator {
         let group = join.group.clone();
         if join.member.is_none() {
             let new = !self.groups.contains_key(&group);
-            if self.bytes >= COORDINATOR_BYTES_MAX || new && self.groups.len() >= GROUPS_MAX {
+            let full = self.bytes >= self.bytes_max || self.groups.len() >= GROUPS_MAX;
+            if new && full {
                 let error = JoinError::GroupFull;
                 let member = None;
                 return refused(ticket, Reply::Join(Err(JoinRefused { member, error })));
             }
-            if new {
-                self.groups.insert(group.clone(), Group::default());
-            }
+            self.group_or_new(group.as_str());
         }
         let unknown = Reply::Join(Err(JoinRefused {
             member: join.member.clone(),
@@ -438,13 +449,7 @@ impl Coordinator {
         ticket: Ticket,
         commit: CommitOffsets,
     ) -> Decision<Reply, TimerKey> {
-        let full = self.bytes >= COORDINATOR_BYTES_MAX;
-        let room = if full {
-            0
-        } else {
-            OFFSETS_MAX.saturating_sub(self.offsets)
-        };
-        let room = RoomForOffsets(room);
+        let room = RoomForOffsets(self.offsets_max.saturating_sub(self.offsets));
         if self.groups.len() >= GROUPS_MAX && !self.groups.contains_key(&commit.group) {
             return refused(ticket, Reply::CommitOffsets(Err(CommitError::TooLarge)));
         }
@@ -463,23 +468,32 @@ impl Coordinator {
         ticket: Ticket,
         asked: Vec<GroupId>,
     ) -> Decision<Reply, TimerKey> {
-        self.alone(moment, |turn, groups| {
-            let mut answers: BTreeMap<GroupId, usize> = BTreeMap::new();
+        let mut answered: BTreeSet<GroupId> = BTreeSet::new();
+        let mut freed = 0;
+        let decision = self.alone(moment, |turn, groups| {
             let mut deleted = Vec::new();
             for id in asked {
-                if answers.contains_key(&id) {
+                if !answered.insert(id.clone()) {
                     continue;
                 }
-                answers.insert(id.clone(), deleted.len());
+                if let Some(group) = groups.get(&id) {
+                    freed += round_bytes(group);
+                }
                 let result = turn.delete_group(&id, groups.get_mut(&id));
-                if groups.get(&id).is_some_and(Group::is_void) {
-                    groups.remove(&id);
+                if let Some(group) = groups.get_mut(&id) {
+                    freed -= round_bytes(group);
+                    if group.is_void() {
+                        freed += Group::bytes(id.as_str());
+                        groups.remove(&id);
+                    }
                 }
                 deleted.push((id, result));
             }
             turn.decision.held();
             turn.answer(ticket, Reply::Delete(deleted));
-        })
+        });
+        self.bytes -= freed;
+        decision
     }
 
     /// Lets go of offsets that nobody used for too long, and of groups that have nothing left: as
@@ -526,6 +540,8 @@ impl Coordinator {
             config: &self.config,
             counters: &mut self.counters,
             notes: &mut self.notes,
+            room: self.bytes_max.saturating_sub(self.bytes),
+            room_for_kept: (self.bytes_max + self.bytes_max / 4).saturating_sub(self.bytes),
             decision: Decision::nothing(),
         };
         (turn, &mut self.groups)
@@ -571,6 +587,11 @@ impl Coordinator {
         self.bytes = self.bytes - change.before + change.after;
         self.drop_if_void(id);
     }
+}
+
+/// What the round of a group holds.
+fn round_bytes(group: &Group) -> usize {
+    group.round.as_ref().map_or(0, |round| round.bytes)
 }
 
 /// Bytes of one round, before and after an input.

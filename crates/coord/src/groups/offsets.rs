@@ -1,5 +1,7 @@
 //! Offsets: kept, read, forgotten, and let go when nobody uses them any longer.
 
+use std::collections::BTreeSet;
+
 use klamm_model::{Offset, PartitionIndex, TopicId, TopicName, WallTime};
 
 use super::api::{
@@ -7,13 +9,13 @@ use super::api::{
     DeleteOffsetError, DeleteOffsets, DeleteOffsetsError, DeletedTopic, FetchOffsets, FetchedTopic,
     GroupState, KeptOffset, Reply, TopicReference,
 };
-use super::group::{Committed, Group};
+use super::group::{Committed, Group, bytes_of_topic};
 use super::join::{Identity, identify};
 use super::names::GroupId;
 use super::subscription::{Topics, are_consumers, topics_of};
 use super::turn::Turn;
 use crate::kit::{Record, Ticket};
-use crate::limits::{GROUP_OFFSETS_MAX, NAME_BYTES_MAX};
+use crate::limits::{GROUP_OFFSETS_MAX, NAME_BYTES_MAX, OFFSET_BYTES};
 use crate::record::{OffsetValue, offset_key};
 
 /// How many more offsets the coordinator keeps in all.
@@ -40,14 +42,8 @@ impl Turn<'_> {
         commit: CommitOffsets,
     ) -> Result<Vec<CommittedTopic>, CommitError> {
         check(group.as_deref(), &commit)?;
-        let asked: usize = commit
-            .topics
-            .iter()
-            .map(|topic| topic.partitions.len())
-            .sum();
-        let kept = group.as_deref().map_or(0, Group::offset_count);
         let name = commit.group.as_str();
-        if name.len() > NAME_BYTES_MAX || asked > room.0 || asked + kept > GROUP_OFFSETS_MAX {
+        if name.len() > NAME_BYTES_MAX || !self.has_room(group.as_deref(), room, &commit) {
             return Err(CommitError::TooLarge);
         }
         self.hear_commit(group, &commit);
@@ -56,7 +52,7 @@ impl Turn<'_> {
             let millis = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
             WallTime(now.0.saturating_add(millis))
         });
-        let mut records = Vec::with_capacity(asked);
+        let mut records = Vec::new();
         let mut size = 0;
         let mut topics = Vec::with_capacity(commit.topics.len());
         for topic in commit.topics {
@@ -67,6 +63,9 @@ impl Turn<'_> {
                 if result.is_ok() {
                     let record = record_of(name, &topic.topic, partition, now, retention);
                     size += record.key.len() + record.value.as_ref().map_or(0, |value| value.len());
+                    if size > self.config.batch_bytes_max {
+                        return Err(CommitError::TooLarge);
+                    }
                     records.push(record);
                 }
             }
@@ -75,12 +74,39 @@ impl Turn<'_> {
                 partitions,
             });
         }
-        if size > self.config.batch_bytes_max {
-            return Err(CommitError::TooLarge);
-        }
         self.counters.offsets_committed += records.len() as u64;
         self.decision.records.append(&mut records);
         Ok(topics)
+    }
+
+    /// Whether there is room for what a commit adds. An offset that only moves on adds nothing, and
+    /// its metadata may change within what every offset is counted for.
+    fn has_room(
+        &self,
+        group: Option<&Group>,
+        room: &RoomForOffsets,
+        commit: &CommitOffsets,
+    ) -> bool {
+        let mut added = 0;
+        let mut bytes = group.map_or_else(|| Group::bytes(commit.group.as_str()), |_| 0);
+        for topic in &commit.topics {
+            let name = &topic.topic.name;
+            let kept = group.and_then(|group| group.offsets.get(name));
+            bytes += kept.map_or_else(|| bytes_of_topic(name), |_| 0);
+            for partition in &topic.partitions {
+                let metadata = partition.metadata.len();
+                let kept = kept.and_then(|kept| kept.get(&partition.partition));
+                if let Some(kept) = kept {
+                    bytes += metadata.saturating_sub(kept.metadata.len().max(OFFSET_BYTES));
+                } else {
+                    added += 1;
+                    bytes += OFFSET_BYTES + metadata;
+                }
+            }
+        }
+        let in_group = group.map_or(0, Group::offset_count) + added;
+        (added == 0 || added <= room.0 && in_group <= GROUP_OFFSETS_MAX)
+            && (bytes == 0 || bytes <= self.room)
     }
 
     /// A commit is a sign of life, but for that of a member whose round is not complete.
@@ -159,6 +185,7 @@ impl Turn<'_> {
             Some(_) | None => Topics::Known(Default::default()),
         };
         let mut answers = Vec::with_capacity(delete.topics.len());
+        let mut buried = BTreeSet::new();
         for (topic, asked) in delete.topics {
             let subscribed = read.contains(topic.as_str());
             let mut partitions = Vec::with_capacity(asked.len());
@@ -167,7 +194,9 @@ impl Turn<'_> {
                     partitions.push((partition, Err(DeleteOffsetError::GroupSubscribedToTopic)));
                     continue;
                 }
-                if group.committed(topic.as_str(), partition).is_some() {
+                if group.committed(topic.as_str(), partition).is_some()
+                    && buried.insert((topic.clone(), partition))
+                {
                     self.counters.offsets_deleted += 1;
                     self.bury(&delete.group, &topic, partition);
                 }

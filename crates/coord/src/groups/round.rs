@@ -10,6 +10,7 @@
 //!                                              '----------------------------------- Stable
 //! ```
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use klamm_model::Instant;
 use super::api::{GroupState, Protocol};
 use super::names::{GenerationId, GroupInstanceId, MemberId};
 use crate::kit::Ticket;
-use crate::limits::REBALANCE_TIMEOUT_MIN;
+use crate::limits::{MEMBER_BYTES, PENDING_BYTES, PROTOCOL_BYTES, REBALANCE_TIMEOUT_MIN};
 
 /// A group of the classic protocol that has members, or ids given out to some.
 #[derive(Clone, Debug)]
@@ -36,9 +37,12 @@ pub(super) struct Round {
     /// Static members by name. Invariant: one to one with the members that have one (G8).
     pub(super) statics: BTreeMap<GroupInstanceId, MemberId>,
     /// Ids that were given out and have not come back, and until when they are good.
+    /// Changed by [`Round::give_out`] and [`Round::take_back`] alone, that count them.
     pub(super) pending: BTreeMap<MemberId, Instant>,
-    /// Protocols with the number of members that know them, in the order of first mention.
-    known: Vec<(Arc<str>, usize)>,
+    /// Protocols that members know.
+    known: BTreeMap<Arc<str>, Mentioned>,
+    /// How many protocols were mentioned that nobody knew.
+    mentions: u64,
     /// Members with a parked join.
     pub(super) joining: usize,
     /// Members that were told of the round and have not asked for their part.
@@ -101,6 +105,15 @@ struct Known {
     metadata: Bytes,
 }
 
+/// How a protocol is known in a group.
+#[derive(Clone, Copy, Debug)]
+struct Mentioned {
+    /// To how many members.
+    members: usize,
+    /// A smaller number was mentioned earlier.
+    place: u64,
+}
+
 /// What a member is that joins, or joins again.
 pub(super) struct Profile {
     pub(super) instance: Option<GroupInstanceId>,
@@ -112,14 +125,11 @@ pub(super) struct Profile {
 }
 
 impl Profile {
-    /// Bytes that it would make the group remember.
-    pub(super) fn bytes(&self) -> usize {
-        let protocols = self.protocols.iter();
-        let protocols: usize = protocols
-            .map(|protocol| protocol.name.len() + protocol.metadata.len())
-            .sum();
+    /// Bytes that it would make the group remember under an id.
+    pub(super) fn bytes(&self, id: &MemberId) -> usize {
         let instance = self.instance.as_ref().map_or(0, |name| name.as_str().len());
-        protocols + instance + self.client_id.len() + self.client_host.len()
+        let names = id.as_str().len() + instance + self.client_id.len() + self.client_host.len();
+        MEMBER_BYTES + names + bytes_said(&self.protocols)
     }
 }
 
@@ -143,10 +153,11 @@ impl Member {
             })
     }
 
-    /// Bytes that it made the group remember.
-    fn bytes(&self) -> usize {
+    /// Bytes that it made the group remember under its id.
+    fn bytes(&self, id: &str) -> usize {
         let instance = self.instance.as_ref().map_or(0, |name| name.as_str().len());
-        bytes_of(&self.protocols) + instance + self.client_id.len() + self.client_host.len()
+        let names = id.len() + instance + self.client_id.len() + self.client_host.len();
+        MEMBER_BYTES + names + bytes_of(&self.protocols)
     }
 
     /// When it is given up unless it is heard of. A parked call is a sign of life, but for that of
@@ -169,7 +180,8 @@ impl Round {
             members: BTreeMap::new(),
             statics: BTreeMap::new(),
             pending: BTreeMap::new(),
-            known: Vec::new(),
+            known: BTreeMap::new(),
+            mentions: 0,
             joining: 0,
             unsynced: 0,
             bytes: 0,
@@ -219,9 +231,40 @@ impl Round {
         }
         self.protocol_type.as_deref() == Some(protocol_type)
             && protocols.iter().any(|protocol| {
-                let known = self.known.iter().find(|(name, _)| **name == *protocol.name);
-                known.map_or(0, |(_, members)| *members) == self.members.len()
+                let known = self.known.get(protocol.name.as_str());
+                known.map_or(0, |known| known.members) == self.members.len()
             })
+    }
+
+    /// An id is given out, and is good for a time.
+    pub(super) fn give_out(&mut self, id: MemberId, until: Instant) {
+        self.bytes += bytes_of_pending(&id);
+        self.want(until);
+        self.pending.insert(id, until);
+    }
+
+    /// An id that was given out is good no longer. `false`: it was none.
+    pub(super) fn take_back(&mut self, id: &MemberId) -> bool {
+        let found = self.pending.remove(id).is_some();
+        if found {
+            self.bytes -= bytes_of_pending(id);
+        }
+        found
+    }
+
+    /// How many bytes more the group would remember if a member said this.
+    pub(super) fn growth(&self, id: &MemberId, protocols: &[Protocol]) -> usize {
+        let before = self.members.get(id);
+        let before = before.map_or(0, |member| bytes_of(&member.protocols));
+        bytes_said(protocols).saturating_sub(before)
+    }
+
+    /// What it holds, counted anew.
+    #[cfg(test)]
+    pub(super) fn bytes_held(&self) -> usize {
+        let members = self.members.iter();
+        let members: usize = members.map(|(id, member)| member.bytes(id.as_str())).sum();
+        members + self.pending.keys().map(bytes_of_pending).sum::<usize>()
     }
 
     /// A new member with a parked join, or one that the log knows. `deadline` is when it is given
@@ -233,12 +276,12 @@ impl Round {
         ticket: Option<Ticket>,
         deadline: Instant,
     ) {
-        self.pending.remove(&id);
+        self.take_back(&id);
         if let Some(instance) = &profile.instance {
             let earlier = self.statics.insert(instance.clone(), id.clone());
             assert!(earlier.is_none(), "a static name has one member at most");
         }
-        self.bytes += profile.bytes();
+        self.bytes += profile.bytes(&id);
         let protocols = self.learn(&profile.protocols);
         let member = Member {
             instance: profile.instance,
@@ -287,9 +330,8 @@ impl Round {
 
     /// Takes a member out, with whatever is parked of it. If it led, another leads.
     pub(super) fn remove(&mut self, id: &str) -> Option<Member> {
-        self.pending.remove(id);
         let member = self.members.remove(id)?;
-        self.bytes -= member.bytes();
+        self.bytes -= member.bytes(id);
         unlearn(&mut self.known, &member.protocols);
         self.joining -= usize::from(member.join.is_some());
         self.unsynced -= usize::from(member.unsynced);
@@ -319,6 +361,8 @@ impl Round {
         self.unsynced -= usize::from(member.unsynced);
         member.unsynced = false;
         member.is_new = false;
+        self.bytes -= old.as_str().len();
+        self.bytes += new.as_str().len();
         if let Some(instance) = &member.instance {
             self.statics.insert(instance.clone(), new.clone());
         }
@@ -343,45 +387,50 @@ impl Round {
     /// The protocol that all members know and most of them prefer; of several, the one that was
     /// mentioned first.
     pub(super) fn elect_protocol(&self) -> Option<Arc<str>> {
-        let all = self.members.len();
-        let mut votes: Vec<(&Arc<str>, usize)> = self
-            .known
-            .iter()
-            .filter(|(_, members)| *members == all)
-            .map(|(name, _)| (name, 0))
-            .collect();
-        for member in self.members.values() {
-            let favourite = member
-                .protocols
-                .iter()
-                .find_map(|known| votes.iter().position(|(name, _)| **name == known.name));
-            if let Some(place) = favourite {
-                votes[place].1 += 1;
+        // What all know, the first knows too.
+        let first = self.members.values().next()?;
+        let mut votes: BTreeMap<&str, (usize, u64)> = BTreeMap::new();
+        for Known { name, .. } in &first.protocols {
+            let known = self.known.get(name);
+            if let Some(known) = known.filter(|known| known.members == self.members.len()) {
+                votes.insert(name, (0, known.place));
             }
         }
-        let most = votes.iter().map(|(_, count)| *count).max()?;
-        let chosen = votes.iter().find(|(_, count)| *count == most)?;
-        Some(chosen.0.clone())
+        for member in self.members.values() {
+            let mut names = member.protocols.iter().map(|known| &*known.name);
+            if let Some(favourite) = names.find(|name| votes.contains_key(name))
+                && let Some((count, _)) = votes.get_mut(favourite)
+            {
+                *count += 1;
+            }
+        }
+        let votes = votes.into_iter();
+        let (chosen, _) = votes.max_by_key(|(_, (count, place))| (*count, Reverse(*place)))?;
+        let (chosen, _) = self.known.get_key_value(chosen)?;
+        Some(chosen.clone())
     }
 
     /// The members' own protocols, with names that the group shares, counted.
     fn learn(&mut self, protocols: &[Protocol]) -> Box<[Known]> {
         let mut all: Vec<Known> = Vec::with_capacity(protocols.len());
         for protocol in protocols {
-            let place = self
-                .known
-                .iter()
-                .position(|(name, _)| **name == *protocol.name);
-            let place = place.unwrap_or_else(|| {
-                self.known.push((protocol.name.as_str().into(), 0));
-                self.known.len() - 1
+            let known = self.known.get_key_value(protocol.name.as_str());
+            let name: Arc<str> = match known {
+                Some((name, _)) => name.clone(),
+                None => protocol.name.as_str().into(),
+            };
+            let known = self.known.entry(name.clone()).or_insert_with(|| {
+                self.mentions += 1;
+                Mentioned {
+                    members: 0,
+                    place: self.mentions,
+                }
             });
-            let (name, members) = &mut self.known[place];
-            if !all.iter().any(|known| known.name == *name) {
-                *members += 1;
+            if !all.iter().any(|other| Arc::ptr_eq(&other.name, &name)) {
+                known.members += 1;
             }
             all.push(Known {
-                name: name.clone(),
+                name,
                 metadata: Bytes::copy_from_slice(&protocol.metadata),
             });
         }
@@ -408,21 +457,33 @@ pub(super) struct Parked {
 fn bytes_of(protocols: &[Known]) -> usize {
     let protocols = protocols.iter();
     protocols
-        .map(|known| known.name.len() + known.metadata.len())
+        .map(|known| PROTOCOL_BYTES + known.name.len() + known.metadata.len())
         .sum()
 }
 
+/// What the same takes once it is known.
+fn bytes_said(protocols: &[Protocol]) -> usize {
+    let protocols = protocols.iter();
+    protocols
+        .map(|protocol| PROTOCOL_BYTES + protocol.name.len() + protocol.metadata.len())
+        .sum()
+}
+
+/// What an id takes that is out.
+pub(super) fn bytes_of_pending(id: &MemberId) -> usize {
+    PENDING_BYTES + id.as_str().len()
+}
+
 /// Forgets a member's protocols.
-fn unlearn(known: &mut Vec<(Arc<str>, usize)>, protocols: &[Known]) {
+fn unlearn(known: &mut BTreeMap<Arc<str>, Mentioned>, protocols: &[Known]) {
     for (place, protocol) in protocols.iter().enumerate() {
-        let repeated = protocols[..place]
-            .iter()
-            .any(|other| other.name == protocol.name);
-        if let Some((_, members)) = known.iter_mut().find(|(name, _)| *name == protocol.name)
-            && !repeated
-        {
-            *members -= 1;
+        let mut before = protocols[..place].iter();
+        let repeated = before.any(|other| Arc::ptr_eq(&other.name, &protocol.name));
+        if !repeated && let Some(mentioned) = known.get_mut(&protocol.name) {
+            mentioned.members -= 1;
+            if mentioned.members == 0 {
+                known.remove(&protocol.name);
+            }
         }
     }
-    known.retain(|(_, members)| *members > 0);
 }

@@ -38,7 +38,7 @@ impl Turn<'_> {
                 }
                 settle_one(round, &sync.member);
                 if round.leader.as_ref() == Some(&sync.member) {
-                    self.keep_assignments(round, sync);
+                    self.keep_assignments(round, kept, sync);
                 }
             }
             GroupState::Stable => {
@@ -56,7 +56,7 @@ impl Turn<'_> {
 
     /// The leader's assignments have come: they are kept, and all that wait are told. Assignments
     /// for strangers are passed over; a member without one gets an empty one.
-    fn keep_assignments(&mut self, round: &mut Round, sync: &Sync) {
+    fn keep_assignments(&mut self, round: &mut Round, kept: Option<&Kept>, sync: &Sync) {
         let assignments: BTreeMap<&str, &Bytes> = sync
             .assignments
             .iter()
@@ -65,8 +65,7 @@ impl Turn<'_> {
         let record = self.record_of(&sync.group, round, |id| {
             assignments.get(id.as_str()).map_or(&[], |bytes| bytes)
         });
-        let size = record.key.len() + record.value.as_ref().map_or(0, Bytes::len);
-        if size > self.config.batch_bytes_max {
+        if self.is_too_large(&record, kept) {
             self.fail_syncs(round, SyncError::TooLarge);
             self.begin_round(&sync.group, round);
             return;

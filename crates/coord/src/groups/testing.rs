@@ -82,6 +82,11 @@ impl Host {
             "replies wait for the records of their decision"
         );
         for record in &decision.records {
+            let size = record.key.len() + record.value.as_ref().map_or(0, Bytes::len);
+            assert!(
+                size <= self.coordinator.config.batch_bytes_max,
+                "the log takes every record"
+            );
             self.check_generation(record);
             self.check_expiry(record, expired_before);
             let value = record.value.as_deref();
@@ -117,7 +122,9 @@ impl Host {
         for (id, group) in &self.coordinator.groups {
             self.check(id, group);
             bytes += group.round.as_ref().map_or(0, |round| round.bytes);
+            bytes += Group::bytes(id.as_str());
             bytes += group.kept.as_ref().map_or(0, |kept| kept.value().len());
+            bytes += group.offsets.keys().map(bytes_of_topic).sum::<usize>();
             let offsets = group.offsets.values().flat_map(BTreeMap::values);
             bytes += offsets.map(Committed::bytes).sum::<usize>();
         }
@@ -304,6 +311,7 @@ impl Host {
             count(|member| member.unsynced),
             "{id}: syncs are counted"
         );
+        assert_eq!(round.bytes, round.bytes_held(), "{id}: bytes are counted");
         assert_eq!(
             round.statics.len(),
             count(|member| member.instance.is_some()),

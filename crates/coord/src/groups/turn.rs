@@ -3,12 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::api::{JoinError, JoinRefused, Reply, SyncError};
 use super::config::GroupConfig;
+use super::group::Kept;
 use super::names::{GroupId, MemberId};
 use super::notes::Notes;
+use super::round::Round;
 use super::stats::Counters;
-use crate::kit::{Decision, Moment, Ticket, Timer};
+use crate::kit::{Decision, Moment, Record, Ticket, Timer};
+use crate::limits::GROUP_BYTES_MAX;
 
 /// Which timer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -25,6 +30,10 @@ pub(super) struct Turn<'a> {
     pub(super) config: &'a GroupConfig,
     pub(super) counters: &'a mut Counters,
     pub(super) notes: &'a mut Notes,
+    /// How many bytes more the coordinator may hold.
+    pub(super) room: usize,
+    /// How many more it may hold of rounds that are kept.
+    pub(super) room_for_kept: usize,
     pub(super) decision: Decision<Reply, TimerKey>,
 }
 
@@ -35,6 +44,19 @@ impl Turn<'_> {
             self.decision.held();
         }
         self.decision
+    }
+
+    /// Whether a group may remember so many bytes more.
+    pub(super) const fn fits(&self, round: &Round, growth: usize) -> bool {
+        growth == 0 || growth <= self.room && round.bytes + growth <= GROUP_BYTES_MAX
+    }
+
+    /// Whether the record of a group is more than the log takes at once, or than there is room for.
+    pub(super) fn is_too_large(&self, record: &Record, kept: Option<&Kept>) -> bool {
+        let value = record.value.as_ref().map_or(0, Bytes::len);
+        let before = kept.map_or(0, |kept| kept.value().len());
+        record.key.len() + value > self.config.batch_bytes_max
+            || value > before && value - before > self.room_for_kept
     }
 
     pub(super) fn answer(&mut self, ticket: Ticket, reply: Reply) {
