@@ -8,7 +8,8 @@ use bytes::BytesMut;
 use crate::{
     ApiKey,
     error::{DecodeError, EncodeError},
-    message::{Direction, Head, Message, gather},
+    frame::SIZE_PREFIX,
+    message::{Direction, Message, gather},
     reader::Reader,
     writer::{Gather, Writer},
 };
@@ -225,12 +226,18 @@ pub fn gather_response(
     correlation_id: i32,
     out: &mut Gather,
 ) -> Result<(), EncodeError> {
-    let header_length = response_header_length(message, version);
-    gather(message, version, out, |body| {
-        let size = frame_size(body.saturating_add(header_length))?;
-        Ok(Head::of_response(size, correlation_id, header_length))
+    let mut head = [0; SIZE_PREFIX + RESPONSE_HEADER_BYTES_MAX];
+    head[SIZE_PREFIX..][..4].copy_from_slice(&correlation_id.to_be_bytes());
+    let head = &head[..SIZE_PREFIX + response_header_length(message, version)];
+    gather(message, version, out, head, |head, length| {
+        let size = frame_size(length - SIZE_PREFIX)?;
+        head[..SIZE_PREFIX].copy_from_slice(&size);
+        Ok(())
     })
 }
+
+/// Correlation id and, where there are tagged fields, that there are none.
+const RESPONSE_HEADER_BYTES_MAX: usize = 5;
 
 fn response_header_length(message: &dyn Message, version: i16) -> usize {
     let schema = message.schema();

@@ -137,7 +137,7 @@ pub trait Message {
     where
         Self: Sized,
     {
-        gather(self, version, out, |_| Ok(Head::default()))
+        gather(self, version, out, &[], |_, _| Ok(()))
     }
 }
 
@@ -148,49 +148,29 @@ fn flexible(schema: &Schema, version: i16) -> Result<bool, EncodeError> {
     Ok(schema.is_flexible(version))
 }
 
-/// Counts, then appends `head` of the counted length, then the body. Pieces cannot be taken back,
-/// hence the count before: it meets every fault.
+/// Appends `head` and the body behind it, in one walk; `complete` then fills in what the head says
+/// of the length of both. Where either fails, `out` is as before.
 pub(crate) fn gather(
     message: &dyn Message,
     version: i16,
     out: &mut Gather,
-    head: impl FnOnce(usize) -> Result<Head, EncodeError>,
+    head: &[u8],
+    complete: impl FnOnce(&mut [u8], usize) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
     let flexible = flexible(message.schema(), version)?;
-    let mut counting = Writer::counting(version, flexible);
-    message.write(&mut counting);
-    let counted = counting.counted()?;
-    let head = head(counted.length)?;
-    out.reserve(head.as_bytes().len() + counted.length - counted.records);
-    out.extend_from_slice(head.as_bytes());
+    let mark = out.mark();
+    out.extend_from_slice(head);
     let mut writer = Writer::to_gather(out, version, flexible);
     message.write(&mut writer);
-    assert_eq!(writer.counted(), Ok(counted), "counting and writing agree");
-    Ok(())
-}
-
-/// Up to nine bytes in front of a body: size and header of a response.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Head {
-    bytes: [u8; 9],
-    length: usize,
-}
-
-impl Head {
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
+    let completed = writer.finish().and_then(|body| {
+        let length = out.len_since(mark);
+        assert_eq!(head.len() + body, length, "all bytes are counted");
+        complete(out.head_since(mark), length)
+    });
+    if completed.is_err() {
+        out.truncate(mark);
     }
-
-    /// Size, correlation id and, in the flexible header, no tagged fields.
-    pub(crate) fn of_response(size: [u8; 4], correlation_id: i32, header_length: usize) -> Self {
-        let mut bytes = [0; 9];
-        bytes[..4].copy_from_slice(&size);
-        bytes[4..8].copy_from_slice(&correlation_id.to_be_bytes());
-        Self {
-            bytes,
-            length: 4 + header_length,
-        }
-    }
+    completed
 }
 
 /// A request and the view of its response: what a client needs to send one and read the other.

@@ -9,10 +9,10 @@ use crate::{
 /// Cursor over borrowed bytes. Never reads past its end, never allocates.
 #[derive(Debug)]
 pub struct Reader<'a> {
+    /// Everything, for the places of faults.
     bytes: &'a [u8],
-    at: usize,
-    // Invariant: at <= end <= bytes.len(); inside a tagged field `end` is that field's end.
-    end: usize,
+    // Invariant: lies in `bytes`; inside a tagged field it ends where that ends.
+    rest: &'a [u8],
     version: i16,
     flexible: bool,
     failure: Option<DecodeError>,
@@ -20,20 +20,21 @@ pub struct Reader<'a> {
 
 /// Progress through the tagged fields of one struct.
 #[derive(Debug)]
-pub struct Tags {
+pub struct Tags<'a> {
     left: u32,
     current: Option<u32>,
-    outer_end: usize,
+    /// What follows the present field.
+    behind: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
     /// A cursor at the start of `bytes` for a version; `flexible` chooses compact lengths and
     /// tagged fields.
+    #[inline]
     pub fn new(bytes: &'a [u8], version: i16, flexible: bool) -> Self {
         Self {
             bytes,
-            at: 0,
-            end: bytes.len(),
+            rest: bytes,
             version,
             flexible,
             failure: None,
@@ -41,22 +42,27 @@ impl<'a> Reader<'a> {
     }
 
     /// Version of the message being read.
+    #[inline]
     pub fn version(&self) -> i16 {
         self.version
     }
 
     /// The first fault, if any.
+    #[inline]
     pub fn failure(&self) -> Option<DecodeError> {
         self.failure
     }
 
     /// Bytes not read yet.
+    #[inline]
     pub fn rest(&self) -> &'a [u8] {
-        &self.bytes[self.at..self.end]
+        self.rest
     }
 
-    fn remaining(&self) -> usize {
-        self.end - self.at
+    /// Where the next byte stands.
+    #[inline]
+    fn at(&self) -> usize {
+        self.rest.as_ptr() as usize - self.bytes.as_ptr() as usize
     }
 
     #[cold]
@@ -64,81 +70,115 @@ impl<'a> Reader<'a> {
         if self.failure.is_none() {
             self.failure = Some(failure);
         }
-        self.end = self.at;
+        self.rest = &self.rest[..0];
     }
 
+    #[cold]
+    fn fail_short(&mut self, wanted: usize) {
+        let at = self.at();
+        self.fail(DecodeError::Truncated { at, wanted });
+    }
+
+    #[cold]
+    fn fail_length(&mut self, claimed: i64) {
+        let (at, remaining) = (self.at(), self.rest.len());
+        self.fail(DecodeError::Length {
+            at,
+            claimed,
+            remaining,
+        });
+    }
+
+    #[inline]
     fn take(&mut self, length: usize) -> &'a [u8] {
-        if length > self.remaining() {
-            self.fail(DecodeError::Truncated {
-                at: self.at,
-                wanted: length,
-            });
-            return &[];
+        match self.rest.split_at_checked(length) {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                taken
+            }
+            None => {
+                self.fail_short(length);
+                &[]
+            }
         }
-        let start = self.at;
-        self.at += length;
-        &self.bytes[start..self.at]
     }
 
+    #[inline]
     fn fixed<const N: usize>(&mut self) -> [u8; N] {
-        match self.bytes[self.at..self.end].first_chunk::<N>() {
-            Some(chunk) => {
-                self.at += N;
+        match self.rest.split_first_chunk::<N>() {
+            Some((chunk, rest)) => {
+                self.rest = rest;
                 *chunk
             }
             None => {
-                self.fail(DecodeError::Truncated {
-                    at: self.at,
-                    wanted: N,
-                });
+                self.fail_short(N);
                 [0; N]
             }
         }
     }
 
     /// One byte; any value but zero is true, as in Kafka.
+    #[inline]
     pub fn bool(&mut self) -> bool {
         self.fixed::<1>()[0] != 0
     }
 
     /// A signed byte.
+    #[inline]
     pub fn i8(&mut self) -> i8 {
         i8::from_be_bytes(self.fixed())
     }
 
     /// Two bytes, big-endian.
+    #[inline]
     pub fn i16(&mut self) -> i16 {
         i16::from_be_bytes(self.fixed())
     }
 
     /// Two bytes, big-endian, unsigned.
+    #[inline]
     pub fn u16(&mut self) -> u16 {
         u16::from_be_bytes(self.fixed())
     }
 
     /// Four bytes, big-endian.
+    #[inline]
     pub fn i32(&mut self) -> i32 {
         i32::from_be_bytes(self.fixed())
     }
 
     /// Eight bytes, big-endian.
+    #[inline]
     pub fn i64(&mut self) -> i64 {
         i64::from_be_bytes(self.fixed())
     }
 
     /// Eight bytes, IEEE 754.
+    #[inline]
     pub fn f64(&mut self) -> f64 {
         f64::from_be_bytes(self.fixed())
     }
 
     /// Sixteen bytes.
+    #[inline]
     pub fn uuid(&mut self) -> [u8; 16] {
         self.fixed()
     }
 
     /// Unsigned varint of at most five bytes and 32 bits.
+    #[inline]
     pub fn uvarint(&mut self) -> u32 {
-        let start = self.at;
+        match self.rest.split_first() {
+            Some((&byte, rest)) if byte < 0x80 => {
+                self.rest = rest;
+                byte.into()
+            }
+            _ => self.long_uvarint(),
+        }
+    }
+
+    fn long_uvarint(&mut self) -> u32 {
+        let start = self.at();
         let mut value = 0u32;
         for shift in [0, 7, 14, 21, 28] {
             let byte = self.fixed::<1>()[0];
@@ -156,7 +196,8 @@ impl<'a> Reader<'a> {
 
     /// A length whose classic form is `classic` or, in flexible versions, a varint of length + 1.
     /// `None` is null.
-    fn length(&mut self, classic: fn(&mut Self) -> i32) -> Option<usize> {
+    #[inline]
+    fn length(&mut self, classic: impl FnOnce(&mut Self) -> i32) -> Option<usize> {
         let claimed = if self.flexible {
             i64::from(self.uvarint()) - 1
         } else {
@@ -166,23 +207,20 @@ impl<'a> Reader<'a> {
             return Some(0);
         }
         match usize::try_from(claimed) {
-            Ok(length) if length <= self.remaining() => Some(length),
+            Ok(length) if length <= self.rest.len() => Some(length),
             Err(_) if claimed == -1 => None,
             _ => {
-                let (at, remaining) = (self.at, self.remaining());
-                self.fail(DecodeError::Length {
-                    at,
-                    claimed,
-                    remaining,
-                });
+                self.fail_length(claimed);
                 Some(0)
             }
         }
     }
 
+    #[inline]
     fn null(&mut self, nullable: bool) {
         if !nullable && self.failure.is_none() {
-            self.fail(DecodeError::Null { at: self.at });
+            let at = self.at();
+            self.fail(DecodeError::Null { at });
         }
     }
 
@@ -192,15 +230,10 @@ impl<'a> Reader<'a> {
             self.null(nullable);
             return None;
         };
-        let at = self.at;
+        let at = self.at();
         // The compact form could say more; Kafka refuses it like the classic one.
         if length > i16::MAX as usize {
-            let (claimed, remaining) = (length as i64, self.remaining());
-            self.fail(DecodeError::Length {
-                at,
-                claimed,
-                remaining,
-            });
+            self.fail_length(length as i64);
         }
         match std::str::from_utf8(self.take(length)) {
             Ok(text) => Some(text),
@@ -248,7 +281,7 @@ impl<'a> Reader<'a> {
             self.null(nullable);
             return None;
         };
-        let start = self.at;
+        let start = self.rest;
         if let Some(size) = T::FIXED_SIZE {
             self.take(size.saturating_mul(count));
         } else {
@@ -263,7 +296,7 @@ impl<'a> Reader<'a> {
             return Some(Array::EMPTY);
         }
         Some(Array::new(
-            &self.bytes[start..self.at],
+            &start[..start.len() - self.rest.len()],
             count,
             self.version,
             self.flexible,
@@ -276,32 +309,36 @@ impl<'a> Reader<'a> {
     }
 
     /// Opens the tagged fields of a struct; none in versions that are not flexible.
-    pub fn tags(&mut self) -> Tags {
+    #[inline]
+    pub fn tags(&mut self) -> Tags<'a> {
         let left = if self.flexible { self.uvarint() } else { 0 };
         // Each takes a tag and a size, one byte each at the least.
-        if left as usize > self.remaining() / 2 {
-            let (at, remaining) = (self.at, self.remaining());
-            self.fail(DecodeError::Length {
-                at,
-                claimed: i64::from(left),
-                remaining,
-            });
+        if left as usize > self.rest.len() / 2 {
+            self.fail_length(left.into());
         }
         Tags {
             left,
             current: None,
-            outer_end: self.end,
+            behind: &[],
         }
     }
 
     /// The next tagged field; until the next call the reader is confined to its bytes.
-    pub fn next_tag(&mut self, tags: &mut Tags) -> Option<u32> {
+    #[inline]
+    pub fn next_tag(&mut self, tags: &mut Tags<'a>) -> Option<u32> {
+        if tags.left == 0 && tags.current.is_none() {
+            return None;
+        }
+        self.step_tag(tags)
+    }
+
+    fn step_tag(&mut self, tags: &mut Tags<'a>) -> Option<u32> {
         if let Some(tag) = tags.current.take() {
-            if self.at != self.end {
-                self.fail(DecodeError::Tag { at: self.at, tag });
+            if !self.rest.is_empty() {
+                self.foreign_tag(tag);
             }
             if self.failure.is_none() {
-                self.end = tags.outer_end;
+                self.rest = tags.behind;
             }
         }
         if tags.left == 0 || self.failure.is_some() {
@@ -310,38 +347,42 @@ impl<'a> Reader<'a> {
         tags.left -= 1;
         let tag = self.uvarint();
         let claimed = self.uvarint();
-        if claimed as usize > self.remaining() {
-            let (at, remaining) = (self.at, self.remaining());
-            self.fail(DecodeError::Length {
-                at,
-                claimed: i64::from(claimed),
-                remaining,
-            });
-        }
+        let Some((field, behind)) = self.rest.split_at_checked(claimed as usize) else {
+            self.fail_length(claimed.into());
+            return None;
+        };
         if self.failure.is_some() {
             return None;
         }
-        tags.outer_end = self.end;
+        tags.behind = behind;
         tags.current = Some(tag);
-        self.end = self.at + claimed as usize;
+        self.rest = field;
         Some(tag)
     }
 
     /// Steps over the bytes of an unknown tagged field.
     pub fn skip_tag(&mut self) {
-        self.at = self.end;
+        self.rest = &self.rest[self.rest.len()..];
     }
 
     /// A tag that the tables know, but not in this version: Kafka refuses it.
     pub fn foreign_tag(&mut self, tag: u32) {
-        self.fail(DecodeError::Tag { at: self.at, tag });
+        let at = self.at();
+        self.fail(DecodeError::Tag { at, tag });
     }
 
     /// Steps over all tagged fields of a struct that defines none.
+    #[inline]
     pub fn skip_tags(&mut self) {
-        if !self.flexible {
-            return;
+        match self.rest.split_first() {
+            _ if !self.flexible => {}
+            // The usual number of them.
+            Some((0, rest)) => self.rest = rest,
+            _ => self.skip_some_tags(),
         }
+    }
+
+    fn skip_some_tags(&mut self) {
         let mut tags = self.tags();
         while self.next_tag(&mut tags).is_some() {
             self.skip_tag();

@@ -13,7 +13,17 @@ use crate::{error::EncodeError, records::Records};
 #[derive(Debug, Default)]
 pub struct Gather {
     pieces: VecDeque<Bytes>,
+    /// Copied bytes behind the pieces, in one buffer until the pieces are asked for.
     tail: BytesMut,
+    /// Shared slices behind the pieces: each stands before the byte of the tail at its place.
+    shared: Vec<(usize, Bytes)>,
+}
+
+/// How much a [`Gather`] holds behind its pieces.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Mark {
+    copied: usize,
+    slices: usize,
 }
 
 impl Gather {
@@ -24,12 +34,13 @@ impl Gather {
 
     /// Bytes collected so far.
     pub fn len(&self) -> usize {
-        self.pieces.iter().map(Bytes::len).sum::<usize>() + self.tail.len()
+        let pieces = self.pieces.iter().map(Bytes::len);
+        pieces.sum::<usize>() + self.len_since(Mark::default())
     }
 
     /// True where nothing was collected.
     pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty() && self.tail.is_empty()
+        self.pieces.is_empty() && self.tail.is_empty() && self.shared.is_empty()
     }
 
     /// Appends bytes that are copied.
@@ -40,7 +51,7 @@ impl Gather {
     /// Appends a shared slice by reference.
     pub fn push(&mut self, slice: Bytes) {
         if !slice.is_empty() {
-            push_piece(&mut self.tail, &mut self.pieces, slice);
+            self.shared.push((self.tail.len(), slice));
         }
     }
 
@@ -49,12 +60,29 @@ impl Gather {
         self.tail.capacity() - self.tail.len()
     }
 
-    /// Makes room for `length` bytes that will be copied. What was written stays where it is.
-    pub(crate) fn reserve(&mut self, length: usize) {
-        if self.room() < length {
-            self.pieces();
-            self.tail.reserve(length);
+    /// Where the next message begins.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark {
+            copied: self.tail.len(),
+            slices: self.shared.len(),
         }
+    }
+
+    /// Takes back everything since the mark.
+    pub(crate) fn truncate(&mut self, mark: Mark) {
+        self.tail.truncate(mark.copied);
+        self.shared.truncate(mark.slices);
+    }
+
+    /// Bytes since the mark.
+    pub(crate) fn len_since(&self, mark: Mark) -> usize {
+        let shared = self.shared[mark.slices..].iter();
+        self.tail.len() - mark.copied + shared.map(|(_, slice)| slice.len()).sum::<usize>()
+    }
+
+    /// The first copied bytes since the mark.
+    pub(crate) fn head_since(&mut self, mark: Mark) -> &mut [u8] {
+        &mut self.tail[mark.copied..]
     }
 
     /// Puts everything behind what was collected elsewhere, by reference.
@@ -66,6 +94,15 @@ impl Gather {
 
     /// All pieces in order, none of them empty; the caller takes what it has sent.
     pub fn pieces(&mut self) -> &mut VecDeque<Bytes> {
+        let mut split = 0;
+        for (place, slice) in self.shared.drain(..) {
+            if place > split {
+                let copied = self.tail.split_to(place - split);
+                self.pieces.push_back(copied.freeze());
+                split = place;
+            }
+            self.pieces.push_back(slice);
+        }
         if !self.tail.is_empty() {
             self.pieces.push_back(self.tail.split().freeze());
         }
@@ -99,12 +136,10 @@ impl Gather {
     /// Takes an empty buffer to write into; room that it lacks is allocated.
     ///
     /// # Panics
-    /// If the buffer holds bytes, or the one before it does.
+    /// If the buffer holds bytes.
     pub fn lend(&mut self, buffer: BytesMut) {
-        assert!(
-            buffer.is_empty() && self.tail.is_empty(),
-            "a buffer changes hands empty"
-        );
+        assert!(buffer.is_empty(), "a buffer changes hands empty");
+        self.pieces();
         self.tail = buffer;
     }
 
@@ -121,21 +156,11 @@ pub struct Writer<'o> {
     // None counts only.
     tail: Option<&'o mut BytesMut>,
     // None copies record bytes into the tail.
-    pieces: Option<&'o mut VecDeque<Bytes>>,
+    shared: Option<&'o mut Vec<(usize, Bytes)>>,
     length: usize,
-    records: usize,
     version: i16,
     flexible: bool,
     failure: Option<EncodeError>,
-}
-
-/// What a message takes in a version.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Counted {
-    /// All bytes.
-    pub(crate) length: usize,
-    /// Those of them that are record bytes.
-    pub(crate) records: usize,
 }
 
 /// Start of a tagged field whose size is not known yet.
@@ -147,15 +172,14 @@ pub struct TagMark {
 impl<'o> Writer<'o> {
     fn new(
         tail: Option<&'o mut BytesMut>,
-        pieces: Option<&'o mut VecDeque<Bytes>>,
+        shared: Option<&'o mut Vec<(usize, Bytes)>>,
         version: i16,
         flexible: bool,
     ) -> Self {
         Self {
             tail,
-            pieces,
+            shared,
             length: 0,
-            records: 0,
             version,
             flexible,
             failure: None,
@@ -174,12 +198,8 @@ impl<'o> Writer<'o> {
 
     /// Writes to a list of pieces, record bytes by reference.
     pub fn to_gather(out: &'o mut Gather, version: i16, flexible: bool) -> Self {
-        Self::new(
-            Some(&mut out.tail),
-            Some(&mut out.pieces),
-            version,
-            flexible,
-        )
+        let (tail, shared) = (&mut out.tail, &mut out.shared);
+        Self::new(Some(tail), Some(shared), version, flexible)
     }
 
     /// Version being written.
@@ -194,16 +214,9 @@ impl<'o> Writer<'o> {
 
     /// Bytes written or counted, or the first fault.
     pub fn finish(self) -> Result<usize, EncodeError> {
-        self.counted().map(|counted| counted.length)
-    }
-
-    pub(crate) fn counted(self) -> Result<Counted, EncodeError> {
         match self.failure {
             Some(failure) => Err(failure),
-            None => Ok(Counted {
-                length: self.length,
-                records: self.records,
-            }),
+            None => Ok(self.length),
         }
     }
 
@@ -343,13 +356,11 @@ impl<'o> Writer<'o> {
         let length = value.len();
         self.long_length(length);
         self.length += length;
-        self.records += length;
         let Some(tail) = &mut self.tail else { return };
-        for slice in value.slices().iter().filter(|slice| !slice.is_empty()) {
-            match &mut self.pieces {
-                Some(pieces) => push_piece(tail, pieces, slice.clone()),
-                None => tail.extend_from_slice(slice),
-            }
+        let slices = value.slices().iter().filter(|slice| !slice.is_empty());
+        match &mut self.shared {
+            None => slices.for_each(|slice| tail.extend_from_slice(slice)),
+            Some(shared) => shared.extend(slices.map(|slice| (tail.len(), slice.clone()))),
         }
     }
 
@@ -412,13 +423,6 @@ impl<'o> Writer<'o> {
         let start = tail.len() - size - prefix;
         tail[start..].rotate_right(prefix);
     }
-}
-
-fn push_piece(tail: &mut BytesMut, pieces: &mut VecDeque<Bytes>, slice: Bytes) {
-    if !tail.is_empty() {
-        pieces.push_back(tail.split().freeze());
-    }
-    pieces.push_back(slice);
 }
 
 fn varint_bytes(mut value: u32) -> ([u8; 5], usize) {
