@@ -61,6 +61,7 @@ impl Rehearsal {
             core: Rc::new(Core::new(id, 1, engine, endpoint, pressed, disk)),
             effects: Vec::new(),
         };
+        rehearsal.core.work.notify();
         rehearsal.turn();
         rehearsal
     }
@@ -76,7 +77,10 @@ impl Rehearsal {
     /// Takes a turn. Every write, flush and spill is over when it ends.
     pub fn turn(&mut self) {
         let core = &self.core;
-        core.work.take();
+        // What is in memory is read without a turn.
+        if !core.work.take() {
+            return;
+        }
         Probe::count(&core.probe.turns, 1);
         core.settle(&mut self.effects, |effect| carry_out(core, effect));
         while core.engine.borrow().wal_flush_wanted() == FlushWanted::Now {

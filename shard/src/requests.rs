@@ -128,6 +128,7 @@ impl Read {
         let Self { shards, call } = self;
         let stock = Rc::clone(&shards.core.returned.reads);
         let waiting = match shards.home_of(&call.partitions, |part| part.partition) {
+            Some(home) if home == shards.id() => shards.read_here(call),
             Some(home) => Waiting::One(shards.begin(home, Call::Read(call))),
             None => Waiting::Several(Box::pin(shards.read_from_several(call))),
         };
@@ -141,7 +142,9 @@ pub struct Pending<C> {
     waiting: Waiting<C>,
 }
 
-enum Waiting<C> {
+pub(crate) enum Waiting<C> {
+    /// Answered already.
+    Here(C),
     /// The usual case: every partition lives on one core.
     One(PendingCall),
     Several(Pin<Box<dyn Future<Output = C>>>),
@@ -152,6 +155,7 @@ impl<C: Returning + Unpin> Future for Pending<C> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answered<C>> {
         let call = match &mut self.waiting {
+            Waiting::Here(call) => Poll::Ready(std::mem::take(call)),
             Waiting::One(call) => Pin::new(call)
                 .poll(context)
                 // A reply of another kind has no outcomes, which nobody takes for success.

@@ -1,7 +1,7 @@
 //! `Shards`: everything that the front may ask of the cores. A call whose partitions live here
 //! goes straight into the engine; for another core it becomes one letter.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::ops::Range;
@@ -30,7 +30,7 @@ use crate::calls::{Calls, PendingCall};
 use crate::drivers::space::DiskWatch;
 use crate::letters::Letter;
 use crate::probe::Probe;
-use crate::requests::{Append, Read, Returned};
+use crate::requests::{Append, Read, Returned, Waiting};
 
 /// What runs on one core, shared by the tasks of that core.
 pub(crate) struct Core {
@@ -161,6 +161,12 @@ impl Shards {
         self.core.image.borrow().clone()
     }
 
+    /// The same for a look that does not wait for anything.
+    #[must_use]
+    pub fn glance(&self) -> Ref<'_, SharedImage> {
+        self.core.image.borrow()
+    }
+
     /// What clients are held to, where anybody is held to anything.
     #[must_use]
     pub fn client_quotas(&self) -> Option<ClientQuotas> {
@@ -243,6 +249,19 @@ impl Shards {
                 ..AppendCall::new(acks, Vec::new())
             }
         }
+    }
+
+    /// Reads from this core. What is in memory needs no turn.
+    pub(crate) fn read_here(&self, mut call: ReadCall) -> Waiting<ReadCall> {
+        let mut engine = self.core.engine.borrow_mut();
+        let wishes = engine.read_now(&mut call);
+        if wishes.is_empty() {
+            return Waiting::Here(call);
+        }
+        let pending = self.core.calls.open(self.core.id);
+        engine.read_rest(pending.ticket(), call, wishes);
+        self.core.work.notify();
+        Waiting::One(pending)
     }
 
     /// Reads from several cores, one after the other.

@@ -37,6 +37,8 @@ const NO_OFFSET: i64 = -1;
 pub struct Pending {
     context: Context,
     step: Step,
+    /// Once it has begun.
+    plan: Option<Plan>,
 }
 
 enum Step {
@@ -44,18 +46,12 @@ enum Step {
     Asked(Request),
     /// Reads what is there; no read where no partition can be read.
     Reading {
-        plan: Plan,
         read: Option<klamm_shard::Pending<ReadCall>>,
         /// If that is too little, more is waited for until then.
         patience: Option<Instant>,
     },
     /// Waits until there is enough, time is over or the reader leaves.
-    Waiting {
-        plan: Plan,
-        more: Pin<Box<dyn Future<Output = ()>>>,
-    },
-    /// Answered.
-    Over,
+    Waiting(Pin<Box<dyn Future<Output = ()>>>),
 }
 
 /// What is wanted, once the session has had its say.
@@ -180,6 +176,7 @@ impl Pending {
         Self {
             context,
             step: Step::Asked(request),
+            plan: None,
         }
     }
 
@@ -192,29 +189,28 @@ impl Pending {
         task: &mut Task<'_>,
         out: &mut Gather,
     ) -> Poll<Result<(), Close>> {
+        let Self {
+            context,
+            step,
+            plan,
+        } = self;
         loop {
-            match &mut self.step {
-                Step::Asked(request) => match plan(&self.context, request)? {
-                    // The frame need not wait with the reader.
-                    Ok(plan) => {
-                        let patience = plan.deadline;
-                        self.step = Step::read(&self.context, plan, patience);
+            match step {
+                Step::Asked(request) => {
+                    let image = context.shards.glance();
+                    match plan_of(context, &image, request)? {
+                        Ok(begun) => {
+                            let begun = plan.insert(begun);
+                            let patience = begun.deadline;
+                            // The frame need not wait with the reader.
+                            *step = Step::read(context, &image, begun, patience);
+                        }
+                        Err(error) => {
+                            return Poll::Ready(refuse(context, request, error, out));
+                        }
                     }
-                    Err(error) => {
-                        count(&self.context, true);
-                        let refused = session_refused(error);
-                        let (version, id) = (request.version, request.correlation_id);
-                        let context = &self.context;
-                        return Poll::Ready(context.encode(
-                            &refused,
-                            ApiKey::Fetch,
-                            version,
-                            id,
-                            out,
-                        ));
-                    }
-                },
-                Step::Reading { read, .. } => {
+                }
+                Step::Reading { read, patience } => {
                     let call = match read {
                         None => None,
                         Some(read) => match Pin::new(read).poll(task) {
@@ -222,38 +218,30 @@ impl Pending {
                             Poll::Pending => return Poll::Pending,
                         },
                     };
-                    let step = std::mem::replace(&mut self.step, Step::Over);
-                    let Step::Reading { plan, patience, .. } = step else {
-                        unreachable!("matched above");
-                    };
+                    let plan = plan.as_mut().expect("what is read was planned");
+                    let call = call.as_deref();
                     let found = Found {
                         refusals: &plan.lists.refusals,
-                        call: call.as_deref(),
+                        call,
                     };
-                    let answers =
-                        found.is_enough(plan.bytes_min) || self.context.caller.is_pressed();
-                    match patience {
-                        Some(deadline) if !answers => {
-                            self.step = Step::wait(&self.context, plan, call.as_deref(), deadline);
+                    match *patience {
+                        Some(deadline)
+                            if !found.is_enough(plan.bytes_min) && !context.caller.is_pressed() =>
+                        {
+                            *step = Step::wait(context, plan, call, deadline);
                         }
-                        _ => {
-                            let call = call.as_deref();
-                            return Poll::Ready(answer(&self.context, plan, call, out));
-                        }
+                        _ => return Poll::Ready(answer(context, plan, call, out)),
                     }
                 }
-                Step::Waiting { more, .. } => {
+                Step::Waiting(more) => {
                     if more.as_mut().poll(task).is_pending() {
                         return Poll::Pending;
                     }
                     // Whatever is there now is the answer, as in Kafka: what woke the watch may
                     // be less than the least wanted, for example the end of a leadership.
-                    let step = std::mem::replace(&mut self.step, Step::Over);
-                    if let Step::Waiting { plan, .. } = step {
-                        self.step = Step::read(&self.context, plan, None);
-                    }
+                    let plan = plan.as_mut().expect("what is waited for was planned");
+                    *step = Step::read(context, &context.shards.glance(), plan, None);
                 }
-                Step::Over => unreachable!("an answer is not polled again"),
             }
         }
     }
@@ -261,17 +249,18 @@ impl Pending {
 
 impl Step {
     /// Begins to read what is there now.
-    fn read(context: &Context, mut plan: Plan, patience: Option<Instant>) -> Self {
-        let image = context.shards.image();
+    fn read(context: &Context, image: &Image, plan: &mut Plan, patience: Option<Instant>) -> Self {
         let node = context.front.node();
         let mut read = context.shards.read(plan.isolation, plan.bytes_max);
         let Lists {
             wishes, refusals, ..
         } = &mut plan.lists;
         refusals.clear();
+        let mut is_asked = false;
         for (key, wish) in wishes {
-            match resolve(&image, key, node) {
+            match resolve(image, key, node) {
                 Ok(partition) => {
+                    is_asked = true;
                     refusals.push(None);
                     read.push(ReadPartition {
                         partition,
@@ -284,34 +273,32 @@ impl Step {
                 Err(code) => refusals.push(Some(code)),
             }
         }
-        let is_asked = refusals.contains(&None);
         Self::Reading {
             patience,
-            plan,
             read: is_asked.then(|| read.begin()),
         }
     }
 
     /// Begins to wait for more in the partitions of a read.
-    fn wait(context: &Context, plan: Plan, call: Option<&ReadCall>, deadline: Instant) -> Self {
+    fn wait(context: &Context, plan: &Plan, call: Option<&ReadCall>, deadline: Instant) -> Self {
         let parts = call.into_iter().flat_map(|call| &call.partitions);
         let positions = parts.map(|part| (part.partition, part.offset)).collect();
         let (isolation, bytes_min) = (plan.isolation, plan.bytes_min);
         let context = context.clone();
-        let more = async move {
+        Self::Waiting(Box::pin(async move {
             let watch = context
                 .shards
                 .watch(isolation, bytes_min, deadline, positions);
             first_of(watch, context.caller.pressed()).await;
-        };
-        Self::Waiting {
-            plan,
-            more: Box::pin(more),
-        }
+        }))
     }
 }
 
-fn plan(context: &Context, request: &Request) -> Result<Result<Plan, SessionError>, Close> {
+fn plan_of(
+    context: &Context,
+    image: &Image,
+    request: &Request,
+) -> Result<Result<Plan, SessionError>, Close> {
     let view: fetch::RequestView<'_> = request.body()?;
     for replica in [view.replica_id(), view.replica_state().replica_id()] {
         if replica >= 0 {
@@ -321,15 +308,13 @@ fn plan(context: &Context, request: &Request) -> Result<Result<Plan, SessionErro
     let Some(isolation) = isolation_of(view.isolation_level()) else {
         return Err(request.refuse("expected isolation level 0 or 1", view.isolation_level()));
     };
-    let named = partitions_named(&view);
-    if named > FETCH_PARTITIONS_MAX {
-        // Each costs memory until the answer has left; no error code says so.
-        return Err(request.refuse("expected at most 200000 partitions", named as i64));
-    }
-    let image = context.shards.image();
     let by_id = request.version >= FIRST_BY_ID;
     let mut lists = context.front.fetch.lists.take();
-    list_wishes(&image, by_id, &view, &mut lists);
+    if !list_wishes(image, by_id, &view, &mut lists) {
+        // Each costs memory until the answer has left; no error code says so.
+        let named = partitions_named(&view) as i64;
+        return Err(request.refuse("expected at most 200000 partitions", named));
+    }
     let asked = SessionRequest {
         id: view.session_id(),
         epoch: view.session_epoch(),
@@ -364,6 +349,19 @@ fn plan(context: &Context, request: &Request) -> Result<Result<Plan, SessionErro
     }))
 }
 
+/// The answer to a reader whose session cannot go on.
+fn refuse(
+    context: &Context,
+    request: &Request,
+    error: SessionError,
+    out: &mut Gather,
+) -> Result<(), Close> {
+    count(context, true);
+    let refused = session_refused(error);
+    let (version, id) = (request.version, request.correlation_id);
+    context.encode(&refused, ApiKey::Fetch, version, id, out)
+}
+
 fn clamp(bytes: i32) -> usize {
     usize::try_from(bytes).unwrap_or(0)
 }
@@ -375,11 +373,22 @@ fn partitions_named(view: &fetch::RequestView<'_>) -> usize {
     wanted.chain(forgotten).sum()
 }
 
-/// What the request names, and what it takes back.
-fn list_wishes(image: &Image, by_id: bool, view: &fetch::RequestView<'_>, lists: &mut Lists) {
+/// What the request names, and what it takes back. False if that is too much.
+fn list_wishes(
+    image: &Image,
+    by_id: bool,
+    view: &fetch::RequestView<'_>,
+    lists: &mut Lists,
+) -> bool {
+    let mut named = 0;
     for topic in view.topics() {
+        let partitions = topic.partitions();
+        named += partitions.len();
+        if named > FETCH_PARTITIONS_MAX {
+            return false;
+        }
         let key = TopicKey::of(image, by_id, topic.topic(), topic.topic_id());
-        lists.wishes.extend(topic.partitions().iter().map(|part| {
+        lists.wishes.extend(partitions.iter().map(|part| {
             let key = PartitionKey {
                 topic: key.clone(),
                 index: part.partition(),
@@ -394,13 +403,18 @@ fn list_wishes(image: &Image, by_id: bool, view: &fetch::RequestView<'_>, lists:
         }));
     }
     for topic in view.forgotten_topics_data() {
+        let partitions = topic.partitions();
+        named += partitions.len();
+        if named > FETCH_PARTITIONS_MAX {
+            return false;
+        }
         let key = TopicKey::of(image, by_id, topic.topic(), topic.topic_id());
-        let indexes = topic.partitions().iter();
-        lists.forgotten.extend(indexes.map(|index| PartitionKey {
+        lists.forgotten.extend(partitions.iter().map(|index| PartitionKey {
             topic: key.clone(),
             index,
         }));
     }
+    true
 }
 
 fn resolve(image: &Image, key: &PartitionKey, node: NodeId) -> Result<TopicPartition, ErrorCode> {
@@ -487,7 +501,7 @@ impl<'r> Part<'r> {
 
 fn answer(
     context: &Context,
-    mut plan: Plan,
+    plan: &mut Plan,
     call: Option<&ReadCall>,
     out: &mut Gather,
 ) -> Result<(), Close> {
@@ -509,13 +523,15 @@ fn answer(
     drop(sessions);
     let failed = finished.is_err() || found.parts().any(|part| part.error.is_some());
     count(context, failed);
-    let image = context.shards.image();
+    let image = context.shards.glance();
     let response = match finished {
         Err(error) => session_refused(error),
         Ok(id) => {
-            let mut response = response(&plan, found, &named, spares);
+            let mut response = response(plan, found, &named, spares);
             response.session_id = id;
-            add_hints(&mut response, &plan, &image, context.listener_name());
+            if failed {
+                add_hints(&mut response, plan, &image, context.listener_name());
+            }
             response
         }
     };
@@ -523,7 +539,7 @@ fn answer(
     let written = context.encode(&response, ApiKey::Fetch, version, correlation_id, out);
     spares.take_back(response);
     plan.lists.named = named;
-    spares.lists.give(plan.lists);
+    spares.lists.give(std::mem::take(&mut plan.lists));
     written
 }
 
@@ -558,7 +574,7 @@ fn throttle(context: &Context, limits: Option<&Rc<ClientLimits>>, found: Found<'
 /// The answer to a client that has to wait: nothing, at once (KIP-219). It asks for the same again.
 fn answer_nothing(
     context: &Context,
-    plan: Plan,
+    plan: &mut Plan,
     throttle: ThrottleMs,
     out: &mut Gather,
 ) -> Result<(), Close> {
@@ -574,7 +590,8 @@ fn answer_nothing(
     response.throttle_time_ms = throttle;
     count(context, false);
     let (version, correlation_id) = (plan.version, plan.correlation_id);
-    context.front.fetch.lists.give(plan.lists);
+    let lists = std::mem::take(&mut plan.lists);
+    context.front.fetch.lists.give(lists);
     context.encode(&response, ApiKey::Fetch, version, correlation_id, out)
 }
 

@@ -94,7 +94,21 @@ impl ColdReads {
     }
 }
 
+/// What of a call must come from disk.
+#[derive(Debug)]
+#[must_use]
+pub struct ColdWishes(Vec<Wanted>);
+
+impl ColdWishes {
+    /// True if everything is answered.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// A cold read that a call needs: its place in the call, the partition, and the read itself.
+#[derive(Debug)]
 struct Wanted {
     place: usize,
     slot: Slot,
@@ -109,6 +123,13 @@ impl Engine {
     }
 
     pub(crate) fn read_for(&mut self, asker: Asker, mut call: ReadCall) {
+        let wishes = self.read_now(&mut call);
+        self.answer_or_fetch(asker, ColdAnswer::Read(call), wishes.0);
+    }
+
+    /// Gives every partition of a call its outcome, with what is in memory. The call is answered
+    /// unless something of it must come from disk: that is for [`read_rest`](Self::read_rest).
+    pub fn read_now(&mut self, call: &mut ReadCall) -> ColdWishes {
         let mut wanted = Vec::new();
         let mut budget = call.bytes_max;
         let mut whole_first = call.whole_first;
@@ -161,7 +182,12 @@ impl Engine {
             }
             call.outcomes.push(outcome);
         }
-        self.answer_or_fetch(asker, ColdAnswer::Read(call), wanted);
+        ColdWishes(wanted)
+    }
+
+    /// Has read from disk what a call lacks, and answers it then.
+    pub fn read_rest(&mut self, ticket: Ticket, call: ReadCall, wishes: ColdWishes) {
+        self.answer_or_fetch(Asker::Call(ticket), ColdAnswer::Read(call), wishes.0);
     }
 
     fn answer(&mut self, asker: Asker, answer: ColdAnswer) {

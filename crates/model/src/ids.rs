@@ -155,7 +155,7 @@ impl TopicPartition {
     #[must_use]
     pub fn home(self, shards: u16) -> ShardId {
         assert!(shards > 0, "a node has at least one shard");
-        if self == Self::METADATA {
+        if shards == 1 || self == Self::METADATA {
             return ShardId(0);
         }
         let folded = self

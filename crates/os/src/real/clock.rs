@@ -1,28 +1,33 @@
 //! The two clocks: monotonic since process start, and the wall. Nobody above reads another one.
 
-use std::{
-    sync::OnceLock,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::OnceLock, time::Duration};
 
-static START: OnceLock<Instant> = OnceLock::new();
+use super::sys;
+
+const NS_PER_S: u64 = 1_000_000_000;
+const NS_PER_MS: i64 = 1_000_000;
+const MS_PER_S: i64 = 1000;
+
+/// When this clock was first used, by the system's.
+static START: OnceLock<u64> = OnceLock::new();
 
 /// Time since the first use of this clock in the process; never goes back.
 pub fn monotonic() -> Duration {
-    START.get_or_init(Instant::now).elapsed()
+    Duration::from_nanos(monotonic_ns())
 }
 
 /// [`monotonic`] in whole nanoseconds (enough for 584 years).
 pub fn monotonic_ns() -> u64 {
-    u64::try_from(monotonic().as_nanos()).unwrap_or(u64::MAX)
+    let (seconds, nanoseconds) = sys::clock(libc::CLOCK_MONOTONIC);
+    let now = seconds.unsigned_abs() * NS_PER_S + nanoseconds.unsigned_abs();
+    // Another thread may have read the clock later and been the first all the same.
+    now.saturating_sub(*START.get_or_init(|| now))
 }
 
 /// Wall clock, milliseconds since 1970 UTC; may jump, negative before 1970.
 pub fn wall_ms() -> i64 {
-    match SystemTime::now().duration_since(UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
-    }
+    let (seconds, nanoseconds) = sys::clock(libc::CLOCK_REALTIME);
+    seconds * MS_PER_S + nanoseconds / NS_PER_MS
 }
 
 #[cfg(test)]

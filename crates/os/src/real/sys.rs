@@ -25,6 +25,18 @@ fn check_size(returned: isize) -> io::Result<usize> {
     usize::try_from(returned).map_err(|_| io::Error::last_os_error())
 }
 
+/// Seconds and nanoseconds of a clock that every Linux has. No system call, as a rule.
+pub(crate) fn clock(clock: libc::clockid_t) -> (i64, i64) {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the pointer is to `time`, which lives across the call.
+    let read = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    assert_eq!(read, 0, "the clocks of the kernel can be read");
+    (time.tv_sec, time.tv_nsec)
+}
+
 /// `None` when the call would have to wait; an interrupted call is repeated.
 fn unless_blocked(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<Option<usize>> {
     loop {
