@@ -10,7 +10,7 @@ use super::header::{self, BatchError};
 use super::layout;
 use crate::checksum::crc32c;
 use crate::compress::{Compressor, DecompressError, Scratch, decompress};
-use crate::fields::put;
+use crate::fields::{put, put_bytes};
 use crate::varint::{put_i32, put_i64};
 
 /// A header of a record.
@@ -190,7 +190,7 @@ impl BatchBuilder {
             (layout::RECORD_COUNT, &self.count.to_be_bytes()),
         ];
         for (at, field) in fields {
-            put(&mut batch, at, field);
+            put_bytes(&mut batch, at, field);
         }
         seal(&mut batch)?;
         Ok(batch)
@@ -219,7 +219,7 @@ pub fn without_records(
         (layout::BASE_SEQUENCE, &(-1_i32).to_be_bytes()),
     ];
     for (at, field) in fields {
-        put(&mut head, at, field);
+        put_bytes(&mut head, at, field);
     }
     seal(&mut head).expect("a head is small");
     head

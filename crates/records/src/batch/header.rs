@@ -128,6 +128,14 @@ pub fn read_head(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
     })
 }
 
+/// True if the head of the batch at the start of `bytes` says that it belongs to a transaction, if
+/// there is one: a look at one field, for who has no other question.
+#[must_use]
+pub fn may_be_transactional(bytes: &[u8]) -> bool {
+    bytes.len() >= BATCH_HEADER_BYTES
+        && Attributes(i16_at(bytes, layout::ATTRIBUTES)).is_transactional()
+}
+
 fn need(bytes: &[u8], needed: usize) -> Result<(), BatchError> {
     let found = bytes.len();
     if found < needed {

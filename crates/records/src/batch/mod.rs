@@ -15,7 +15,10 @@ pub use builder::{
 };
 pub use fuzz::fuzz_batch;
 pub(crate) use fuzz::mend_batch;
-pub use header::{BatchError, Batches, batches, checksum_of, read, read_head, size_of, verify};
+pub use header::{
+    BatchError, Batches, batches, checksum_of, may_be_transactional, read, read_head, size_of,
+    verify,
+};
 pub use record::RecordFault;
 pub use records::{Record, Records, RecordsError, records};
 pub use stamp::{stamp, stamp_log_append_time, stamp_max_timestamp, stamp_validated};

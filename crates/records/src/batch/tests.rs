@@ -10,7 +10,7 @@ use klamm_model::{
 use super::*;
 use crate::checksum::crc32c;
 use crate::compress::{Compressor, Scratch};
-use crate::fields::{bytes_at, put};
+use crate::fields::{bytes_at, put, put_bytes};
 use crate::testdata::*;
 
 pub(super) fn verdict(batch: &[u8], options: &ValidateOptions) -> Result<Validated, InvalidBatch> {
@@ -20,7 +20,7 @@ pub(super) fn verdict(batch: &[u8], options: &ValidateOptions) -> Result<Validat
 /// Changes a field and puts the checksum right again.
 pub(super) fn with(batch: &[u8], at: usize, field: &[u8]) -> Vec<u8> {
     let mut changed = batch.to_vec();
-    put(&mut changed, at, field);
+    put_bytes(&mut changed, at, field);
     mend(changed)
 }
 

@@ -16,7 +16,8 @@ use klamm_model::{BatchHeader, Compression, OffsetDelta, Timestamp, TimestampTyp
 
 use super::header::{self, BatchError};
 use super::record::{
-    Body, RecordFacts, RecordFault, SliceBody, WalkError, take_body, take_usual, unsigned_u32, walk,
+    Body, RecordFacts, RecordFault, SliceBody, Usual, WalkError, take_body, unsigned_u32, usual_at,
+    walk,
 };
 use crate::compress::{Chunks, DecompressError, Scratch};
 use crate::varint::signed_i32;
@@ -460,6 +461,43 @@ impl Tally {
         }
     }
 
+    /// Walks records of the usual shape at the front of `records`, as long as nothing about them
+    /// needs a second look: what [`add`](Self::add) asks of a record is asked here of deltas, in
+    /// registers. How many bytes they take.
+    #[inline(always)]
+    fn walk_usual(&mut self, records: &[u8]) -> usize {
+        let base = self.base_timestamp;
+        // So that no sum with a short delta overflows.
+        if self.log_append_time_claimed || !(0..=i64::MAX / 2).contains(&base) {
+            return 0;
+        }
+        let earliest = self.earliest.saturating_sub(base);
+        let latest = self.latest.saturating_sub(base);
+        let mut max_delta = self.max_timestamp - base;
+        let mut max_index = self.max_timestamp_index;
+        let (mut walked, mut at) = (self.walked, 0);
+        while walked < self.count {
+            let Some(Usual { facts, end }) = usual_at(records, at) else {
+                break;
+            };
+            let delta = facts.timestamp_delta;
+            let in_range = earliest <= delta && delta <= latest;
+            let keyed = facts.has_key || !self.key_needed;
+            if !(in_range && keyed && facts.offset_delta == walked) {
+                break;
+            }
+            if delta > max_delta {
+                (max_delta, max_index) = (delta, walked);
+            }
+            walked += 1;
+            at = end;
+        }
+        self.walked = walked;
+        self.max_timestamp = base + max_delta;
+        self.max_timestamp_index = max_index;
+        at
+    }
+
     /// Takes the next record into account.
     #[inline(always)]
     fn add(&mut self, facts: RecordFacts) {
@@ -552,13 +590,14 @@ fn refused_stream(error: DecompressError) -> InvalidBatch {
 /// Walks records that lie in the batch itself; returns their bytes.
 fn walk_slice(mut records: &[u8], tally: &mut Tally) -> Result<usize, InvalidBatch> {
     let bytes = records.len();
-    while tally.walked < tally.count {
-        let facts = match take_usual(&mut records) {
-            Some(facts) => facts,
-            None => take_body(&mut records)
-                .and_then(|body| walk(&mut SliceBody(body)))
-                .map_err(|error| tally.fault(error))?,
-        };
+    loop {
+        records = &records[tally.walk_usual(records)..];
+        if tally.walked == tally.count {
+            break;
+        }
+        let facts = take_body(&mut records)
+            .and_then(|body| walk(&mut SliceBody(body)))
+            .map_err(|error| tally.fault(error))?;
         tally.add(facts);
     }
     if records.is_empty() {
@@ -571,7 +610,12 @@ fn walk_slice(mut records: &[u8], tally: &mut Tally) -> Result<usize, InvalidBat
 /// Walks records as they are decompressed; returns their bytes.
 fn walk_chunks(chunks: Chunks<'_, '_>, tally: &mut Tally) -> Result<usize, InvalidBatch> {
     let mut stream = ChunkCursor { chunks, at: 0 };
-    while tally.walked < tally.count {
+    loop {
+        // Nearly every record lies whole in the chunk at hand.
+        stream.at += tally.walk_usual(&stream.chunks.chunk()[stream.at..]);
+        if tally.walked == tally.count {
+            break;
+        }
         let facts = stream.next_record().map_err(|error| tally.fault(error))?;
         tally.add(facts);
     }
@@ -596,13 +640,8 @@ struct ChunkCursor<'s, 'i> {
 impl ChunkCursor<'_, '_> {
     #[inline(always)]
     fn next_record(&mut self) -> Result<RecordFacts, WalkError> {
-        // Nearly every record lies whole in the chunk at hand.
         let chunk = &self.chunks.chunk()[self.at..];
         let mut rest = chunk;
-        if let Some(facts) = take_usual(&mut rest) {
-            self.at += chunk.len() - rest.len();
-            return Ok(facts);
-        }
         match take_body(&mut rest) {
             Ok(body) => {
                 let facts = walk(&mut SliceBody(body))?;

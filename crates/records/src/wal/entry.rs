@@ -261,22 +261,17 @@ pub fn write_entry_head(out: &mut [u8; ENTRY_HEAD_BYTES], head: &EntryHead) {
         0 => VERSION,
         _ => VERSION_WITH_GAP,
     };
-    let fields: [(usize, &[u8]); 11] = [
-        (PAYLOAD_BYTES, &head.payload_bytes.to_be_bytes()),
-        (PAYLOAD_CHECKSUM, &head.payload_checksum.to_be_bytes()),
-        (POSITION, &stamp.position.0.to_be_bytes()),
-        (INCARNATION, &stamp.incarnation.0.to_be_bytes()),
-        (FLUSHED, &stamp.flushed.0.to_be_bytes()),
-        (TOPIC, &head.partition.topic.0),
-        (PARTITION, &head.partition.index.0.to_be_bytes()),
-        (LEADER_EPOCH, &head.leader_epoch.0.to_be_bytes()),
-        (BASE_OFFSET, &head.base_offset.0.to_be_bytes()),
-        (END_OFFSET, &head.end_offset.0.to_be_bytes()),
-        (GAP, &head.gap_bytes.to_be_bytes()),
-    ];
-    for (at, field) in fields {
-        put(out, at, field);
-    }
+    put(out, PAYLOAD_BYTES, &head.payload_bytes.to_be_bytes());
+    put(out, PAYLOAD_CHECKSUM, &head.payload_checksum.to_be_bytes());
+    put(out, POSITION, &stamp.position.0.to_be_bytes());
+    put(out, INCARNATION, &stamp.incarnation.0.to_be_bytes());
+    put(out, FLUSHED, &stamp.flushed.0.to_be_bytes());
+    put(out, TOPIC, &head.partition.topic.0);
+    put(out, PARTITION, &head.partition.index.0.to_be_bytes());
+    put(out, LEADER_EPOCH, &head.leader_epoch.0.to_be_bytes());
+    put(out, BASE_OFFSET, &head.base_offset.0.to_be_bytes());
+    put(out, END_OFFSET, &head.end_offset.0.to_be_bytes());
+    put(out, GAP, &head.gap_bytes.to_be_bytes());
     let checksum = crc32c(&out[KIND..]);
     put(out, CHECKSUM, &checksum.to_be_bytes());
 }
