@@ -107,7 +107,7 @@ impl Spares {
 /// The body cannot be read.
 pub fn begin(context: &Context, request: &Request) -> Result<Pending, Close> {
     let view: produce::RequestView<'_> = request.body()?;
-    let image = context.shards.image();
+    let image = context.shards.glance();
     let node = context.front.node();
     let acks = Acks::try_from(view.acks());
     let spares = &context.front.produce;
@@ -235,6 +235,9 @@ fn check_batch(
     records: &[u8],
     transactional_id: Option<&str>,
 ) -> Result<(), (ErrorCode, Option<&'static str>)> {
+    if !batch::may_be_transactional(records) {
+        return Ok(());
+    }
     let Ok(header) = batch::read(records) else {
         return Ok(());
     };
@@ -344,8 +347,8 @@ impl Pending {
             };
         }
         let spares = &self.context.front.produce;
-        let image = self.context.shards.image();
-        let hints = Some((&image, self.context.listener_name()));
+        let image = self.context.shards.glance();
+        let hints = Some((&*image, self.context.listener_name()));
         let mut response = self.plan.response(self.version, outcomes, hints, spares);
         response.throttle_time_ms = throttle;
         let (version, correlation_id) = (self.version, self.correlation_id);

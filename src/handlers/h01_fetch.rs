@@ -409,10 +409,12 @@ fn list_wishes(
             return false;
         }
         let key = TopicKey::of(image, by_id, topic.topic(), topic.topic_id());
-        lists.forgotten.extend(partitions.iter().map(|index| PartitionKey {
-            topic: key.clone(),
-            index,
-        }));
+        lists
+            .forgotten
+            .extend(partitions.iter().map(|index| PartitionKey {
+                topic: key.clone(),
+                index,
+            }));
     }
     true
 }

@@ -148,8 +148,9 @@ impl FrameLimits {
         if buffer.len() - SIZE_PREFIX < size {
             return Ok(None);
         }
-        buffer.advance(SIZE_PREFIX);
-        Ok(Some(buffer.split_to(size).freeze()))
+        let mut frame = buffer.split_to(SIZE_PREFIX + size).freeze();
+        frame.advance(SIZE_PREFIX);
+        Ok(Some(frame))
     }
 }
 

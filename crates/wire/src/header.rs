@@ -91,7 +91,9 @@ impl<'a> RequestHeader<'a> {
         {
             return Err(HeaderError::ClientIdTooLong { length });
         }
-        if client_id.is_some_and(|id| id.chars().any(char::is_control)) {
+        // Letters, digits and signs of ASCII, the usual name, are looked at as bytes.
+        let is_plain = |id: &str| id.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+        if client_id.is_some_and(|id| !is_plain(id) && id.chars().any(char::is_control)) {
             return Err(HeaderError::ControlCharacter);
         }
         let flexible = key.request_header_version(version) == 2;

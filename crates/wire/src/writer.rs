@@ -94,6 +94,16 @@ impl Gather {
 
     /// All pieces in order, none of them empty; the caller takes what it has sent.
     pub fn pieces(&mut self) -> &mut VecDeque<Bytes> {
+        if !self.shared.is_empty() {
+            self.split_around_shared();
+        }
+        if !self.tail.is_empty() {
+            self.pieces.push_back(self.tail.split().freeze());
+        }
+        &mut self.pieces
+    }
+
+    fn split_around_shared(&mut self) {
         let mut split = 0;
         for (place, slice) in self.shared.drain(..) {
             if place > split {
@@ -103,10 +113,6 @@ impl Gather {
             }
             self.pieces.push_back(slice);
         }
-        if !self.tail.is_empty() {
-            self.pieces.push_back(self.tail.split().freeze());
-        }
-        &mut self.pieces
     }
 
     /// Changes the big-endian number that begins at this byte. What stands before it is copied;
