@@ -42,6 +42,10 @@ const SEND_BYTES: usize = 1024 * 1024;
 /// A peer that takes less than one piece of this many bytes in [`BLOCKED_TICKS_MAX`] is cut off.
 const SLOW_PIECE_BYTES: usize = 1024 * 1024;
 
+/// Answers are sent when collecting them has taken this long, and the others of the core come in
+/// between.
+const COLLECT_NS_MAX: u64 = 500_000;
+
 /// How long the peer may take no answers (A48).
 const BLOCKED_TICKS_MAX: u64 = 60;
 
@@ -635,13 +639,15 @@ async fn write_answers(
         let more = next_answers(connection, front, current, &mut out, &mut answered).await;
         let sent = send(connection, front, out.pieces()).await;
         front.latencies.sent(answered, sent.is_ok());
+        // A connection that waits holds no memory.
+        out.let_go();
         if out.room() > 0 {
-            // A connection that waits holds no memory.
             front.answer_buffers.give(out.take_buffer());
         }
         match (more, sent) {
-            (Ok(true), Ok(())) => {}
-            (Ok(false), Ok(())) => return,
+            (Ok(Collected::All), Ok(())) => {}
+            (Ok(Collected::Enough), Ok(())) => exec::yield_now().await,
+            (Ok(Collected::Last), Ok(())) => return,
             (more, sent) => {
                 // The reader must not wait for room that nobody will make.
                 let reason = sent
@@ -654,35 +660,47 @@ async fn write_answers(
     }
 }
 
-/// Collects what is ready, and waits while that is nothing. False when there will be no more.
+/// What there is to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Collected {
+    /// All that is ready now, or as much as is sent at once.
+    All,
+    /// More may be ready; others are to come first.
+    Enough,
+    /// There will be no more.
+    Last,
+}
+
+/// Collects what is ready, and waits while that is nothing.
 async fn next_answers(
     connection: &Connection,
     front: &FrontContext,
     current: &mut Option<Queued>,
     out: &mut Gather,
     answered: &mut Vec<Moments>,
-) -> Result<bool, Close> {
+) -> Result<Collected, Close> {
     let mut bell = pin!(connection.answers.notified());
     poll_fn(|task| {
         // Read again only after work that may have taken long.
         let mut now = None;
+        let mut first_at = None;
         loop {
             if connection.is_closed() {
                 out.pieces().clear();
-                return Poll::Ready(Ok(false));
+                return Poll::Ready(Ok(Collected::Last));
             }
             if current.is_none() {
                 if connection.held_for(front).is_some() {
-                    return Poll::Ready(Ok(true));
+                    return Poll::Ready(Ok(Collected::All));
                 }
                 *current = connection.queue.borrow_mut().pop_front();
             }
             let Some(queued) = current else {
                 if connection.reading_over.get() {
-                    return Poll::Ready(Ok(false));
+                    return Poll::Ready(Ok(Collected::Last));
                 }
                 if !out.is_empty() {
-                    return Poll::Ready(Ok(true));
+                    return Poll::Ready(Ok(Collected::All));
                 }
                 match bell.as_mut().poll(task) {
                     Poll::Ready(()) => bell.set(connection.answers.notified()),
@@ -700,11 +718,16 @@ async fn next_answers(
                     answered.push(queued.moments);
                     *current = None;
                     if out.len() >= SEND_BYTES {
-                        return Poll::Ready(Ok(true));
+                        return Poll::Ready(Ok(Collected::All));
+                    }
+                    // Answers of nearly no bytes may have cost much: large sessions without news.
+                    let at = *now.get_or_insert_with(clock::monotonic_ns);
+                    if at - *first_at.get_or_insert(at) >= COLLECT_NS_MAX {
+                        return Poll::Ready(Ok(Collected::Enough));
                     }
                 }
                 Poll::Ready(Err(reason)) => return Poll::Ready(Err(reason)),
-                Poll::Pending if !out.is_empty() => return Poll::Ready(Ok(true)),
+                Poll::Pending if !out.is_empty() => return Poll::Ready(Ok(Collected::All)),
                 Poll::Pending => {
                     connection.answer_due_at.set(queued.answer.due_at());
                     match bell.as_mut().poll(task) {

@@ -19,6 +19,9 @@ pub struct Gather {
     shared: Vec<(usize, Bytes)>,
 }
 
+/// Slices that a [`Gather`] keeps room for when it has let go of them.
+const LISTED_MAX: usize = 1024;
+
 /// How much a [`Gather`] holds behind its pieces.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Mark {
@@ -147,6 +150,20 @@ impl Gather {
         assert!(buffer.is_empty(), "a buffer changes hands empty");
         self.pieces();
         self.tail = buffer;
+    }
+
+    /// Drops what it holds, and the room of its lists where that is more than a few answers need:
+    /// an answer of very many small slices must not be paid for as long as its connection lives.
+    pub fn let_go(&mut self) {
+        self.pieces.clear();
+        self.shared.clear();
+        self.tail.clear();
+        if self.pieces.capacity() > LISTED_MAX {
+            self.pieces = VecDeque::new();
+        }
+        if self.shared.capacity() > LISTED_MAX {
+            self.shared = Vec::new();
+        }
     }
 
     /// Gives the buffer away; what was written stays.

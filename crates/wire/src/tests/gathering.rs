@@ -95,3 +95,31 @@ fn produce_view_finds_record_bytes_inside_the_shared_frame() {
     );
     assert_eq!(shared_slice(&frame, b"elsewhere"), None);
 }
+
+#[test]
+fn an_answer_of_very_many_slices_keeps_no_room_for_as_many() {
+    let stored = Bytes::from(vec![7; 100]);
+    let answer = |slices: usize| {
+        let records = vec![stored.clone(); slices];
+        fetch::Response {
+            responses: vec![fetch::FetchableTopicResponse {
+                partitions: vec![fetch::PartitionData {
+                    records: Some(Records::from(records)),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+    };
+    let mut gather = Gather::new();
+    let mut room_after = |slices| {
+        gather_response(&answer(slices), 13, 1, &mut gather).expect("version 13 has these fields");
+        assert!(gather.pieces().len() >= slices);
+        gather.let_go();
+        assert!(gather.is_empty());
+        gather.pieces().capacity()
+    };
+    assert!(room_after(100) >= 100, "a usual one keeps its room");
+    assert!(room_after(100_000) <= 1024);
+}
