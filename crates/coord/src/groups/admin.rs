@@ -1,5 +1,7 @@
 //! What administrators ask: names of groups, what is in them, and that they be deleted.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 
 use super::api::{
@@ -77,11 +79,14 @@ pub(super) fn described(id: &GroupId, group: Option<&Group>) -> DescribedGroup {
 }
 
 impl Turn<'_> {
-    /// Deletes a group without members, with its offsets.
+    /// Deletes a group without members, with its offsets. Where these are more than one decision
+    /// takes, `condemned` gets the group, and they are forgotten later.
     pub(super) fn delete_group(
         &mut self,
         id: &GroupId,
         group: Option<&mut Group>,
+        records_max: usize,
+        condemned: &mut VecDeque<GroupId>,
     ) -> Result<(), DeleteGroupError> {
         let group = group.ok_or(DeleteGroupError::GroupNotFound)?;
         if group.state() != GroupState::Empty {
@@ -92,7 +97,13 @@ impl Turn<'_> {
         if round.is_some_and(|round| round.armed.is_some()) {
             disarm(self, id);
         }
-        self.forget_all(id, group);
+        let records = group.offset_count() + usize::from(group.kept.is_some());
+        if self.decision.records.len() + records <= records_max {
+            self.forget_all(id, group);
+        } else {
+            self.forgetting.condemn(id);
+            condemned.push_back(id.clone());
+        }
         if group.kept.is_some() {
             self.bury_group(id);
         }

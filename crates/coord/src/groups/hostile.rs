@@ -550,3 +550,166 @@ fn a_group_that_is_gone_leaves_no_timer() {
     assert!(host.coordinator.groups.is_empty());
     assert_eq!(host.group_timers(), 0);
 }
+
+/// Offsets of a topic that is named `t` and has this id.
+fn commit_all(host: &mut Host, group: &str, id: u8, partitions: i32, retention: Option<Duration>) {
+    let partition = |number| CommitPartition {
+        partition: PartitionIndex(number),
+        offset: Offset(1),
+        leader_epoch: None,
+        metadata: String::new(),
+    };
+    let (_, replies) = host.decide(Command::CommitOffsets(CommitOffsets {
+        group: GroupId::new(group),
+        member: None,
+        instance: None,
+        generation: None,
+        retention,
+        topics: vec![CommitTopic {
+            topic: t(id),
+            partitions: (0..partitions).map(partition).collect(),
+        }],
+    }));
+    assert!(
+        matches!(&replies[..], [(_, Reply::CommitOffsets(Ok(_)))]),
+        "{replies:?}"
+    );
+}
+
+fn t(id: u8) -> TopicReference {
+    TopicReference {
+        name: TopicName::new("t").expect("a name"),
+        id: klamm_model::TopicId([id; 16]),
+    }
+}
+
+/// How many offsets clients are told of a group: when they ask for all, and for those of the topic
+/// `t` with this id.
+fn seen(host: &mut Host, group: &str, id: u8, partitions: i32) -> [usize; 2] {
+    let asked = FetchTopic {
+        topic: t(id),
+        partitions: (0..partitions).map(PartitionIndex).collect(),
+    };
+    [None, Some(vec![asked])].map(|topics| {
+        let (_, replies) = host.decide(Command::FetchOffsets(FetchOffsets {
+            group: GroupId::new(group),
+            topics,
+            require_stable: false,
+        }));
+        let [(_, Reply::FetchOffsets(topics))] = &replies[..] else {
+            panic!("a fetch is answered: {replies:?}");
+        };
+        let offsets = topics.iter().flat_map(|topic| &topic.partitions);
+        offsets.filter(|(_, kept)| kept.is_some()).count()
+    })
+}
+
+/// All that is due within a second happens. Returns the most records of one decision, and what
+/// callers saw.
+fn settle(host: &mut Host) -> (usize, Vec<(Ticket, Reply)>) {
+    let end = host.now.plus(Duration::from_secs(1));
+    let (mut most, mut seen) = (0, Vec::new());
+    let mut before = host.log.len();
+    while let Some(replies) = host.step_to(end) {
+        most = most.max(host.log.len() - before);
+        before = host.log.len();
+        seen.extend(replies);
+    }
+    (most, seen)
+}
+
+#[test]
+fn a_group_of_very_many_offsets_is_deleted_by_many_small_decisions() {
+    let mut host = Host::new(GroupConfig::default());
+    for _ in 0..2 {
+        commit_all(&mut host, "large", 1, 10_000, None);
+        commit_all(&mut host, "small", 1, 10, None);
+        let groups = ["large", "nobody", "small"].map(GroupId::new).to_vec();
+        let logged = host.log.len();
+        let (ticket, replies) = host.decide(Command::Delete { groups });
+        assert_eq!(replies, [], "it is answered when all is forgotten");
+        assert!(host.log.len() - logged <= SWEEP_RECORDS_MAX);
+        assert_eq!(seen(&mut host, "large", 1, 10_000), [0, 0], "at once");
+        // Whoever comes next begins anew, and nothing of that is forgotten.
+        commit_all(&mut host, "large", 1, 3, None);
+        assert_eq!(seen(&mut host, "large", 1, 10_000), [3, 3]);
+        let (most, replies) = settle(&mut host);
+        assert!(most <= SWEEP_RECORDS_MAX, "{most} in one decision");
+        let [(answered, Reply::Delete(deleted))] = &replies[..] else {
+            panic!("the deletion is answered: {replies:?}");
+        };
+        assert_eq!(*answered, ticket);
+        let results: Vec<_> = deleted.iter().map(|(_, result)| *result).collect();
+        let unknown = Err(DeleteGroupError::GroupNotFound);
+        assert_eq!(results, [Ok(()), unknown, Ok(())]);
+        assert_eq!(seen(&mut host, "large", 1, 10_000), [3, 3], "and stays");
+        assert_eq!(host.coordinator.stats().offsets, 3);
+        assert!(host.coordinator.forgetting.is_idle());
+    }
+}
+
+#[test]
+fn a_group_that_is_deleted_twice_is_forgotten_once_for_both() {
+    let mut host = Host::new(GroupConfig::default());
+    commit_all(&mut host, "large", 1, 10_000, None);
+    let delete = |host: &mut Host| {
+        let groups = vec![GroupId::new("large")];
+        host.decide(Command::Delete { groups })
+    };
+    let (first, _) = delete(&mut host);
+    commit_all(&mut host, "large", 1, 3, None);
+    let (second, replies) = delete(&mut host);
+    assert_eq!(replies, []);
+    assert_eq!(seen(&mut host, "large", 1, 10_000), [0, 0]);
+    let (_, replies) = settle(&mut host);
+    let answered: Vec<Ticket> = replies.into_iter().map(|(ticket, _)| ticket).collect();
+    assert_eq!(answered, [first, second]);
+    let stats = host.coordinator.stats();
+    assert_eq!((stats.offsets, stats.counters.offsets_deleted), (0, 10_000));
+    assert!(host.coordinator.groups.is_empty());
+}
+
+#[test]
+fn the_offsets_of_a_topic_that_is_gone_are_forgotten_by_many_small_decisions() {
+    let mut host = Host::new(GroupConfig::default());
+    let day = Some(Duration::from_secs(86_400));
+    let groups = ["a", "b", "c", "d"];
+    for group in groups {
+        // The second format has no room for the id of the topic.
+        commit_all(&mut host, group, 1, 6_000, None);
+        commit_all(&mut host, group, 1, 2_000, day);
+    }
+    let logged = host.log.len();
+    host.input(|coordinator, moment| coordinator.on_topics_deleted(moment, &[t(1)]));
+    assert_eq!(host.log.len() - logged, SWEEP_RECORDS_MAX);
+    for group in groups {
+        assert_eq!(seen(&mut host, group, 2, 6_000), [0, 0], "at once");
+    }
+    // Another topic of that name.
+    commit_all(&mut host, "c", 2, 10, None);
+    commit_all(&mut host, "d", 2, 20, day);
+    let (most, _) = settle(&mut host);
+    assert!(most <= SWEEP_RECORDS_MAX, "{most} in one decision");
+    assert_eq!(seen(&mut host, "c", 2, 6_000), [10, 10]);
+    assert_eq!(seen(&mut host, "d", 2, 6_000), [20, 20]);
+    let stats = host.coordinator.stats();
+    assert_eq!((stats.offsets, host.coordinator.groups.len()), (30, 2));
+    assert!(host.coordinator.forgetting.is_idle());
+}
+
+#[test]
+fn a_topic_that_is_gone_again_takes_along_what_was_committed_in_between() {
+    let mut host = Host::new(GroupConfig::default());
+    let day = Some(Duration::from_secs(86_400));
+    commit_all(&mut host, "a", 1, 8_000, None);
+    commit_all(&mut host, "b", 1, 10, None);
+    host.input(|coordinator, moment| coordinator.on_topics_deleted(moment, &[t(1)]));
+    commit_all(&mut host, "b", 2, 10, None);
+    commit_all(&mut host, "b", 2, 5, day);
+    host.input(|coordinator, moment| coordinator.on_topics_deleted(moment, &[t(2)]));
+    commit_all(&mut host, "b", 3, 2, day);
+    assert_eq!(seen(&mut host, "b", 3, 10), [2, 2]);
+    settle(&mut host);
+    assert_eq!(seen(&mut host, "b", 3, 10), [2, 2]);
+    assert_eq!(host.coordinator.stats().offsets, 2);
+}

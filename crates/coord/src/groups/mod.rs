@@ -8,6 +8,7 @@ mod config;
 mod crowd;
 #[cfg(test)]
 mod exhaustive;
+mod forget;
 mod group;
 #[cfg(test)]
 mod hostile;
@@ -29,7 +30,7 @@ mod sync;
 mod testing;
 mod turn;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::ops::Bound;
 use std::time::Duration;
@@ -56,6 +57,7 @@ use crate::limits::{
     COORDINATOR_BYTES_MAX, GROUPS_MAX, OFFSETS_MAX, SWEEP_LOOKS_MAX, SWEEP_PAUSE, SWEEP_RECORDS_MAX,
 };
 use crate::record::{Key, OffsetValue, RecordError};
+use forget::Forgetting;
 use group::{Committed, Group, Kept, bytes_of_topic};
 use notes::Notes;
 use offsets::RoomForOffsets;
@@ -99,6 +101,9 @@ pub struct Coordinator {
     notes: Notes,
     /// Where a sweep goes on that has not come to its end.
     swept: Option<GroupId>,
+    forgetting: Forgetting,
+    /// Most tombstones of one decision; [`SWEEP_RECORDS_MAX`] but in tests.
+    tombstones_max: usize,
 }
 
 impl Coordinator {
@@ -123,6 +128,8 @@ impl Coordinator {
             },
             notes: Notes::none(),
             swept: None,
+            forgetting: Forgetting::none(),
+            tombstones_max: SWEEP_RECORDS_MAX,
         }
     }
 
@@ -317,6 +324,7 @@ impl Coordinator {
         let group = match key {
             TimerKey::Group(group) => group,
             TimerKey::Sweep => return self.sweep(moment),
+            TimerKey::Forget => return self.forget(moment),
         };
         let (mut turn, groups) = self.turn(moment);
         let mut change = Change::default();
@@ -335,17 +343,20 @@ impl Coordinator {
         decision
     }
 
-    /// These topics are no more: neither are the offsets in them.
+    /// These topics are no more: neither are the offsets in them. Nobody is told of them from now
+    /// on; they are forgotten now as far as one decision goes, and the rest soon after it.
     pub fn on_topics_deleted(
         &mut self,
         moment: Moment,
         topics: &[TopicReference],
     ) -> Decision<Reply, TimerKey> {
-        self.alone(moment, |turn, groups| {
-            for (id, group) in &*groups {
-                turn.forget_topics(id, group, topics);
-            }
-        })
+        self.forgetting.add_topics(&self.groups, topics);
+        self.forget(moment)
+    }
+
+    fn forget(&mut self, moment: Moment) -> Decision<Reply, TimerKey> {
+        let records_max = self.tombstones_max;
+        self.alone(moment, |turn, groups| turn.forget(groups, records_max))
     }
 
     /// A hash of the hard state: two coordinators that replayed the same records agree in it,
@@ -470,8 +481,10 @@ impl Coordinator {
     ) -> Decision<Reply, TimerKey> {
         let mut answered: BTreeSet<GroupId> = BTreeSet::new();
         let mut freed = 0;
+        let records_max = self.tombstones_max;
         let decision = self.alone(moment, |turn, groups| {
             let mut deleted = Vec::new();
+            let mut condemned = VecDeque::new();
             for id in asked {
                 if !answered.insert(id.clone()) {
                     continue;
@@ -479,7 +492,8 @@ impl Coordinator {
                 if let Some(group) = groups.get(&id) {
                     freed += round_bytes(group);
                 }
-                let result = turn.delete_group(&id, groups.get_mut(&id));
+                let group = groups.get_mut(&id);
+                let result = turn.delete_group(&id, group, records_max, &mut condemned);
                 if let Some(group) = groups.get_mut(&id) {
                     freed -= round_bytes(group);
                     if group.is_void() {
@@ -489,8 +503,13 @@ impl Coordinator {
                 }
                 deleted.push((id, result));
             }
-            turn.decision.held();
-            turn.answer(ticket, Reply::Delete(deleted));
+            if condemned.is_empty() {
+                turn.decision.held();
+                turn.answer(ticket, Reply::Delete(deleted));
+            } else {
+                turn.forgetting.await_all(ticket, deleted, condemned);
+                turn.set_timer(TimerKey::Forget, SWEEP_PAUSE);
+            }
         });
         self.bytes -= freed;
         decision
@@ -501,6 +520,7 @@ impl Coordinator {
     fn sweep(&mut self, moment: Moment) -> Decision<Reply, TimerKey> {
         let interval = self.config.offsets_check_interval;
         let from = self.swept.take();
+        let records_max = self.tombstones_max;
         let mut reached = None;
         let decision = self.alone(moment, |turn, groups| {
             let begin = from.map_or(Bound::Unbounded, Bound::Included);
@@ -511,8 +531,8 @@ impl Coordinator {
                     break;
                 }
                 looks += 1 + group.offset_count();
-                let none_left = turn.expire(id, group, SWEEP_RECORDS_MAX);
-                if turn.decision.records.len() >= SWEEP_RECORDS_MAX {
+                let none_left = turn.expire(id, group, records_max);
+                if turn.decision.records.len() >= records_max {
                     // Perhaps in the middle of this one.
                     reached = Some(id.clone());
                     break;
@@ -540,6 +560,7 @@ impl Coordinator {
             config: &self.config,
             counters: &mut self.counters,
             notes: &mut self.notes,
+            forgetting: &mut self.forgetting,
             room: self.bytes_max.saturating_sub(self.bytes),
             room_for_kept: (self.bytes_max + self.bytes_max / 4).saturating_sub(self.bytes),
             decision: Decision::nothing(),

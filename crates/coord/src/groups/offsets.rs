@@ -9,6 +9,7 @@ use super::api::{
     DeleteOffsetError, DeleteOffsets, DeleteOffsetsError, DeletedTopic, FetchOffsets, FetchedTopic,
     GroupState, KeptOffset, Reply, TopicReference,
 };
+use super::forget::Forgetting;
 use super::group::{Committed, Group, bytes_of_topic};
 use super::join::{Identity, identify};
 use super::names::GroupId;
@@ -55,6 +56,8 @@ impl Turn<'_> {
         let mut records = Vec::new();
         let mut size = 0;
         let mut topics = Vec::with_capacity(commit.topics.len());
+        let forgetting = !self.forgetting.is_idle();
+        let mut kept: Vec<(TopicName, PartitionIndex)> = Vec::new();
         for topic in commit.topics {
             let mut partitions = Vec::with_capacity(topic.partitions.len());
             for partition in &topic.partitions {
@@ -67,12 +70,19 @@ impl Turn<'_> {
                         return Err(CommitError::TooLarge);
                     }
                     records.push(record);
+                    if forgetting {
+                        kept.push((topic.topic.name.clone(), partition.partition));
+                    }
                 }
             }
             topics.push(CommittedTopic {
                 topic: topic.topic,
                 partitions,
             });
+        }
+        for (topic, partition) in kept {
+            self.forgetting
+                .note_commit(&commit.group, &topic, partition);
         }
         self.counters.offsets_committed += records.len() as u64;
         self.decision.records.append(&mut records);
@@ -137,14 +147,27 @@ impl Turn<'_> {
     /// Decides which offsets a client is told.
     pub(super) fn fetch(&mut self, group: Option<&Group>, ticket: Ticket, fetch: FetchOffsets) {
         let topics = match fetch.topics {
-            None => group.map(all_offsets).unwrap_or_default(),
+            None => group
+                .map(|kept| all_offsets(&fetch.group, kept, self.forgetting))
+                .unwrap_or_default(),
             Some(topics) => topics
                 .into_iter()
                 .map(|asked| FetchedTopic {
                     partitions: asked
                         .partitions
                         .iter()
-                        .map(|partition| (*partition, lookup(group, &asked.topic, *partition)))
+                        .map(|partition| {
+                            let found = lookup(group, &asked.topic, *partition);
+                            let shown = found.filter(|kept| {
+                                !self.forgetting.hides(
+                                    &fetch.group,
+                                    &asked.topic.name,
+                                    *partition,
+                                    kept,
+                                )
+                            });
+                            (*partition, shown.map(seen))
+                        })
                         .collect(),
                     topic: asked.topic,
                 })
@@ -207,21 +230,6 @@ impl Turn<'_> {
         Ok(answers)
     }
 
-    /// Offsets of these topics are forgotten: they are no more.
-    pub(super) fn forget_topics(&mut self, id: &GroupId, group: &Group, topics: &[TopicReference]) {
-        for gone in topics {
-            let Some(partitions) = group.offsets.get(&gone.name) else {
-                continue;
-            };
-            for (partition, committed) in partitions {
-                if same_topic(committed.topic_id, gone.id) {
-                    self.counters.offsets_deleted += 1;
-                    self.bury(id, &gone.name, *partition);
-                }
-            }
-        }
-    }
-
     /// All offsets of a group are forgotten.
     pub(super) fn forget_all(&mut self, id: &GroupId, group: &Group) {
         for (topic, partitions) in &group.offsets {
@@ -266,7 +274,7 @@ impl Turn<'_> {
         all
     }
 
-    fn bury(&mut self, group: &GroupId, topic: &TopicName, partition: PartitionIndex) {
+    pub(super) fn bury(&mut self, group: &GroupId, topic: &TopicName, partition: PartitionIndex) {
         self.decision.records.push(Record {
             key: offset_key(group.as_str(), topic.as_str(), partition.0),
             value: None,
@@ -362,35 +370,37 @@ fn record_of(
 }
 
 /// An offset that was committed to another topic of the same name is not this one's.
-fn same_topic(committed: TopicId, asked: TopicId) -> bool {
+pub(super) fn same_topic(committed: TopicId, asked: TopicId) -> bool {
     committed.is_zero() || asked.is_zero() || committed == asked
 }
 
-fn lookup(
-    group: Option<&Group>,
+fn lookup<'g>(
+    group: Option<&'g Group>,
     topic: &TopicReference,
     partition: PartitionIndex,
-) -> Option<KeptOffset> {
+) -> Option<&'g Committed> {
     let committed = group?.committed(topic.name.as_str(), partition)?;
-    same_topic(committed.topic_id, topic.id).then(|| seen(committed))
+    same_topic(committed.topic_id, topic.id).then_some(committed)
 }
 
-fn all_offsets(group: &Group) -> Vec<FetchedTopic> {
-    let topics = group.offsets.iter();
-    topics
-        .map(|(name, partitions)| FetchedTopic {
+fn all_offsets(id: &GroupId, group: &Group, forgetting: &Forgetting) -> Vec<FetchedTopic> {
+    let topics = group.offsets.iter().map(|(name, partitions)| {
+        let id_of = partitions.values().next().map(|first| first.topic_id);
+        let shown = partitions
+            .iter()
+            .filter(|(partition, kept)| !forgetting.hides(id, name, **partition, kept));
+        FetchedTopic {
             topic: TopicReference {
                 name: name.clone(),
-                id: partitions
-                    .values()
-                    .next()
-                    .map_or(TopicId::ZERO, |first| first.topic_id),
+                id: id_of.unwrap_or(TopicId::ZERO),
             },
-            partitions: partitions
-                .iter()
-                .map(|(partition, committed)| (*partition, Some(seen(committed))))
+            partitions: shown
+                .map(|(partition, kept)| (*partition, Some(seen(kept))))
                 .collect(),
-        })
+        }
+    });
+    topics
+        .filter(|topic| !topic.partitions.is_empty())
         .collect()
 }
 

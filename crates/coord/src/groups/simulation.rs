@@ -114,6 +114,10 @@ impl Simulation {
         let mut host = Host::new(config);
         host.commits_at_once = random.below(2) == 0;
         host.longest_round = REBALANCE;
+        if random.below(2) == 0 {
+            // Deletions take several decisions.
+            host.coordinator.tombstones_max = 1;
+        }
         Self {
             host,
             random,

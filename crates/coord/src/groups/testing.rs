@@ -118,6 +118,10 @@ impl Host {
                 assert_eq!(armed, Some(*at), "{id}: a timer is there for a round");
             }
         }
+        assert!(
+            self.coordinator.forgetting.is_idle() || self.timers.contains_key(&TimerKey::Forget),
+            "what is to be forgotten is not forgotten"
+        );
         let mut bytes = 0;
         for (id, group) in &self.coordinator.groups {
             self.check(id, group);
@@ -256,6 +260,7 @@ impl Host {
     /// A machine that knows of the log alone.
     pub(super) fn rebuilt(&self, log: &[Record]) -> Coordinator {
         let mut rebuilt = Coordinator::new(self.coordinator.config.clone());
+        rebuilt.tombstones_max = self.coordinator.tombstones_max;
         for record in log {
             rebuilt
                 .replay(&record.key, record.value.as_deref())

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::api::{JoinError, JoinRefused, Reply, SyncError};
 use super::config::GroupConfig;
+use super::forget::Forgetting;
 use super::group::Kept;
 use super::names::{GroupId, MemberId};
 use super::notes::Notes;
@@ -22,6 +23,8 @@ pub enum TimerKey {
     Group(GroupId),
     /// Offsets may have expired.
     Sweep,
+    /// More is to be forgotten: of topics that are gone, of groups that are deleted.
+    Forget,
 }
 
 /// One input, and what comes of it.
@@ -30,6 +33,7 @@ pub(super) struct Turn<'a> {
     pub(super) config: &'a GroupConfig,
     pub(super) counters: &'a mut Counters,
     pub(super) notes: &'a mut Notes,
+    pub(super) forgetting: &'a mut Forgetting,
     /// How many bytes more the coordinator may hold.
     pub(super) room: usize,
     /// How many more it may hold of rounds that are kept.
