@@ -496,8 +496,8 @@ fn very_many_names_of_protocols_are_learned_and_forgotten() {
     let members = 4_000;
     let mut coordinator = Coordinator::new(GroupConfig::default());
     let moment = |millis: u64, seed: u128| Moment {
-        now: klamm_model::Instant(0).plus(Duration::from_millis(millis)),
-        wall: klamm_model::WallTime(0),
+        now: Instant(0).plus(Duration::from_millis(millis)),
+        wall: WallTime(0),
         seed,
     };
     for member in 0..members {
@@ -712,4 +712,32 @@ fn a_topic_that_is_gone_again_takes_along_what_was_committed_in_between() {
     settle(&mut host);
     assert_eq!(seen(&mut host, "b", 3, 10), [2, 2]);
     assert_eq!(host.coordinator.stats().offsets, 2);
+}
+
+#[test]
+fn a_wall_clock_that_jumps_ahead_lets_no_offset_expire_at_once() {
+    let year = 365 * 86_400_000;
+    let hour = Duration::from_secs(3_600);
+    let mut host = Host::new(GroupConfig {
+        offsets_retention: hour,
+        ..GroupConfig::default()
+    });
+    commit_all(&mut host, "a", 1, 10, None);
+    host.wall_ahead = 10 * year;
+    host.advance(Duration::from_secs(1_500));
+    assert_eq!(host.coordinator.stats().offsets, 10, "there is time");
+    host.wall_ahead = 0;
+    host.advance(Duration::from_secs(2_000));
+    assert_eq!(host.coordinator.stats().offsets, 10, "to set it right");
+    host.advance(Duration::from_secs(1_000));
+    assert_eq!(host.coordinator.stats().offsets, 0);
+
+    commit_all(&mut host, "a", 1, 10, None);
+    host.wall_ahead = 10 * year;
+    host.advance(hour);
+    assert_eq!(
+        host.coordinator.stats().offsets,
+        0,
+        "it is believed in time"
+    );
 }

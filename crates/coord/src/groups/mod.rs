@@ -36,7 +36,7 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
-use klamm_model::{PartitionIndex, TopicName};
+use klamm_model::{Instant, PartitionIndex, TopicName, WallTime};
 
 pub use api::{
     Command, CommitError, CommitOffsets, CommitPartition, CommitPartitionError, CommitTopic,
@@ -101,6 +101,8 @@ pub struct Coordinator {
     notes: Notes,
     /// Where a sweep goes on that has not come to its end.
     swept: Option<GroupId>,
+    /// When there was a sweep, or the start, and what time it was by the wall then.
+    believed: Option<(Instant, WallTime)>,
     forgetting: Forgetting,
     /// Most tombstones of one decision; [`SWEEP_RECORDS_MAX`] but in tests.
     tombstones_max: usize,
@@ -128,6 +130,7 @@ impl Coordinator {
             },
             notes: Notes::none(),
             swept: None,
+            believed: None,
             forgetting: Forgetting::none(),
             tombstones_max: SWEEP_RECORDS_MAX,
         }
@@ -244,6 +247,7 @@ impl Coordinator {
     /// Everything in the log has been replayed: members have a session's time to be heard of, and
     /// commands may come.
     pub fn on_loaded(&mut self, moment: Moment) -> Decision<Reply, TimerKey> {
+        self.believed = Some((moment.now, moment.wall));
         let mut bytes = self.bytes;
         let (mut turn, groups) = self.turn(moment);
         for (id, group) in groups {
@@ -519,6 +523,8 @@ impl Coordinator {
     /// much as one decision may, and the rest soon after it.
     fn sweep(&mut self, moment: Moment) -> Decision<Reply, TimerKey> {
         let interval = self.config.offsets_check_interval;
+        let wall = self.believe(moment);
+        let moment = Moment { wall, ..moment };
         let from = self.swept.take();
         let records_max = self.tombstones_max;
         let mut reached = None;
@@ -551,6 +557,19 @@ impl Coordinator {
         });
         self.swept = reached;
         decision
+    }
+
+    /// The time by the wall, but for a clock that jumps ahead: since the last sweep no more is
+    /// believed to have passed than twice what has. So a wrong clock can be set right before
+    /// everything has expired.
+    fn believe(&mut self, moment: Moment) -> WallTime {
+        let wall = self.believed.map_or(moment.wall, |(at, wall)| {
+            let passed = moment.now.since(at).as_millis().saturating_mul(2);
+            let passed = i64::try_from(passed).unwrap_or(i64::MAX);
+            moment.wall.min(WallTime(wall.0.saturating_add(passed)))
+        });
+        self.believed = Some((moment.now, wall));
+        wall
     }
 
     /// One input, and the groups that it may concern.

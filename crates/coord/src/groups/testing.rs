@@ -25,6 +25,8 @@ pub(super) struct Host {
     timers: BTreeMap<TimerKey, Instant>,
     pub(super) now: Instant,
     inputs: u128,
+    /// How much more the wall clock says than has passed, in milliseconds.
+    pub(super) wall_ahead: i64,
     /// Calls that were not answered yet.
     pub(super) waiting: BTreeSet<Ticket>,
     next_ticket: u64,
@@ -45,6 +47,7 @@ impl Host {
             timers: BTreeMap::new(),
             now: Instant(0),
             inputs: 0,
+            wall_ahead: 0,
             waiting: BTreeSet::new(),
             next_ticket: 1,
             commits_at_once: true,
@@ -72,7 +75,7 @@ impl Host {
         let wall = WALL + i64::try_from(self.now.0 / 1_000_000).expect("a test is short");
         let moment = Moment {
             now: self.now,
-            wall: WallTime(wall),
+            wall: WallTime(wall + self.wall_ahead),
             seed: self.inputs,
         };
         let expired_before = self.coordinator.counters.offsets_expired;
