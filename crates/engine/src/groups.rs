@@ -57,6 +57,9 @@ const RECORD_OVERHEAD_BYTES: usize = 32;
 
 type Decision = klamm_coord::Decision<Reply, TimerKey>;
 
+/// When a timer fires, and whose it is.
+type DueTimer = (Instant, TopicPartition, TimerKey);
+
 /// The coordinators of one core.
 #[derive(Debug)]
 pub(crate) struct Groups {
@@ -65,7 +68,7 @@ pub(crate) struct Groups {
     pub(crate) hosts: BTreeMap<TopicPartition, Host>,
     /// What callers are called towards the coordinators.
     next_caller: u64,
-    timers: BTreeSet<(Instant, TopicPartition, TimerKey)>,
+    timers: BTreeSet<DueTimer>,
     pub(crate) loads: Loads,
     /// What coordinators did that are not here any more.
     past: Counters,
@@ -107,6 +110,19 @@ pub(crate) enum State {
     Active(Box<Coordinator>),
     /// Its log cannot be read: whatever it said would not be what was promised.
     Failed,
+}
+
+impl Host {
+    /// One whose log is not read yet.
+    const fn new(slot: Slot) -> Self {
+        Self {
+            slot,
+            state: State::Failed,
+            callers: BTreeMap::new(),
+            held: VecDeque::new(),
+            timers: BTreeMap::new(),
+        }
+    }
 }
 
 impl Groups {
@@ -161,12 +177,21 @@ impl Groups {
         }
     }
 
-    fn pop_due(&mut self, now: Instant) -> Option<(TopicPartition, TimerKey)> {
-        let (_, partition, key) = self.timers.pop_first_if(|(at, ..)| *at <= now)?;
-        if let Some(host) = self.hosts.get_mut(&partition) {
-            host.timers.remove(&key);
+    /// The timers that are due now. One that is set for now by what another decides is not among
+    /// them: it fires in the next turn, so that no decision can keep the core in this one.
+    fn due(&self, now: Instant) -> Vec<DueTimer> {
+        let due = self.timers.iter().take_while(|(at, ..)| *at <= now);
+        due.cloned().collect()
+    }
+
+    /// Takes a timer that was due. False if it was set anew or taken back meanwhile.
+    fn take_timer(&mut self, timer: &DueTimer) -> bool {
+        let was_set = self.timers.remove(timer);
+        let (_, partition, key) = timer;
+        if was_set && let Some(host) = self.hosts.get_mut(partition) {
+            host.timers.remove(key);
         }
-        Some((partition, key))
+        was_set
     }
 
     fn forget_timers(&mut self, partition: TopicPartition) {
@@ -250,18 +275,6 @@ fn line_of(note: &Note) -> String {
     text.chars().map(plain).collect()
 }
 
-/// Pops the first element if it fulfils a condition.
-trait PopFirstIf<T> {
-    fn pop_first_if(&mut self, condition: impl FnOnce(&T) -> bool) -> Option<T>;
-}
-
-impl<T: Ord> PopFirstIf<T> for BTreeSet<T> {
-    fn pop_first_if(&mut self, condition: impl FnOnce(&T) -> bool) -> Option<T> {
-        let is_due = self.first().is_some_and(condition);
-        if is_due { self.pop_first() } else { None }
-    }
-}
-
 fn answer(ticket: Ticket, outcome: CoordinateOutcome) -> Effect {
     let reply = api::Reply::Coordinate(outcome);
     Effect::Reply { ticket, reply }
@@ -327,7 +340,11 @@ impl Engine {
     pub(crate) fn look_after_groups(&mut self, now: Now) {
         self.load_groups(now);
         self.forget_offsets(now);
-        while let Some((partition, key)) = self.groups.pop_due(now.instant) {
+        for timer in self.groups.due(now.instant) {
+            if !self.groups.take_timer(&timer) {
+                continue;
+            }
+            let (_, partition, key) = timer;
             let Some(host) = self.groups.hosts.get(&partition) else {
                 continue;
             };
@@ -533,14 +550,7 @@ impl Engine {
 
     /// A partition of groups is opened: it gets a coordinator.
     pub(crate) fn host_groups(&mut self, partition: TopicPartition, slot: Slot) {
-        let host = Host {
-            slot,
-            state: State::Failed,
-            callers: BTreeMap::new(),
-            held: VecDeque::new(),
-            timers: BTreeMap::new(),
-        };
-        self.groups.hosts.insert(partition, host);
+        self.groups.hosts.insert(partition, Host::new(slot));
         self.begin_load(partition);
     }
 
@@ -570,5 +580,63 @@ impl From<AppendError> for CoordinateError {
             | AppendError::NoTransaction
             | AppendError::Storage => Self::NotHere,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_coord::GroupId;
+    use klamm_model::{PartitionIndex, TopicId};
+
+    use super::*;
+
+    const PARTITION: TopicPartition = TopicPartition {
+        topic: TopicId([7; 16]),
+        index: PartitionIndex(3),
+    };
+
+    fn key(group: &str) -> TimerKey {
+        TimerKey::Group(GroupId::new(group))
+    }
+
+    fn groups() -> Groups {
+        let mut groups = Groups::new(GroupOptions::default());
+        groups.hosts.insert(PARTITION, Host::new(0));
+        groups
+    }
+
+    #[test]
+    fn a_timer_that_is_set_for_now_while_others_fire_waits_for_the_next_turn() {
+        let mut groups = groups();
+        let now = Instant(10);
+        groups.set_timer(PARTITION, key("a"), Some(Instant(9)));
+        groups.set_timer(PARTITION, key("b"), Some(now));
+        groups.set_timer(PARTITION, key("c"), Some(Instant(11)));
+        let mut fired = 0;
+        for timer in groups.due(now) {
+            assert!(groups.take_timer(&timer));
+            groups.set_timer(PARTITION, timer.2, Some(now));
+            fired += 1;
+        }
+        assert_eq!(fired, 2);
+        assert_eq!(
+            groups.next_deadline(),
+            Some(now),
+            "the next turn comes at once"
+        );
+        assert_eq!(groups.due(now).len(), 2);
+    }
+
+    #[test]
+    fn a_timer_that_is_taken_back_or_put_off_while_others_fire_does_not_fire() {
+        let mut groups = groups();
+        let now = Instant(10);
+        groups.set_timer(PARTITION, key("a"), Some(now));
+        groups.set_timer(PARTITION, key("b"), Some(now));
+        let due = groups.due(now);
+        groups.set_timer(PARTITION, key("a"), None);
+        groups.set_timer(PARTITION, key("b"), Some(Instant(20)));
+        assert!(due.iter().all(|timer| !groups.take_timer(timer)));
+        assert_eq!(groups.next_deadline(), Some(Instant(20)));
     }
 }
