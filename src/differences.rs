@@ -220,6 +220,11 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         klamm: "-1, as the first time, unless the log stamps its batches.",
     },
     Difference {
+        subject: "More partitions for `__consumer_offsets` (CreatePartitions)",
+        kafka: "Makes them. When the brokers have started again, groups are looked for elsewhere, and their offsets are not found.",
+        klamm: "Refuses with `INVALID_PARTITIONS`.",
+    },
+    Difference {
         subject: "Groups without members and offsets",
         kafka: "Stay for a while: also one that a refused JoinGroup named, and one whose last offset was deleted.",
         klamm: "Are not there, as after a restart of Apache Kafka; one that had members stays until its offsets have expired.",

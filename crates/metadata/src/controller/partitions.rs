@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use klamm_model::limits::{ADMIN_TOPICS_MAX, CREATE_PARTITIONS_MAX};
-use klamm_model::{ErrorCode, LeaderEpoch, NodeId, PartitionEpoch, PartitionIndex};
+use klamm_model::{ErrorCode, LeaderEpoch, NodeId, OFFSETS_TOPIC, PartitionEpoch, PartitionIndex};
 
 use super::placement::Ring;
 use super::{
@@ -60,6 +60,9 @@ pub enum CreatePartitionsError {
     Placement(CreateTopicError),
     /// More topics, partitions or records than one request may cause.
     TooLarge,
+    /// The number of its partitions says where each group is kept: with another, no group would
+    /// find its offsets.
+    KeepsGroups,
     /// The client's quota of mutations is exhausted (KIP-599).
     QuotaExceeded,
 }
@@ -71,7 +74,9 @@ impl CreatePartitionsError {
         match self {
             Self::Duplicate => ErrorCode::InvalidRequest,
             Self::UnknownTopic => ErrorCode::UnknownTopicOrPartition,
-            Self::Unchanged { .. } | Self::Fewer { .. } => ErrorCode::InvalidPartitions,
+            Self::Unchanged { .. } | Self::Fewer { .. } | Self::KeepsGroups => {
+                ErrorCode::InvalidPartitions
+            }
             Self::AssignmentCount { .. } => ErrorCode::InvalidReplicaAssignment,
             Self::Placement(error) => error.code(),
             Self::TooLarge => ErrorCode::PolicyViolation,
@@ -108,6 +113,11 @@ impl fmt::Display for CreatePartitionsError {
             Self::TooLarge => {
                 formatter.write_str("Unable to perform excessively large batch operation.")
             }
+            Self::KeepsGroups => write!(
+                formatter,
+                "The number of partitions of {OFFSETS_TOPIC} cannot be changed: it says where each \
+                 group is kept, and committed offsets would not be found any more."
+            ),
             Self::QuotaExceeded => formatter.write_str(QUOTA_EXCEEDED),
         }
     }
@@ -186,6 +196,9 @@ impl Controller {
                 });
             }
         };
+        if wanted.topic == OFFSETS_TOPIC {
+            return Err(CreatePartitionsError::KeepsGroups);
+        }
         let additional = count - existing;
         allowed
             .take(additional)
