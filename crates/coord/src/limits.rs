@@ -60,6 +60,9 @@ pub const SWEEP_LOOKS_MAX: usize = 20_000;
 /// For how long a sweep that is not at its end lets others go first.
 pub const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 
+/// For how long the sweep doubts a wall clock that has jumped ahead.
+pub const WALL_CLOCK_DOUBT: Duration = Duration::from_secs(86_400);
+
 /// Most notes that wait for the host to take them.
 pub const NOTES_MAX: usize = 10_000;
 

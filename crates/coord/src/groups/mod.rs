@@ -54,7 +54,8 @@ pub use turn::TimerKey;
 
 use crate::kit::{Decision, Moment, Ticket, Timer};
 use crate::limits::{
-    COORDINATOR_BYTES_MAX, GROUPS_MAX, OFFSETS_MAX, SWEEP_LOOKS_MAX, SWEEP_PAUSE, SWEEP_RECORDS_MAX,
+    COORDINATOR_BYTES_MAX, GROUPS_MAX, OFFSETS_MAX, SWEEP_LOOKS_MAX, SWEEP_PAUSE,
+    SWEEP_RECORDS_MAX, WALL_CLOCK_DOUBT,
 };
 use crate::record::{Key, OffsetValue, RecordError};
 use forget::Forgetting;
@@ -103,6 +104,8 @@ pub struct Coordinator {
     swept: Option<GroupId>,
     /// When there was a sweep, or the start, and what time it was by the wall then.
     believed: Option<(Instant, WallTime)>,
+    /// Since when the wall clock is ahead of what is believed.
+    doubted: Option<Instant>,
     forgetting: Forgetting,
     /// Most tombstones of one decision; [`SWEEP_RECORDS_MAX`] but in tests.
     tombstones_max: usize,
@@ -131,6 +134,7 @@ impl Coordinator {
             notes: Notes::none(),
             swept: None,
             believed: None,
+            doubted: None,
             forgetting: Forgetting::none(),
             tombstones_max: SWEEP_RECORDS_MAX,
         }
@@ -560,14 +564,21 @@ impl Coordinator {
     }
 
     /// The time by the wall, but for a clock that jumps ahead: since the last sweep no more is
-    /// believed to have passed than twice what has. So a wrong clock can be set right before
-    /// everything has expired.
+    /// believed to have passed than twice what has, until the clock has said the same for a day. So
+    /// a wrong one can be set right before everything has expired.
     fn believe(&mut self, moment: Moment) -> WallTime {
-        let wall = self.believed.map_or(moment.wall, |(at, wall)| {
+        let likely = self.believed.map_or(moment.wall, |(at, wall)| {
             let passed = moment.now.since(at).as_millis().saturating_mul(2);
             let passed = i64::try_from(passed).unwrap_or(i64::MAX);
-            moment.wall.min(WallTime(wall.0.saturating_add(passed)))
+            WallTime(wall.0.saturating_add(passed))
         });
+        let since = *self.doubted.get_or_insert(moment.now);
+        let mut wall = moment.wall;
+        if wall <= likely || moment.now.since(since) >= WALL_CLOCK_DOUBT {
+            self.doubted = None;
+        } else {
+            wall = likely;
+        }
         self.believed = Some((moment.now, wall));
         wall
     }
