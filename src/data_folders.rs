@@ -79,8 +79,8 @@ impl GuardedFolders {
         mut self,
         seed: u128,
     ) -> Result<(MetaProperties, DataFolders, Vec<FolderLock>), StartProblem> {
-        for one in &self.found {
-            disk::create_dir_all(&one.path).map_err(unusable(&one.path))?;
+        for one in self.found.iter().filter(|one| one.meta.is_none()) {
+            disk::create_dir_all_durably(&one.path).map_err(unusable(&one.path))?;
         }
         check_apart(&self.paths())?;
         for one in &self.found {
@@ -280,6 +280,15 @@ fn judge(found: &[Found], node: NodeId) -> Result<usize, StartProblem> {
             );
             return foreign(one, found);
         }
+        if let Some(metadata) = meta.metadata.filter(|&id| id != main.directory) {
+            let found = format!(
+                "its metadata is in the folder with directory.id={metadata}, and {} has \
+                 directory.id={}",
+                keeper.path.display(),
+                main.directory
+            );
+            return foreign(one, found);
+        }
         let same = |&(_, other): &(usize, &Found)| {
             let id = other.meta.map(|other| other.directory);
             id == Some(meta.directory)
@@ -364,6 +373,15 @@ fn check_none_is_missing(found: &[Found]) -> Result<(), StartProblem> {
 /// A path as it is compared with one in the list of folders in use.
 fn shown(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+/// These folders in the order of a start: first the one with the metadata, where there is one.
+pub(crate) fn main_first(mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
+    let is_main = |folder: &PathBuf| folder.join(BASE_CHECKPOINT).exists();
+    if let Some(main) = folders.iter().position(is_main) {
+        folders[..=main].rotate_right(1);
+    }
+    folders
 }
 
 /// Random bits in the form of an id (RFC 9562, version 4).
@@ -452,6 +470,14 @@ mod tests {
             ..empty("/b")
         };
         refused(&[main("/a"), other_cluster], &["/b", "cluster"]);
+        let of_another = Found {
+            meta: meta(1, 2, Some(9)),
+            ..empty("/b")
+        };
+        refused(
+            &[main("/a"), of_another],
+            &["/b", "CQkJCQkJCQkJCQkJCQkJCQ", "/a has"],
+        );
         let unknown = Found {
             has_partitions: true,
             ..empty("/b")
@@ -465,6 +491,17 @@ mod tests {
         refused(&[main("/a"), kafkas], &["/k", "Apache Kafka's"]);
         let text = judge(&[main("/a")], NodeId(2)).expect_err("another's");
         assert!(text.to_string().contains("node.id=1"));
+    }
+
+    #[test]
+    fn the_folder_with_the_metadata_comes_first_wherever_it_is_named() {
+        let root = tempfile::tempdir().expect("a folder");
+        let named = ["c", "b", "a"].map(|name| root.path().join(name));
+        assert_eq!(main_first(named.to_vec()), named, "none was served");
+        std::fs::create_dir_all(named[2].join("klamm")).expect("made");
+        std::fs::write(named[2].join(BASE_CHECKPOINT), b"").expect("written");
+        let [c, b, a] = named.clone();
+        assert_eq!(main_first(named.to_vec()), [a, c, b]);
     }
 
     #[test]

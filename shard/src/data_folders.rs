@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use klamm_engine::boot::METADATA_FOLDER;
-use klamm_engine::placement::{FolderNumber, Placement};
+use klamm_engine::placement::{FolderNumber, Placement, Removal};
 use klamm_engine::storage::StorageError;
 use klamm_os::disk::{self, FileSystem, HeldFolder};
 use klamm_records::segment::{
@@ -184,13 +184,10 @@ impl DataFolders {
         &self.shared.roots[folder.0]
     }
 
-    /// Which data folder a partition's folder lies in. One that was never written to lies nowhere
-    /// yet, and gets its place by this.
+    /// Which data folder a partition's folder lies in. One of which nothing was written yet but the
+    /// log lies nowhere, and gets its place by this: what is told of it stays true.
     #[must_use]
     pub fn place(&self, name: &str) -> FolderNumber {
-        if self.roots().len() == 1 {
-            return FolderNumber::MAIN;
-        }
         self.placement().place(name)
     }
 
@@ -220,7 +217,7 @@ impl DataFolders {
         if !is_placed(relative) {
             return disk::create_dir_all(self.path(relative));
         }
-        let folder = self.place(relative);
+        let folder = self.placement().place(relative);
         self.use_folder(folder)?;
         match self.shared.held.get(folder.0) {
             Some(held) => held.create_dir(relative),
@@ -261,16 +258,17 @@ impl DataFolders {
     }
 
     /// A partition's folder is gone, or has another name; it may be back after a power cut.
-    pub(crate) fn leave(&self, name: &str) {
-        self.placement().leave(name);
+    /// None if it lay nowhere.
+    pub(crate) fn leave(&self, name: &str) -> Option<Removal> {
+        self.placement().leave(name)
     }
 
     /// Waits until a partition's folder that is gone stays so, and lets its name go elsewhere.
-    pub(crate) fn forget(&self, name: &str) -> io::Result<()> {
+    pub(crate) fn forget(&self, name: &str, removal: Removal) -> io::Result<()> {
         if self.roots().len() > 1 {
             self.flush_names([name].into_iter())?;
-            self.placement().forget(name);
         }
+        self.placement().forget(name, removal);
         Ok(())
     }
 
@@ -442,10 +440,12 @@ mod tests {
         make(&folders, "t-0");
         let gone = make(&folders, "t-1");
         std::fs::remove_dir(gone).expect("removed");
-        folders.leave("t-1");
+        let removal = folders.leave("t-1").expect("it lay there");
         assert_eq!(folders.place("t-1"), FolderNumber(1), "not durable yet");
-        folders.leave("t-1");
-        folders.forget("t-1").expect("no error");
+        folders.forget("t-1", removal).expect("no error");
+        let removal = folders.leave("t-1").expect("it was placed again");
+        folders.forget("t-1", removal).expect("no error");
+        assert_eq!(folders.leave("t-1"), None, "it lies nowhere");
         let again = DataFolders::open(paths.clone()).expect("open");
         again.settle().expect("no error");
         let in_use = folders_in_use(&paths[0].0).expect("written");

@@ -24,7 +24,7 @@ use klamm_os::{clock, exec};
 use crate::data_folders::FileSystems;
 use crate::drivers::Patience;
 use crate::drivers::compactor::{Compactor, SharedCleaned};
-use crate::drivers::files::{self, Folders};
+use crate::drivers::files::{self, Dropped, Folders};
 use crate::drivers::reader::Reader;
 use crate::drivers::segments::SegmentFiles;
 use crate::drivers::wal::SharedWalFiles;
@@ -283,14 +283,22 @@ impl Turns {
                 exec::spawn_blocking(move || folders.drop(&name, partition.topic))
             };
             let dropped = patience.attempt(attempt).await;
-            let Some(aside) = must("move a dropped partition's folder", dropped) else {
+            let Some(dropped) = must("move a dropped partition's folder", dropped) else {
                 return;
             };
-            let forgotten = turns.compactor.forget(&folder).await;
-            must("forget up to where a log was compacted", forgotten);
-            let name = Arc::clone(&folder);
-            let settled = exec::spawn_flush(move || folders.forget(&name)).await;
-            must("flush a data folder", settled);
+            let Dropped { aside, removal } = dropped;
+            if aside.is_some() {
+                let forgotten = turns.compactor.forget(&folder).await;
+                must("forget up to where a log was compacted", forgotten);
+            }
+            if let Some(removal) = removal {
+                let name = Arc::clone(&folder);
+                let settled = exec::spawn_flush(move || folders.forget(&name, removal)).await;
+                must("flush a data folder", settled);
+            }
+            let Some(aside) = aside else {
+                return;
+            };
             let deleted = exec::spawn_flush(move || disk::remove_dir_all(&aside)).await;
             if let Err(error) = deleted {
                 tracing::warn!(%folder, %error, "could not delete a dropped partition's folder; it is tried again at the next start");

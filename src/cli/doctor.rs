@@ -12,6 +12,7 @@ use super::configured::{Configured, host_facts};
 use super::fail;
 use super::output::{print, print_json};
 use crate::config::Config;
+use crate::data_folders::main_first;
 use crate::disk_room;
 use crate::doctor::{Finding, State, Subject, examine, examine_folder};
 use crate::startup_report::StartProblem;
@@ -53,10 +54,11 @@ pub(super) fn run(arguments: &DoctorArguments) -> ExitCode {
         Err(error) => return fail(&error.to_string()),
     };
     let config = match Config::from_raw(&raw, &host_facts()) {
-        Ok((config, warnings)) => {
+        Ok((mut config, warnings)) => {
             for warning in warnings {
                 eprintln!("note: {warning}");
             }
+            config.data_dirs = main_first(config.data_dirs);
             config
         }
         Err(problems) => {

@@ -19,13 +19,18 @@ pub struct Placement {
     /// How many partitions each folder has.
     counts: Vec<usize>,
     places: BTreeMap<String, Place>,
+    removals: u64,
 }
+
+/// One removal of a partition's folder among all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Removal(u64);
 
 #[derive(Clone, Copy, Debug)]
 struct Place {
     folder: FolderNumber,
-    /// It was removed, and may be there again after a power cut.
-    is_leaving: bool,
+    /// It was removed by this, and may be there again after a power cut.
+    leaving: Option<Removal>,
 }
 
 impl Placement {
@@ -35,6 +40,7 @@ impl Placement {
         Self {
             counts: vec![0; folders.max(1)],
             places: BTreeMap::new(),
+            removals: 0,
         }
     }
 
@@ -61,7 +67,7 @@ impl Placement {
     pub fn place(&mut self, name: &str) -> FolderNumber {
         if let Some(place) = self.places.get_mut(name) {
             let folder = place.folder;
-            if std::mem::take(&mut place.is_leaving) {
+            if place.leaving.take().is_some() {
                 self.counts[folder.0] += 1;
             }
             return folder;
@@ -72,25 +78,29 @@ impl Placement {
         folder
     }
 
-    /// The partition's folder was removed, which is not durable yet.
-    pub fn leave(&mut self, name: &str) {
-        if let Some(place) = self.places.get_mut(name)
-            && !std::mem::replace(&mut place.is_leaving, true)
-        {
+    /// The partition's folder was removed, which is not durable yet. None if it lay nowhere.
+    pub fn leave(&mut self, name: &str) -> Option<Removal> {
+        let place = self.places.get_mut(name)?;
+        self.removals += 1;
+        let removal = Removal(self.removals);
+        if place.leaving.replace(removal).is_none() {
             self.counts[place.folder.0] -= 1;
         }
+        Some(removal)
     }
 
-    /// What was removed before is so durably, unless it was placed again.
-    pub fn forget(&mut self, name: &str) {
-        if self.places.get(name).is_some_and(|place| place.is_leaving) {
+    /// This removal is durable. The name may lie elsewhere from now on, unless it was placed again,
+    /// also where it was removed again since: that one may not be durable.
+    pub fn forget(&mut self, name: &str, removal: Removal) {
+        let place = self.places.get(name);
+        if place.is_some_and(|place| place.leaving == Some(removal)) {
             self.places.remove(name);
         }
     }
 
     /// Everything that was removed before is so durably.
     pub fn forget_all(&mut self) {
-        self.places.retain(|_, place| !place.is_leaving);
+        self.places.retain(|_, place| place.leaving.is_none());
     }
 
     /// How many partitions a folder has.
@@ -102,8 +112,8 @@ impl Placement {
     /// Names of the partitions' folders that lie in others than the first.
     pub fn elsewhere(&self) -> impl Iterator<Item = &str> {
         let places = self.places.iter();
-        let there =
-            places.filter(|(_, place)| place.folder != FolderNumber::MAIN && !place.is_leaving);
+        let there = places
+            .filter(|(_, place)| place.folder != FolderNumber::MAIN && place.leaving.is_none());
         there.map(|(name, _)| name.as_str())
     }
 
@@ -111,7 +121,7 @@ impl Placement {
         self.counts[folder.0] += 1;
         let place = Place {
             folder,
-            is_leaving: false,
+            leaving: None,
         };
         self.places.insert(name.to_owned(), place);
     }
@@ -154,20 +164,26 @@ mod tests {
         let mut placement = Placement::new(2);
         placement.place("a-0");
         placement.place("b-0");
-        placement.leave("b-0");
-        placement.leave("b-0");
+        let first = placement.leave("b-0").expect("it lies there");
+        let removal = placement.leave("b-0").expect("it lies there");
         assert_eq!(placement.count(FolderNumber(1)), 0);
         assert_eq!(placement.of("b-0"), Some(FolderNumber(1)));
         assert_eq!(placement.elsewhere().count(), 0);
         assert_eq!(placement.place("c-0"), FolderNumber(1));
         assert_eq!(placement.place("b-0"), FolderNumber(1), "not yet durable");
-        placement.forget("b-0");
+        for removal in [first, removal] {
+            placement.forget("b-0", removal);
+        }
         assert_eq!(placement.of("b-0"), Some(FolderNumber(1)), "it came back");
-        placement.leave("b-0");
+        let again = placement.leave("b-0").expect("it lies there");
+        placement.forget("b-0", removal);
+        let of = placement.of("b-0");
+        assert_eq!(of, Some(FolderNumber(1)), "another removal is durable");
         placement.leave("c-0");
         placement.place("d-0");
-        placement.forget("b-0");
+        placement.forget("b-0", again);
         placement.forget_all();
+        assert_eq!(placement.leave("b-0"), None);
         assert_eq!(placement.of("c-0"), None);
         assert_eq!(placement.place("b-0"), FolderNumber(0));
     }

@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use bytes::Bytes;
 use klamm_os::{
-    disk::{self, AppendFile, BlockFile, Caching, LockError, ReadFile},
+    disk::{self, AppendFile, BlockFile, Caching, HeldFolder, LockError, ReadFile},
     exec::{self, ShardPlan, run_shards},
     stats,
 };
@@ -535,4 +535,40 @@ fn memory_of_a_file_outlives_the_process_that_is_killed() {
     let content = fs::read(&path).unwrap();
     assert!(content[..500_000].iter().all(|&byte| byte == 7));
     assert!(content[500_000..].iter().all(|&byte| byte == 0));
+}
+
+#[test]
+fn a_folder_is_made_with_all_above_it_for_this_user_only_and_may_be_there() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("a/b/c");
+    for _ in 0..2 {
+        disk::create_dir_all_durably(&path).unwrap();
+        for made in [&path, path.parent().unwrap()] {
+            let mode = fs::metadata(made).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o700, "{}", made.display());
+        }
+    }
+    fs::write(path.join("file"), b"").unwrap();
+    disk::create_dir_all_durably(path.join("file/d")).unwrap_err();
+}
+
+#[test]
+fn in_a_folder_that_is_held_nothing_is_made_once_its_path_leads_elsewhere() {
+    let root = tempfile::tempdir().unwrap();
+    let (path, away) = (root.path().join("a"), root.path().join("b"));
+    fs::create_dir(&path).unwrap();
+    let held = HeldFolder::open(&path).unwrap();
+    for _ in 0..2 {
+        held.create_dir("one").unwrap();
+    }
+    fs::rename(&path, &away).unwrap();
+    held.create_dir("two").unwrap_err();
+    fs::create_dir(&path).unwrap();
+    held.create_dir("two").unwrap_err();
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+    held.flush().unwrap();
+    fs::remove_dir(&path).unwrap();
+    fs::rename(&away, &path).unwrap();
+    held.create_dir("two").unwrap();
+    assert!(path.join("two").is_dir());
 }

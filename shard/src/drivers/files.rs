@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use klamm_engine::compaction_work::NameOperation;
 use klamm_engine::effects::Repair;
+use klamm_engine::placement::Removal;
 use klamm_engine::repair::{self, Repaired};
 use klamm_model::{Offset, TopicId};
 use klamm_os::{clock, disk};
@@ -26,6 +27,15 @@ pub(crate) async fn save(
 ) -> io::Result<()> {
     let save = || disk::write_atomically_later(root.join(path), bytes.to_vec());
     patience.attempt(save).await
+}
+
+/// What [`Folders::drop`] left to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// What is to be deleted.
+    pub(crate) aside: Option<PathBuf>,
+    /// What is to be forgotten.
+    pub(crate) removal: Option<Removal>,
 }
 
 /// The partitions' folders of a node. Two topics may have had the same name, and the cores that hold
@@ -152,30 +162,30 @@ impl Folders {
     }
 
     /// Moves a dropped partition's folder out of the way, if it is still this topic's. Gives what
-    /// is then to be deleted. Blocks.
-    pub(crate) fn drop(&self, name: &str, topic: TopicId) -> io::Result<Option<PathBuf>> {
+    /// is then to be done, or none where it is another's by now. Blocks.
+    pub(crate) fn drop(&self, name: &str, topic: TopicId) -> io::Result<Option<Dropped>> {
         let mut aside = self.lock();
         let path = self.path(name);
         match owner(&path)? {
             Some(found) if found == topic => {
                 let put = put_aside(&path, &mut aside)?;
-                self.data.leave(name);
-                Ok(Some(put))
+                Ok(Some(Dropped {
+                    aside: Some(put),
+                    removal: self.data.leave(name),
+                }))
             }
-            Some(_) => Ok(None),
-            None => {
-                // Where it was never made, a later one of its name may lie elsewhere.
-                if !path.exists() {
-                    self.data.leave(name);
-                }
-                Ok(None)
-            }
+            // Where it was not made, a later one of its name may lie elsewhere.
+            None if !path.exists() => Ok(Some(Dropped {
+                aside: None,
+                removal: self.data.leave(name),
+            })),
+            _ => Ok(None),
         }
     }
 
     /// Waits until a partition's folder that was put aside cannot come back. Blocks.
-    pub(crate) fn forget(&self, name: &str) -> io::Result<()> {
-        self.data.forget(name)
+    pub(crate) fn forget(&self, name: &str, removal: Removal) -> io::Result<()> {
+        self.data.forget(name, removal)
     }
 
     /// Gives the files of segments names that nobody looks for, if the folder is still this
@@ -296,6 +306,7 @@ mod tests {
         let gone = folders
             .drop("a-0", later)
             .expect("no error")
+            .and_then(|dropped| dropped.aside)
             .expect("its own");
         assert!(gone.exists() && !root.path().join("a-0").exists());
     }

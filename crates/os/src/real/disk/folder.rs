@@ -24,6 +24,36 @@ pub fn create_dir_all(path: impl AsRef<Path>) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// [`create_dir_all`], with the names of all that it made durable when it returns. A folder above them
+/// that this user may write to and not read, or whose file system has no flush, is passed over.
+pub fn create_dir_all_durably(path: impl AsRef<Path>) -> io::Result<()> {
+    let path = std::path::absolute(path)?;
+    let mut above = Vec::new();
+    for folder in path.ancestors() {
+        let is_there = folder.exists();
+        above.extend(folder.parent());
+        // Its name, too: whoever made it may not have lived to make it durable.
+        if is_there {
+            break;
+        }
+    }
+    create_dir_all(&path)?;
+    for folder in above {
+        match sync_dir(folder) {
+            Err(error) if has_no_flush(error.kind()) => {}
+            flushed => flushed?,
+        }
+    }
+    Ok(())
+}
+
+const fn has_no_flush(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+    )
+}
+
 /// A folder that was opened once, whatever its path leads to later: its disk may be unmounted while
 /// files in it are open, and what is made by its path lies on another one then.
 #[derive(Debug)]

@@ -23,10 +23,10 @@ use std::{
 pub use append::{AppendFile, OpenedAppendFile};
 pub use block::{BLOCK_BYTES, BlockFile, Caching, OpenedBlockFile};
 pub use folder::{
-    FileSystem, FolderLock, HeldFolder, LockError, Space, copy, create_dir_all, cut, file_len,
-    free_space, free_space_later, list, lock_folder, read, read_to_string, remove_dir_all,
-    remove_file, rename, restrict_file, sync_dir, sync_file, truncate, write_atomically,
-    write_atomically_later, write_end, write_new,
+    FileSystem, FolderLock, HeldFolder, LockError, Space, copy, create_dir_all,
+    create_dir_all_durably, cut, file_len, free_space, free_space_later, list, lock_folder, read,
+    read_to_string, remove_dir_all, remove_file, rename, restrict_file, sync_dir, sync_file,
+    truncate, write_atomically, write_atomically_later, write_end, write_new,
 };
 pub use mapped::{MappedFile, MappedWriter};
 pub use read::ReadFile;
