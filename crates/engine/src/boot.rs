@@ -270,9 +270,7 @@ impl fmt::Display for Finding {
                 fault,
                 quarantined,
             } => {
-                let lost = partition
-                    .map(|partition| format!(", records of partition {partition} are lost there"));
-                let lost = lost.unwrap_or_default();
+                let lost = lost_in(*partition);
                 write!(
                     formatter,
                     "write-ahead log of shard {shard} is damaged from {from} to {to} ({fault}){lost}; the file was copied to {quarantined}"
@@ -322,26 +320,27 @@ impl fmt::Display for Finding {
                 formatter,
                 "{path} of partition {partition} was made anew from its batches ({fault}); nothing was lost"
             ),
-            Self::EndsInDoubt { partitions } => {
-                let partitions = listed(partitions);
-                write!(
-                    formatter,
-                    "nothing tells which partitions the damaged bytes belonged to; perhaps the last records of:{partitions}"
-                )
-            }
-            Self::GivenUpInDoubt { partitions } => {
-                let partitions = listed(partitions);
-                write!(
-                    formatter,
-                    "a disk was given up as lost, and no readable checkpoint tells all that these partitions held, of which nothing is there; if they held records, these are lost, and their offsets may be given to others:{partitions}"
-                )
-            }
+            Self::EndsInDoubt { partitions } => write!(
+                formatter,
+                "nothing tells which partitions the damaged bytes belonged to; perhaps the last records of:{}",
+                listed(partitions)
+            ),
+            Self::GivenUpInDoubt { partitions } => write!(
+                formatter,
+                "a disk was given up as lost, and no readable checkpoint tells all that these partitions held, of which nothing is there; if they held records, these are lost, and their offsets may be given to others:{}",
+                listed(partitions)
+            ),
             Self::Refused { partition, fault } => write!(
                 formatter,
                 "a batch of partition {partition} was not replayed: {fault}"
             ),
         }
     }
+}
+
+fn lost_in(partition: Option<TopicPartition>) -> String {
+    let told = |partition| format!(", records of partition {partition} are lost there");
+    partition.map_or_else(String::new, told)
 }
 
 fn listed(partitions: &[TopicPartition]) -> String {
