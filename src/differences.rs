@@ -225,16 +225,6 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         klamm: "Refuses with `INVALID_PARTITIONS`.",
     },
     Difference {
-        subject: "A group that DescribeGroups or OffsetFetch names twice, and a partition that OffsetFetch names twice",
-        kafka: "Is answered as often as it is named.",
-        klamm: "Is answered once.",
-    },
-    Difference {
-        subject: "Answers about groups of more than 100 MiB (DescribeGroups, OffsetFetch)",
-        kafka: "Are as large as what is asked for.",
-        klamm: "`MESSAGE_TOO_LARGE` for each group beyond that.",
-    },
-    Difference {
         subject: "Groups without members and offsets",
         kafka: "Stay for a while: also one that a refused JoinGroup named, and one whose last offset was deleted.",
         klamm: "Are not there, as after a restart of Apache Kafka; one that had members stays until its offsets have expired.",

@@ -69,63 +69,11 @@ pub(crate) async fn ask(
     group: &str,
     command: Command,
 ) -> Result<Reply, ErrorCode> {
-    begin(context, group, command).await
-}
-
-/// As [`ask`], and the coordinator is asked when this returns: who wants to know of many groups
-/// waits for all of them together.
-pub(crate) fn begin(
-    context: &Context,
-    group: &str,
-    command: Command,
-) -> impl Future<Output = Result<Reply, ErrorCode>> + use<> {
     let image = context.shards.image();
-    let partition = own_coordinator(&image, context.front.node(), group);
-    let asked = partition.map(|partition| context.shards.coordinate(partition, command));
-    async move { asked?.await.map_err(code_of) }
-}
-
-/// Bytes of an answer beyond which no further group is answered, as many as a request may have. A
-/// small request can name many large groups.
-const ANSWER_BYTES_MAX: usize = 100 << 20;
-
-/// Bytes of groups that are awaited together, as far as those before them tell.
-const AWAITED_BYTES: usize = 8 << 20;
-
-/// Groups that are awaited together at most, and of which nothing is known yet.
-const AWAITED_MAX: usize = 64;
-const AWAITED_FIRST: usize = 4;
-
-/// What the groups that are answered already take of an answer.
-#[derive(Debug, Default)]
-pub(crate) struct AnswerRoom {
-    groups: usize,
-    bytes: usize,
-}
-
-impl AnswerRoom {
-    /// What whoever is not answered any more is told.
-    pub(crate) const FULL: ErrorCode = ErrorCode::MessageTooLarge;
-
-    /// One more group takes this much.
-    pub(crate) const fn add(&mut self, bytes: usize) {
-        self.groups += 1;
-        self.bytes = self.bytes.saturating_add(bytes);
-    }
-
-    /// True if no further group is answered.
-    pub(crate) const fn is_full(&self) -> bool {
-        self.bytes >= ANSWER_BYTES_MAX
-    }
-
-    /// How many groups are asked about next: none if there is no room.
-    pub(crate) fn at_once(&self) -> usize {
-        match self.bytes.checked_div(self.groups) {
-            _ if self.is_full() => 0,
-            None => AWAITED_FIRST,
-            Some(mean) => (AWAITED_BYTES / mean.max(1)).clamp(1, AWAITED_MAX),
-        }
-    }
+    let partition = own_coordinator(&image, context.front.node(), group)?;
+    drop(image);
+    let outcome = context.shards.coordinate(partition, command).await;
+    outcome.map_err(code_of)
 }
 
 /// As [`ask`], for what may be answered only when others have done their part. Whoever leaves
@@ -169,22 +117,6 @@ pub(crate) fn member_text(member: Option<&MemberId>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn large_groups_are_asked_for_one_by_one_until_the_answer_is_full() {
-        let mut room = AnswerRoom::default();
-        assert_eq!(room.at_once(), AWAITED_FIRST);
-        room.add(300);
-        assert_eq!(room.at_once(), AWAITED_MAX);
-        let mut large = 0;
-        while room.at_once() > 0 {
-            room.add(20 << 20);
-            assert!(room.at_once() <= 1);
-            large += 1;
-        }
-        assert!(room.is_full());
-        assert_eq!(large, 5, "of 20 MiB each");
-    }
 
     #[test]
     fn groups_are_spread_as_javas_hash_spreads_them() {

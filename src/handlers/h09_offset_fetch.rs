@@ -1,7 +1,6 @@
 //! OffsetFetch: how far groups have read.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
 
 use klamm_model::{ErrorCode, PartitionIndex, TopicId, TopicName};
 use klamm_shard::api::coord::{
@@ -11,7 +10,7 @@ use klamm_shard::api::metadata::Image;
 use klamm_wire::{Gather, offset_fetch};
 
 use super::check_named;
-use super::coordinators::{AnswerRoom, begin};
+use super::coordinators::ask;
 use crate::net::{Close, Context, Request};
 
 /// First version with an error for the whole group.
@@ -32,19 +31,33 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
     check_named(&request, named(&view))?;
     let image = context.shards.image();
     if request.version >= FIRST_OF_SEVERAL {
-        let groups = find_all(&context, &request, &image, &view).await;
+        let mut groups = Vec::new();
+        for group in view.groups() {
+            let asked = asked_of_group(&image, request.version, &group);
+            let found = find(&context, group.group_id(), asked, view.require_stable()).await;
+            groups.push(shown_group(
+                &image,
+                request.version,
+                group.group_id(),
+                found,
+            ));
+        }
         return request.answer(&offset_fetch::Response {
             groups,
             ..Default::default()
         });
     }
     let all = view.topics().is_none();
-    let topics = view.topics().into_iter().flatten().map(|topic| {
-        let partitions = topic.partition_indexes().iter().map(PartitionIndex);
-        AskedTopic::named(&image, topic.name(), partitions.collect())
-    });
     let asked = Asked {
-        topics: each_once(topics),
+        topics: view
+            .topics()
+            .into_iter()
+            .flatten()
+            .map(|topic| {
+                let partitions = topic.partition_indexes().iter().map(PartitionIndex);
+                AskedTopic::named(&image, topic.name(), partitions.collect())
+            })
+            .collect(),
         all,
     };
     let refused: Vec<AskedTopic> = asked.topics.clone();
@@ -62,59 +75,6 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
         error_code: code.code(),
         ..Default::default()
     })
-}
-
-/// What is kept of several groups, each once.
-async fn find_all(
-    context: &Context,
-    request: &Request,
-    image: &Image,
-    view: &offset_fetch::RequestView<'_>,
-) -> Vec<offset_fetch::OffsetFetchResponseGroup<'static>> {
-    let version = request.version;
-    let mut seen = BTreeSet::new();
-    let groups = view.groups().iter();
-    let mut groups = groups.filter(|group| seen.insert(group.group_id()));
-    let mut room = AnswerRoom::default();
-    let mut answers = Vec::new();
-    loop {
-        let asked = groups.by_ref().take(room.at_once()).map(|group| {
-            let name = group.group_id();
-            let asked = asked_of_group(image, version, &group);
-            (name, find(context, name, asked, view.require_stable()))
-        });
-        let asked: Vec<_> = asked.collect();
-        if asked.is_empty() {
-            break;
-        }
-        for (name, asked) in asked {
-            let mut found = asked.await;
-            if room.is_full() {
-                found = Err(AnswerRoom::FULL);
-            }
-            let found_bytes = found.iter().flatten().map(FoundTopic::bytes);
-            room.add(name.len() + found_bytes.sum::<usize>());
-            answers.push(shown_group(image, version, name, found));
-        }
-    }
-    let rest = groups.map(|group| {
-        let found = Err(AnswerRoom::FULL);
-        shown_group(image, version, group.group_id(), found)
-    });
-    answers.extend(rest);
-    answers
-}
-
-/// Partitions, each where it is named first.
-fn each_once(topics: impl Iterator<Item = AskedTopic>) -> Vec<AskedTopic> {
-    let mut seen: BTreeMap<(String, TopicId), BTreeSet<PartitionIndex>> = BTreeMap::new();
-    let topics = topics.filter_map(|mut topic| {
-        let seen = seen.entry((topic.name.clone(), topic.id)).or_default();
-        let is_empty = topic.partitions.is_empty();
-        topic.partitions.retain(|&partition| seen.insert(partition));
-        (is_empty || !topic.partitions.is_empty()).then_some(topic)
-    });
-    topics.collect()
 }
 
 /// How many partitions of each topic are named.
@@ -207,16 +167,6 @@ struct FoundTopic {
 }
 
 impl FoundTopic {
-    /// What it takes of an answer, about.
-    fn bytes(&self) -> usize {
-        let kept = self
-            .partitions
-            .iter()
-            .filter_map(|(_, kept, _)| kept.as_ref());
-        let metadata = kept.map(|kept| kept.metadata.len());
-        self.name.len() + size_of_val(self.partitions.as_slice()) + metadata.sum::<usize>()
-    }
-
     fn of(topic: FetchedTopic) -> Self {
         let partitions = topic.partitions.into_iter();
         Self {
@@ -243,19 +193,18 @@ fn asked_of_group(
         }
     });
     Asked {
-        topics: each_once(topics),
+        topics: topics.collect(),
         all: group.topics().is_none(),
     }
 }
 
-/// What is kept of a group: as it was asked for, what cannot be asked for last. The coordinator is
-/// asked when this returns.
-fn find(
+/// What is kept of a group: as it was asked for, what cannot be asked for last.
+async fn find(
     context: &Context,
     group: &str,
     asked: Asked,
     require_stable: bool,
-) -> impl Future<Output = Result<Vec<FoundTopic>, ErrorCode>> + use<> {
+) -> Result<Vec<FoundTopic>, ErrorCode> {
     let (known, unknown): (Vec<_>, Vec<_>) = asked
         .topics
         .into_iter()
@@ -271,18 +220,15 @@ fn find(
         topics: (!asked.all).then(|| wanted.collect()),
         require_stable,
     });
-    let fetched = begin(context, group, command);
-    async move {
-        let fetched = match fetched.await? {
-            Reply::FetchOffsets(fetched) => fetched.into_iter().map(FoundTopic::of),
-            other => unreachable!("a fetch of offsets is answered by {other:?}"),
-        };
-        let refused = unknown.into_iter().map(|topic| {
-            let code = topic.refused;
-            topic.failed(code)
-        });
-        Ok(fetched.chain(refused).collect())
-    }
+    let fetched = match ask(context, group, command).await? {
+        Reply::FetchOffsets(fetched) => fetched.into_iter().map(FoundTopic::of),
+        other => unreachable!("a fetch of offsets is answered by {other:?}"),
+    };
+    let refused = unknown.into_iter().map(|topic| {
+        let code = topic.refused;
+        topic.failed(code)
+    });
+    Ok(fetched.chain(refused).collect())
 }
 
 fn shown_group(
@@ -361,42 +307,4 @@ fn shown(kept: Option<KeptOffset>) -> (i64, i32, Cow<'static, str>) {
         let epoch = kept.leader_epoch.map_or(-1, |epoch| epoch.0);
         (kept.offset.0, epoch, Cow::Owned(kept.metadata))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_partition_that_is_named_again_is_asked_for_once() {
-        let topic = |name: &str, partitions: &[i32]| AskedTopic {
-            name: name.to_owned(),
-            id: TopicId::ZERO,
-            reference: None,
-            partitions: partitions.iter().copied().map(PartitionIndex).collect(),
-            refused: ErrorCode::None,
-        };
-        let asked = [
-            topic("a", &[2, 0, 2]),
-            topic("b", &[2]),
-            topic("a", &[1, 0]),
-            topic("a", &[0, 1]),
-            topic("c", &[]),
-        ];
-        let asked = each_once(asked.into_iter());
-        let asked: Vec<(&str, Vec<i32>)> = asked
-            .iter()
-            .map(|topic| {
-                let partitions = topic.partitions.iter().map(|index| index.0);
-                (topic.name.as_str(), partitions.collect())
-            })
-            .collect();
-        let expected: [(&str, Vec<i32>); 4] = [
-            ("a", vec![2, 0]),
-            ("b", vec![2]),
-            ("a", vec![1]),
-            ("c", vec![]),
-        ];
-        assert_eq!(asked, expected);
-    }
 }

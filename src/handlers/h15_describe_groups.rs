@@ -1,13 +1,12 @@
 //! DescribeGroups: state and members of groups of the classic protocol.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 
 use klamm_model::ErrorCode;
 use klamm_shard::api::coord::{Command, DescribedGroup, GroupId, GroupState, Reply};
 use klamm_wire::{Gather, describe_groups};
 
-use super::coordinators::{AnswerRoom, begin};
+use super::coordinators::ask;
 use super::{GROUP_OPERATIONS, OPERATIONS_NOT_ASKED, check_named};
 use crate::net::{Close, Context, Request};
 
@@ -25,67 +24,30 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
         true => GROUP_OPERATIONS,
         false => OPERATIONS_NOT_ASKED,
     };
-    let mut seen = BTreeSet::new();
-    let mut names = view.groups().iter().filter(|name| seen.insert(*name));
-    let mut room = AnswerRoom::default();
     let mut groups = Vec::new();
-    loop {
-        let asked = names.by_ref().take(room.at_once()).map(|name| {
-            let groups = vec![GroupId::new(name)];
-            (name, begin(&context, name, Command::Describe { groups }))
-        });
-        let asked: Vec<_> = asked.collect();
-        if asked.is_empty() {
-            break;
-        }
-        for (name, asked) in asked {
-            let described = match asked.await {
-                _ if room.is_full() => Err(AnswerRoom::FULL),
-                Ok(Reply::Describe(mut described)) => Ok(described.pop()),
-                Ok(other) => unreachable!("a description is answered by {other:?}"),
-                Err(code) => Err(code),
-            };
-            match described {
-                Ok(described) => {
-                    let described = described.into_iter();
-                    groups.extend(described.map(|group| {
-                        room.add(bytes_of(&group));
-                        shown(request.version, operations, group)
-                    }));
-                }
-                Err(code) => {
-                    room.add(name.len());
-                    groups.push(refused(name, code));
-                }
+    for name in view.groups() {
+        let command = Command::Describe {
+            groups: vec![GroupId::new(name)],
+        };
+        let described = match ask(&context, name, command).await {
+            Ok(Reply::Describe(mut described)) => described.pop(),
+            Ok(other) => unreachable!("a description is answered by {other:?}"),
+            Err(code) => {
+                groups.push(describe_groups::DescribedGroup {
+                    error_code: code.code(),
+                    group_id: Cow::Owned(name.to_owned()),
+                    ..Default::default()
+                });
+                continue;
             }
-        }
+        };
+        let described = described.map(|group| shown(request.version, operations, group));
+        groups.extend(described);
     }
-    groups.extend(names.map(|name| refused(name, AnswerRoom::FULL)));
     request.answer(&describe_groups::Response {
         groups,
         ..Default::default()
     })
-}
-
-/// A group that is not described.
-fn refused(name: &str, code: ErrorCode) -> describe_groups::DescribedGroup<'static> {
-    describe_groups::DescribedGroup {
-        error_code: code.code(),
-        group_id: Cow::Owned(name.to_owned()),
-        ..Default::default()
-    }
-}
-
-/// What a group takes of an answer, about.
-fn bytes_of(group: &DescribedGroup) -> usize {
-    let members = group.members.iter().map(|member| {
-        let names = member.client_id.len() + member.client_host.len();
-        let instance = member.instance.as_ref();
-        let instance = instance.map_or(0, |instance| instance.as_str().len());
-        let ids = member.member.as_str().len() + instance;
-        ids + names + member.metadata.len() + member.assignment.len()
-    });
-    size_of_val(group.members.as_slice()) + group.group.as_str().len() + members.sum::<usize>()
 }
 
 fn shown(
