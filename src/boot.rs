@@ -197,8 +197,6 @@ fn offsets_topic(groups: &GroupSettings) -> NewTopic {
     let config = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));
     NewTopic {
         partitions: Some(groups.topic_partitions),
-        // Whatever other topics have by default: with as many replicas as nodes, groups work.
-        replication_factor: Some(1),
         configs: vec![
             config("cleanup.policy", "compact"),
             config("compression.type", "producer"),

@@ -53,7 +53,7 @@ pub(crate) fn own_coordinator(
 /// What a client is told if the coordinator decides nothing.
 pub(crate) const fn code_of(error: CoordinateError) -> ErrorCode {
     match error {
-        CoordinateError::NotHere | CoordinateError::Failed => ErrorCode::NotCoordinator,
+        CoordinateError::NotHere => ErrorCode::NotCoordinator,
         CoordinateError::Loading => ErrorCode::CoordinatorLoadInProgress,
         CoordinateError::NoRoom => ErrorCode::CoordinatorNotAvailable,
         CoordinateError::TooLarge => ErrorCode::UnknownServerError,

@@ -78,10 +78,6 @@ async fn make_offsets_topic(context: &Context) {
     match context.shards.control(command).await {
         Reply::AutoCreateTopic(Ok(_)) => {}
         Reply::AutoCreateTopic(Err(error)) => {
-            // Clients ask ten times a second.
-            if !context.front.quiet.borrow_mut().admit("no topic of groups") {
-                return;
-            }
             tracing::warn!(topic = OFFSETS_TOPIC, %error, "cannot make the topic that keeps groups: no group can be joined; it is tried again with the next request");
         }
         other => unreachable!("AutoCreateTopic is answered by {other:?}"),

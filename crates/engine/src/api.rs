@@ -407,8 +407,6 @@ pub enum CoordinateError {
     NotHere,
     /// It is still reading its log.
     Loading,
-    /// Its log cannot be read: it will not decide anything until that has changed.
-    Failed,
     /// There is neither room on the disk nor a descriptor for the next file of the log now: the same
     /// may be asked again.
     NoRoom,

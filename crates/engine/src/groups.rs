@@ -22,14 +22,8 @@ use crate::groups_load::{Load, Loads};
 use crate::memory::Wanting;
 use crate::waiters::Slot;
 
-/// What a decision takes of the log, unless it says more.
+/// What a decision may take of the disk, for the question whether there is room for any.
 const DECISION_BYTES: usize = 16 << 10;
-
-/// Room for any decision is not made with more than such a part of a write-ahead file.
-const FILE_PARTS: u64 = 4;
-
-/// Bytes of the record of one offset, besides the names in it and what the client remembers.
-const OFFSET_RECORD_BYTES: usize = 128;
 
 /// A timer for which there is no room on the disk is looked at again after this long.
 const POSTPONED: std::time::Duration = std::time::Duration::from_secs(1);
@@ -74,8 +68,6 @@ pub(crate) struct Groups {
     pub(crate) hosts: BTreeMap<TopicPartition, Host>,
     /// What callers are called towards the coordinators.
     next_caller: u64,
-    /// Loads are counted.
-    pub(crate) next_load: u64,
     timers: BTreeSet<DueTimer>,
     pub(crate) loads: Loads,
     /// What coordinators did that are not here any more.
@@ -131,24 +123,6 @@ impl Host {
             timers: BTreeMap::new(),
         }
     }
-
-    /// The coordinator answers nobody any more: errors for those whom it would have answered now,
-    /// and for all others.
-    fn dismiss(
-        &mut self,
-        decided: &BTreeSet<klamm_coord::Ticket>,
-        error: CoordinateError,
-    ) -> Vec<Effect> {
-        let callers = mem::take(&mut self.callers).into_iter();
-        let errors = callers.map(|(caller, ticket)| {
-            let error = match decided.contains(&caller) {
-                true => error,
-                false => CoordinateError::NotHere,
-            };
-            answer(ticket, Err(error))
-        });
-        errors.collect()
-    }
 }
 
 impl Groups {
@@ -158,7 +132,6 @@ impl Groups {
             options,
             hosts: BTreeMap::new(),
             next_caller: 0,
-            next_load: 0,
             timers: BTreeSet::new(),
             loads: Loads::default(),
             past: Counters::default(),
@@ -323,21 +296,6 @@ const fn may_write(command: &Command) -> bool {
     }
 }
 
-/// Bytes that the decision of a command writes at most, if that is in the command: of an offset
-/// that is kept or forgotten all but what the record itself takes.
-fn wanted_by(command: &Command) -> Option<usize> {
-    let Command::CommitOffsets(commit) = command else {
-        return None;
-    };
-    let topics = commit.topics.iter().map(|topic| {
-        let names = commit.group.as_str().len() + topic.topic.name.as_str().len();
-        let partitions = topic.partitions.iter();
-        let records = partitions.map(|part| OFFSET_RECORD_BYTES + names + part.metadata.len());
-        records.sum::<usize>()
-    });
-    Some(BATCH_OVERHEAD_BYTES + topics.sum::<usize>())
-}
-
 impl Engine {
     /// What the coordinators of this core hold and did. Walks all of them.
     #[must_use]
@@ -355,12 +313,10 @@ impl Engine {
     ) {
         let host = self.groups.hosts.get(&partition);
         let refused = match host.map(|host| (&host.state, host.slot)) {
-            None => Some(CoordinateError::NotHere),
-            Some((State::Failed, _)) => Some(CoordinateError::Failed),
+            None | Some((State::Failed, _)) => Some(CoordinateError::NotHere),
             Some((State::Loading(_), _)) => Some(CoordinateError::Loading),
             Some((State::Active(_), slot)) if may_write(&command) => {
-                let room = self.check_room(slot, wanted_by(&command));
-                room.err().map(CoordinateError::from)
+                self.check_room(slot).err().map(CoordinateError::from)
             }
             Some((State::Active(_), _)) => None,
         };
@@ -392,7 +348,7 @@ impl Engine {
             let Some(host) = self.groups.hosts.get(&partition) else {
                 continue;
             };
-            if self.check_room(host.slot, None).is_err() {
+            if self.check_room(host.slot).is_err() {
                 let later = now.instant.plus(POSTPONED);
                 self.groups.set_timer(partition, key, Some(later));
                 continue;
@@ -413,7 +369,6 @@ impl Engine {
         now: Now,
         partition: TopicPartition,
         mut coordinator: Coordinator,
-        gone: &[TopicReference],
     ) {
         let moment = self.groups.moment(now);
         let decision = coordinator.on_loaded(moment);
@@ -421,7 +376,6 @@ impl Engine {
             host.state = State::Active(Box::new(coordinator));
             self.carry_out(now, partition, decision);
         }
-        self.forget_offsets_of(now, partition, gone);
     }
 
     /// Offsets of topics that are gone are forgotten at the end of the turn.
@@ -441,60 +395,32 @@ impl Engine {
         }
         let hosts: Vec<TopicPartition> = self.groups.hosts.keys().copied().collect();
         for partition in hosts {
-            self.forget_offsets_of(now, partition, &topics);
+            let moment = self.groups.moment(now);
+            if let Some(host) = self.groups.hosts.get_mut(&partition)
+                && let State::Active(coordinator) = &mut host.state
+            {
+                let decision = coordinator.on_topics_deleted(moment, &topics);
+                self.carry_out(now, partition, decision);
+            }
         }
     }
 
-    /// A coordinator that loads is told when it has loaded; so is one that begins anew because it
-    /// could not write this.
-    fn forget_offsets_of(
-        &mut self,
-        now: Now,
-        partition: TopicPartition,
-        topics: &[TopicReference],
-    ) {
-        if topics.is_empty() {
-            return;
-        }
-        let moment = self.groups.moment(now);
-        let Some(host) = self.groups.hosts.get_mut(&partition) else {
-            return;
-        };
-        if let State::Active(coordinator) = &mut host.state {
-            let decision = coordinator.on_topics_deleted(moment, topics);
-            self.carry_out(now, partition, decision);
-        }
-        if let Some(host) = self.groups.hosts.get_mut(&partition)
-            && let State::Loading(load) = &mut host.state
-        {
-            load.gone.extend_from_slice(topics);
-        }
-    }
-
-    /// Sees to it that there is room for a decision that writes so many bytes, or nobody knows how
-    /// many: what is decided and finds no room makes the coordinator begin anew. As the metadata,
-    /// groups may have of what the disk keeps for the broker itself, but half of it only: consumers
-    /// go on where producers are refused, and what makes room again does so even when they do not
-    /// rest.
-    fn check_room(&mut self, slot: Slot, bytes: Option<usize>) -> Result<(), AppendError> {
+    /// Sees to it that there is room for a decision. As the metadata, groups may have what the disk
+    /// keeps for the broker itself: consumers go on where producers are refused.
+    fn check_room(&mut self, slot: Slot) -> Result<(), AppendError> {
         let log = self.partition(slot).ok_or(AppendError::UnknownPartition)?;
         if log.leader.has_failed() {
             return Err(AppendError::Storage);
         }
-        let most = log.config.message_bytes_max.min(log.config.segment_bytes) as usize;
-        let part = usize::try_from(self.options.wal.file_bytes / FILE_PARTS);
-        let most = most.min(part.unwrap_or(usize::MAX));
-        let wanted = match bytes {
-            Some(bytes) => bytes.min(most),
-            None if self.space.state().is_scarce => most,
-            None => 0,
-        };
-        let wanted = wanted.max(DECISION_BYTES);
-        if !self.space.admits_groups(wanted as u64) {
-            return Err(AppendError::OutOfSpace);
-        }
-        let room = self.make_file_for(wanted, Writer::Broker);
-        room.map_err(AppendError::from)
+        self.make_room_for_groups(DECISION_BYTES)
+    }
+
+    fn make_room_for_groups(&mut self, batch_bytes: usize) -> Result<(), AppendError> {
+        let room = self.make_room_for(batch_bytes, Writer::Broker);
+        room.map_err(|wanting| match wanting {
+            Wanting::Descriptor => AppendError::OutOfFiles,
+            Wanting::Room => AppendError::OutOfSpace,
+        })
     }
 
     /// Appends what was decided, replays it, and sees to timers and answers.
@@ -507,8 +433,7 @@ impl Engine {
                 %partition, ?error, records = decision.records.len(),
                 "what a group coordinator decided could not be kept: it begins anew from its log"
             );
-            let asked = decision.replies.into_iter().map(|(caller, _)| caller);
-            self.unload(partition, asked.collect(), CoordinateError::from(error));
+            self.unload(partition, CoordinateError::from(error));
             return;
         }
         for timer in decision.timers {
@@ -592,7 +517,7 @@ impl Engine {
         if bytes.len() > segment_bytes {
             return Err(AppendError::LargerThanSegment);
         }
-        self.make_room_for(bytes.len(), Writer::Broker)?;
+        self.make_room_for_groups(bytes.len())?;
         let header = batch::read(&bytes).expect("a built batch is a batch");
         let origin = AppendOrigin::Coordinator(epoch);
         let Admission::Append(placed) = self.admit(slot, now, &header, origin)? else {
@@ -609,22 +534,17 @@ impl Engine {
         Ok(())
     }
 
-    /// Lets go of what a coordinator knows, and loads it anew. Those whom the decision would have
-    /// answered are told why; all others who wait are told to look again for who coordinates them.
-    /// What is decided and written already is answered when it is kept.
-    fn unload(
-        &mut self,
-        partition: TopicPartition,
-        decided: BTreeSet<klamm_coord::Ticket>,
-        error: CoordinateError,
-    ) {
+    /// Lets go of what a coordinator knows, and loads it anew. Whoever waits is told to come again;
+    /// what is decided and written already is answered when it is kept.
+    fn unload(&mut self, partition: TopicPartition, error: CoordinateError) {
         self.groups.remember(partition);
         self.groups.forget_timers(partition);
         let Some(host) = self.groups.hosts.get_mut(&partition) else {
             return;
         };
-        let errors = host.dismiss(&decided, error);
-        self.effects.extend(errors);
+        for (_, ticket) in mem::take(&mut host.callers) {
+            self.effects.push(answer(ticket, Err(error)));
+        }
         self.begin_load(partition);
     }
 
@@ -645,15 +565,6 @@ impl Engine {
         for ticket in host.callers.into_values().chain(held) {
             let outcome = Err(CoordinateError::NotHere);
             self.effects.push(answer(ticket, outcome));
-        }
-    }
-}
-
-impl From<Wanting> for AppendError {
-    fn from(wanting: Wanting) -> Self {
-        match wanting {
-            Wanting::Descriptor => Self::OutOfFiles,
-            Wanting::Room => Self::OutOfSpace,
         }
     }
 }
@@ -714,67 +625,6 @@ mod tests {
             "the next turn comes at once"
         );
         assert_eq!(groups.due(now).len(), 2);
-    }
-
-    #[test]
-    fn an_error_of_one_decision_is_told_to_those_alone_whom_it_would_have_answered() {
-        let mut host = Host::new(0);
-        let caller = klamm_coord::Ticket;
-        let ticket = |call| Ticket {
-            shard: klamm_model::ShardId(0),
-            call,
-        };
-        for number in 1..=3 {
-            host.callers.insert(caller(number), ticket(number * 10));
-        }
-        let decided = BTreeSet::from([caller(2)]);
-        let told = host.dismiss(&decided, CoordinateError::TooLarge);
-        let told = told.into_iter().map(|effect| match effect {
-            Effect::Reply { ticket, reply } => (ticket, reply),
-            other => panic!("{other:?}"),
-        });
-        let told: Vec<_> = told.collect();
-        let error = |call, error| (ticket(call), api::Reply::Coordinate(Err(error)));
-        assert_eq!(told.len(), 3);
-        for (told, expected) in told.iter().zip([
-            error(10, CoordinateError::NotHere),
-            error(20, CoordinateError::TooLarge),
-            error(30, CoordinateError::NotHere),
-        ]) {
-            assert_eq!(format!("{told:?}"), format!("{expected:?}"));
-        }
-    }
-
-    #[test]
-    fn a_commit_wants_room_for_all_its_offsets() {
-        let partition = |index, metadata: &str| klamm_coord::CommitPartition {
-            partition: PartitionIndex(index),
-            offset: Offset(1),
-            leader_epoch: None,
-            metadata: metadata.to_owned(),
-        };
-        let command = |partitions| {
-            Command::CommitOffsets(klamm_coord::CommitOffsets {
-                group: GroupId::new("group"),
-                member: None,
-                instance: None,
-                generation: None,
-                retention: None,
-                topics: vec![klamm_coord::CommitTopic {
-                    topic: TopicReference {
-                        name: klamm_model::TopicName::new("topic").expect("legal"),
-                        id: TopicId::ZERO,
-                    },
-                    partitions,
-                }],
-            })
-        };
-        let few = wanted_by(&command(vec![partition(0, "")]));
-        let text = "x".repeat(4096);
-        let many = (0..50).map(|index| partition(index, &text));
-        let many = wanted_by(&command(many.collect()));
-        assert!(few.is_some_and(|bytes| bytes < DECISION_BYTES));
-        assert!(many.is_some_and(|bytes| bytes > 50 * 4096 && bytes < 60 * 4096));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::mem;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use klamm_coord::{Coordinator, TopicReference};
+use klamm_coord::Coordinator;
 use klamm_model::{Instant, IsolationLevel, Offset, ProducerId, TopicPartition};
 use klamm_records::batch;
 use klamm_records::compress::Scratch;
@@ -22,8 +22,8 @@ const SLICE_BYTES: usize = 256 << 10;
 /// Logs that are read at once: what was read waits in memory.
 const LOADS_MAX: usize = 4;
 
-/// Bytes of one batch at most, once it is decompressed, unless the topic's segments are larger.
-const BATCH_BYTES_MAX: usize = 64 << 20;
+/// Bytes of one batch at most, once it is decompressed.
+const BATCH_BYTES_MAX: usize = 1 << 30;
 
 /// How often a long load says how far it is.
 const SAID_EVERY: Duration = Duration::from_secs(5);
@@ -34,13 +34,8 @@ pub(crate) struct Load {
     coordinator: Coordinator,
     /// Where the next slice begins.
     next: Offset,
-    /// Which of the loads of this core it is: what was read for another one is not its own.
-    number: u64,
     /// A slice is being read.
     is_reading: bool,
-    batch_bytes_max: usize,
-    /// Topics that were deleted meanwhile.
-    pub(crate) gone: Vec<TopicReference>,
     /// Records of transactions whose end was not read yet (of a folder that was Kafka's).
     open: BTreeMap<ProducerId, Vec<Replayed>>,
     /// Records that the coordinator could not read, and the first reason.
@@ -67,14 +62,11 @@ pub(crate) struct Loads {
 }
 
 impl Load {
-    fn new(number: u64, coordinator: Coordinator, batch_bytes_max: usize) -> Self {
+    fn new(coordinator: Coordinator) -> Self {
         Self {
             coordinator,
             next: Offset::ZERO,
-            number,
             is_reading: false,
-            batch_bytes_max,
-            gone: Vec::new(),
             open: BTreeMap::new(),
             unread: 0,
             why_unread: None,
@@ -101,7 +93,7 @@ impl Load {
             let attributes = header.attributes;
             let producer = header.producer.map(|producer| producer.id);
             let producer = producer.filter(|_| attributes.is_transactional());
-            let records = batch::records(&whole, self.batch_bytes_max, scratch);
+            let records = batch::records(&whole, BATCH_BYTES_MAX, scratch);
             for record in records.map_err(|error| error.to_string())? {
                 let record = record.map_err(|error| error.to_string())?;
                 count += 1;
@@ -147,15 +139,8 @@ impl Engine {
             return;
         };
         let log = self.partition(host.slot);
-        let (written_max, read_max) = log.map_or((0, 0), |log| {
-            let segment_bytes = log.config.segment_bytes;
-            let written_max = log.config.message_bytes_max.min(segment_bytes);
-            (written_max as usize, segment_bytes as usize)
-        });
-        let number = self.groups.next_load;
-        self.groups.next_load += 1;
-        let fresh = self.groups.fresh(written_max);
-        let load = Load::new(number, fresh, read_max.max(BATCH_BYTES_MAX));
+        let batch_bytes_max = log.map_or(0, |log| log.config.message_bytes_max as usize);
+        let load = Load::new(self.groups.fresh(batch_bytes_max));
         if let Some(host) = self.groups.hosts.get_mut(&partition) {
             host.state = State::Loading(Box::new(load));
             self.groups.loads.waiting.insert(partition);
@@ -230,14 +215,11 @@ impl Engine {
     }
 
     fn read_slice(&mut self, partition: TopicPartition, offset: Offset) {
-        let Some(host) = self.groups.hosts.get_mut(&partition) else {
-            return;
-        };
-        let State::Loading(load) = &mut host.state else {
-            return;
-        };
-        load.is_reading = true;
-        let number = load.number;
+        if let Some(host) = self.groups.hosts.get_mut(&partition)
+            && let State::Loading(load) = &mut host.state
+        {
+            load.is_reading = true;
+        }
         let part = ReadPartition {
             partition,
             offset,
@@ -246,20 +228,17 @@ impl Engine {
             bytes_max: SLICE_BYTES,
         };
         let call = ReadCall::new(IsolationLevel::ReadUncommitted, SLICE_BYTES, vec![part]);
-        self.read_for(Asker::Load(partition, number), call);
+        self.read_for(Asker::Load(partition), call);
     }
 
     /// A slice was read.
-    pub(crate) fn on_slice(&mut self, partition: TopicPartition, number: u64, call: &ReadCall) {
+    pub(crate) fn on_slice(&mut self, partition: TopicPartition, call: &ReadCall) {
         let Some(host) = self.groups.hosts.get_mut(&partition) else {
             return;
         };
         let State::Loading(load) = &mut host.state else {
             return;
         };
-        if load.number != number {
-            return;
-        }
         load.is_reading = false;
         let outcome = call.outcomes.first();
         let failure = match outcome.and_then(|outcome| outcome.error) {
@@ -286,7 +265,7 @@ impl Engine {
             self.groups.loads.waiting.remove(&partition);
             tracing::error!(
                 %partition, %offset, failure,
-                "the log of a group coordinator cannot be read: its groups are not served, because offsets that were committed may be missing; bring back this partition of __consumer_offsets from a copy and start again, or delete the topic and begin with new groups"
+                "the log of a group coordinator cannot be read: its groups are not served, because offsets that were committed may be missing"
             );
         }
     }
@@ -305,7 +284,7 @@ impl Engine {
                 "records of groups that this version does not know were left out"
             );
         }
-        self.activate(now, partition, load.coordinator, &load.gone);
+        self.activate(now, partition, load.coordinator);
     }
 }
 

@@ -55,8 +55,8 @@ enum ColdKind {
 pub(crate) enum Asker {
     /// A call.
     Call(Ticket),
-    /// The coordinator on this partition, which is loading, for the load of this number.
-    Load(TopicPartition, u64),
+    /// The coordinator on this partition, which is loading.
+    Load(TopicPartition),
 }
 
 #[derive(Debug)]
@@ -196,10 +196,8 @@ impl Engine {
                 ticket,
                 reply: answer.into_reply(),
             }),
-            (Asker::Load(partition, number), ColdAnswer::Read(call)) => {
-                self.on_slice(partition, number, &call);
-            }
-            (Asker::Load(..), ColdAnswer::Offsets(_)) => {
+            (Asker::Load(partition), ColdAnswer::Read(call)) => self.on_slice(partition, &call),
+            (Asker::Load(_), ColdAnswer::Offsets(_)) => {
                 unreachable!("a load reads records")
             }
         }
