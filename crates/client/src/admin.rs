@@ -3,6 +3,7 @@
 
 mod cluster;
 mod configs;
+mod groups;
 mod quotas;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,12 @@ pub use configs::{
     ConfigChange, ConfigEntry, ConfigOperation, ConfigResource, ConfigSource, ConfigSynonym,
     ConfigType, alter_configs, altered_configs, describe_configs, described_configs,
     list_config_resources, listed_config_resources,
+};
+pub use groups::{
+    DescribedGroup, GroupMember, GroupOutcomes, GroupProtocol, LeavingMember, ListedGroup,
+    delete_groups, deleted_groups, describe_consumer_groups, describe_groups,
+    described_consumer_groups, described_groups, find_coordinators, found_coordinators,
+    list_groups, listed_groups, remove_members, removed_members,
 };
 pub use quotas::{
     ClientQuota, QuotaEntity, QuotaKind, QuotaMatch, alter_client_quotas, altered_client_quotas,

@@ -1,4 +1,4 @@
-//! The async driver: producer and consumer over sockets of any runtime, through the traits of
+//! The async driver: producer and consumers over sockets of any runtime, through the traits of
 //! `futures-io`. It spawns nothing and needs no executor of its own: a machine moves while one of
 //! its calls is awaited, and every call may be dropped without loss (ADR 0033).
 //!
@@ -23,15 +23,40 @@
 //! # Ok(())
 //! # }
 //! ```
+//! A member of a group:
+//! ```no_run
+//! # use std::time::Duration;
+//! # use klamm_client::asynchronous::{AsyncGroupConsumer, Runtime};
+//! # use klamm_client::fetcher::Event;
+//! # use klamm_client::group::{GroupEvent, GroupOptions};
+//! # use klamm_client::hub::HubOptions;
+//! # use klamm_model::TopicName;
+//! # async fn example<R: Runtime>(runtime: R) -> Result<(), Box<dyn std::error::Error>> {
+//! let (hub, options) = (HubOptions::default(), GroupOptions::new("boards"));
+//! let topics = [TopicName::new("flights")?];
+//! let mut consumer = AsyncGroupConsumer::new(runtime, "127.0.0.1:9092", hub, options, topics);
+//! for _ in 0..1000 {
+//!     match consumer.next_event().await {
+//!         GroupEvent::Read(Event::Record(partition, record)) => println!("{partition} {record:?}"),
+//!         GroupEvent::Ended(error) => return Err(error.into()),
+//!         other => println!("{other:?}"),
+//!     }
+//! }
+//! consumer.commit().await?;
+//! consumer.close(Duration::from_secs(10)).await;
+//! # Ok(())
+//! # }
+//! ```
 
 mod sockets;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use klamm_model::Offset;
+use klamm_model::{Offset, TopicName};
 
 /// The traits that a runtime's sockets implement, as this room names them.
 pub use futures_io;
@@ -40,12 +65,13 @@ use futures_io::{AsyncRead, AsyncWrite};
 pub use crate::blocking::wall_time;
 use crate::error::BrokerError;
 use crate::fetcher::{ConsumerOptions, Event, StartAt};
+use crate::group::{CommitError, CommittedOffset, GroupEvent, GroupOptions};
 use crate::hub::HubOptions;
 use crate::metadata::{Cluster, PartitionName};
 use crate::producer::{
     AppendError, Delivery, OptionsError, ProducerOptions, ProducerRecord, ProducerStats, Ticket,
 };
-use crate::sans_io::{SansIoConsumer, SansIoProducer, SendRefusal};
+use crate::sans_io::{SansIoConsumer, SansIoGroupConsumer, SansIoProducer, SendRefusal};
 
 use sockets::Sockets;
 
@@ -280,5 +306,155 @@ impl<R: Runtime> AsyncConsumer<R> {
     #[must_use]
     pub fn last_failure(&self) -> Option<&str> {
         self.machine.last_failure()
+    }
+}
+
+/// A consumer in an async program that is a member of a group.
+///
+/// It has no task of its own: the membership is kept while one of its calls is awaited, or its
+/// [`pump`](Self::pump). A program that works for long on what it was handed awaits `pump` beside
+/// it, or it is taken for dead after `session.timeout.ms`.
+#[derive(Debug)]
+pub struct AsyncGroupConsumer<R: Runtime> {
+    machine: SansIoGroupConsumer,
+    sockets: Sockets<R>,
+    /// When sockets were looked at last.
+    looked: Instant,
+}
+
+/// How long records are handed out of what is there before sockets are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_millis(20);
+
+impl<R: Runtime> AsyncGroupConsumer<R> {
+    /// A member for the cluster at these addresses (`host:port`, several separated by commas) that
+    /// reads these topics. It joins when the first event is awaited.
+    pub fn new(
+        runtime: R,
+        bootstrap: &str,
+        hub: HubOptions,
+        options: GroupOptions,
+        topics: impl IntoIterator<Item = TopicName>,
+    ) -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+        let seed = since_epoch.map_or(0, |time| time.as_nanos() as u64);
+        let beginning = (wall_time(), seed);
+        Self {
+            machine: SansIoGroupConsumer::new(bootstrap, hub, options, topics, beginning),
+            sockets: Sockets::new(runtime),
+            looked: Instant::now(),
+        }
+    }
+
+    /// What comes next; everything that was handed out before counts as worked on. Waits without
+    /// end, but for [`GroupEvent::Ended`], behind which nothing comes: drop it, or race it against
+    /// a timer, to stop. Dropped before it ends, nothing is lost.
+    pub async fn next_event(&mut self) -> GroupEvent {
+        loop {
+            if self.looked.elapsed() >= LOOK_INTERVAL {
+                self.looked = Instant::now();
+                self.sockets.nudge(&mut self.machine).await;
+            }
+            let now = self.sockets.now();
+            if let Some(event) = self.machine.next_event(now) {
+                return event;
+            }
+            self.sockets.turn(&mut self.machine, TURN_MAX).await;
+        }
+    }
+
+    /// Lets requests and answers flow for so long, while the program does something else.
+    pub async fn pump(&mut self, wait: Duration) {
+        let until = Instant::now() + wait;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            self.sockets.turn(&mut self.machine, left).await;
+            if left.is_zero() {
+                return;
+            }
+        }
+    }
+
+    /// Commits everything that was handed out, and waits until it is kept. Dropped before it ends,
+    /// the commit goes on.
+    ///
+    /// # Errors
+    /// [`CommitError`]; nothing was committed, or that is unknown.
+    pub async fn commit(&mut self) -> Result<(), CommitError> {
+        let id = self.machine.commit(self.sockets.now());
+        self.finish_commit(id).await
+    }
+
+    /// Commits these offsets, and waits until they are kept.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub async fn commit_offsets(
+        &mut self,
+        offsets: BTreeMap<PartitionName, CommittedOffset>,
+    ) -> Result<(), CommitError> {
+        let id = self.machine.commit_offsets(self.sockets.now(), offsets);
+        self.finish_commit(id).await
+    }
+
+    async fn finish_commit(&mut self, wanted: crate::group::CommitId) -> Result<(), CommitError> {
+        let limit = self.machine.options().commit_timeout;
+        let started = Instant::now();
+        loop {
+            // Those of calls that were dropped are nobody's.
+            while let Some((id, outcome)) = self.machine.next_commit() {
+                if id == wanted {
+                    return outcome;
+                }
+            }
+            if started.elapsed() >= limit {
+                return Err(CommitError::Timeout(limit));
+            }
+            self.sockets.turn(&mut self.machine, TURN_MAX).await;
+        }
+    }
+
+    /// The partitions that are this member's, in the order of their names.
+    pub fn assignment(&self) -> impl Iterator<Item = &PartitionName> {
+        self.machine.assignment()
+    }
+
+    /// Reads a partition that is this member's from here on. False if it is not.
+    pub fn seek(&mut self, partition: &PartitionName, start: impl Into<StartAt>) -> bool {
+        let now = self.sockets.now();
+        self.machine.seek(now, partition, start)
+    }
+
+    /// Hands out nothing of a partition until it is resumed. False if it is not read.
+    pub fn pause(&mut self, partition: &PartitionName) -> bool {
+        self.machine.pause(partition)
+    }
+
+    /// Goes on with a partition. False if it is not read.
+    pub fn resume(&mut self, partition: &PartitionName) -> bool {
+        let now = self.sockets.now();
+        self.machine.resume(now, partition)
+    }
+
+    /// Why the last connection ended, in words.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<&str> {
+        self.machine.last_failure()
+    }
+
+    /// Commits what was handed out, if that happens by itself, and leaves the group; waits at most
+    /// so long. True if that was done.
+    pub async fn close(mut self, wait: Duration) -> bool {
+        self.machine.close(self.sockets.now());
+        let until = Instant::now() + wait;
+        while !self.machine.is_closed() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            self.sockets
+                .turn(&mut self.machine, left.min(TURN_MAX))
+                .await;
+        }
+        true
     }
 }

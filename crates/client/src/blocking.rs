@@ -3,6 +3,8 @@
 
 mod admin;
 mod consumer;
+mod group;
+mod groups;
 mod lanes;
 mod network;
 mod producer;
@@ -30,6 +32,7 @@ use crate::metadata::{self, Broker, Cluster, PartitionName, TopicInfo};
 use crate::offsets::{self, ListedOffset, OffsetSpec};
 
 pub use consumer::BlockingConsumer;
+pub use group::BlockingGroupConsumer;
 pub use producer::{BlockingProducer, ProduceError};
 
 use network::{Event, Network, SendFailure, SocketId};

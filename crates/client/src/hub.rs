@@ -78,6 +78,17 @@ impl Default for HubOptions {
     }
 }
 
+/// Which of several connections to one node a request takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lane {
+    /// The usual one.
+    #[default]
+    Data,
+    /// One of its own for a group's coordinator: an answer that takes a whole round to come holds
+    /// up no records.
+    Group,
+}
+
 /// A request on its way to the hub.
 pub struct Outgoing<T> {
     /// What to remember of it.
@@ -88,6 +99,10 @@ pub struct Outgoing<T> {
     pub version_max: i16,
     /// It will be answered.
     pub answered: bool,
+    /// On which connection.
+    pub lane: Lane,
+    /// How much longer than [`HubOptions::request_timeout`] its answer may take.
+    pub patience: Duration,
 }
 
 struct InFlight<T> {
@@ -98,6 +113,7 @@ struct InFlight<T> {
 
 struct Link<T> {
     node: Option<NodeId>,
+    lane: Lane,
     machine: Connection,
     opened: bool,
     /// Until when versions must be known.
@@ -168,7 +184,8 @@ impl<T> Hub<T> {
         cluster: &Cluster,
         out: Outgoing<T>,
     ) {
-        let found = self.links.iter().find(|(_, it)| it.node == node);
+        let same = |it: &Link<T>| it.node == node && it.lane == out.lane;
+        let found = self.links.iter().find(|(_, it)| same(it));
         let link = match found {
             Some((&link, _)) => link,
             None => {
@@ -176,10 +193,10 @@ impl<T> Hub<T> {
                     self.outcomes.push_back(Outcome::Lost(out.note));
                     return;
                 };
-                self.open(now, node, address)
+                self.open(now, (node, out.lane), address)
             }
         };
-        let deadline = now.plus(self.options.request_timeout);
+        let deadline = now.plus(self.options.request_timeout + out.patience);
         let it = self.links.get_mut(&link).expect("just found or opened");
         it.queue.push_back((out, deadline));
         self.write(link);
@@ -197,13 +214,19 @@ impl<T> Hub<T> {
         all.get(at).cloned()
     }
 
-    fn open(&mut self, now: Instant, node: Option<NodeId>, address: String) -> LinkId {
+    fn open(
+        &mut self,
+        now: Instant,
+        (node, lane): (Option<NodeId>, Lane),
+        address: String,
+    ) -> LinkId {
         let link = LinkId(self.next_link);
         self.next_link += 1;
         self.links.insert(
             link,
             Link {
                 node,
+                lane,
                 machine: Connection::new(&self.options.connection),
                 opened: false,
                 ready_by: now.plus(self.options.connect_timeout),

@@ -1,8 +1,8 @@
 //! A Kafka client: machines without sockets, clocks or threads, and two drivers for them.
 //!
-//! **Is**: producers, consumers of partitions that the caller assigns, and administrative calls,
-//! for klamm and any other Kafka broker. **Is not**: a group member, a transactional producer, TLS
-//! or SASL.
+//! **Is**: producers, consumers of partitions that the caller assigns, members of consumer groups,
+//! and administrative calls, for klamm and any other Kafka broker. **Is not**: a transactional
+//! producer, a member of share or streams groups, TLS or SASL.
 //!
 //! # Where to begin
 //! | You want to | Use |
@@ -81,6 +81,51 @@
 //! ([`fetch::FetchOptions::isolation`]) hands out nothing of an aborted transaction and nothing
 //! beyond the last stable offset.
 //!
+//! # Consume as a member of a group
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use klamm_client::blocking::BlockingGroupConsumer;
+//! use klamm_client::fetcher::Event;
+//! use klamm_client::group::{GroupEvent, GroupOptions, GroupReset};
+//! use klamm_client::hub::HubOptions;
+//! use klamm_client::model::TopicName;
+//!
+//! let options = GroupOptions {
+//!     offset_reset: GroupReset::Earliest,
+//!     ..GroupOptions::new("boards") // cooperative, commits every 5 s what was worked on
+//! };
+//! let topics = [TopicName::new("flights")?];
+//! let hub = HubOptions::default();
+//! let mut consumer = BlockingGroupConsumer::new("127.0.0.1:9092", hub, options, topics)?;
+//! for _ in 0..1000 {
+//!     // Asking for more says that everything handed out before is worked on.
+//!     for event in consumer.poll(Duration::from_millis(500), 500) {
+//!         match event {
+//!             GroupEvent::Read(Event::Record(partition, record)) => {
+//!                 println!("{partition} {record:?}");
+//!             }
+//!             GroupEvent::Read(_) => {}
+//!             GroupEvent::Assigned(partitions) => println!("reads {partitions:?}"),
+//!             // Still this member's until it asks again: a place to keep what it knows of them.
+//!             GroupEvent::Revoked(partitions) => println!("gives up {partitions:?}"),
+//!             GroupEvent::Lost { partitions, reason } => println!("{partitions:?}: {reason}"),
+//!             GroupEvent::NoOffset(partition) => return Err(format!("{partition}").into()),
+//!             GroupEvent::Ended(error) => return Err(error.into()),
+//!         }
+//!     }
+//! }
+//! assert!(consumer.close(Duration::from_secs(10)), "committed, and left");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//! With `auto_commit: None` the program calls
+//! [`commit`](blocking::BlockingGroupConsumer::commit) itself. Members of the classic protocol
+//! divide the work by `cooperative-sticky`, and understand Java's members of the same group; with
+//! [`MembershipProtocol::Consumer`](group::MembershipProtocol) the broker divides it (KIP-848).
+//! What sessions, rounds and fencing take away is told by
+//! [`GroupEvent::Lost`](group::GroupEvent::Lost); nothing of it is handed out afterwards, and
+//! nothing of it is committed.
+//!
 //! # Administer
 //! ```no_run
 //! use klamm_client::admin::{Apply, ConfigChange, ConfigResource, NewTopic};
@@ -143,6 +188,7 @@ pub mod connection;
 mod error;
 pub mod fetch;
 pub mod fetcher;
+pub mod group;
 pub mod hub;
 pub mod limits;
 pub mod metadata;

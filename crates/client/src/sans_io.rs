@@ -3,11 +3,14 @@
 //! ([`SansIo`]), and time is an argument. A driver is a loop of some thirty lines over them.
 
 mod consumer;
+mod group;
 mod producer;
+mod reading;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use klamm_model::{Instant, NodeId, TopicName};
 use klamm_wire::Message;
@@ -15,12 +18,14 @@ use klamm_wire::metadata as metadata_wire;
 
 use crate::connection::Response;
 use crate::error::BrokerError;
-use crate::hub::{Hub, HubOptions, LinkId, Outgoing};
+use crate::group::Purpose;
+use crate::hub::{Hub, HubOptions, Lane, LinkId, Outgoing};
 use crate::metadata::{self, Cluster, TopicInfo};
 use crate::producer::RequestId;
 
 pub use crate::hub::Effect;
 pub use consumer::SansIoConsumer;
+pub use group::SansIoGroupConsumer;
 pub use producer::{SansIoProducer, SendRefusal};
 
 /// What a driver does with a machine: carry out its effects, and tell what came of them.
@@ -41,17 +46,61 @@ pub trait SansIo {
 
 /// What a request in flight is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Note {
+pub(crate) enum Note {
     Metadata(Vec<TopicName>),
     Identify,
     Produce(RequestId),
     Records(NodeId),
     Offsets(NodeId),
+    Group(Purpose),
 }
 
-/// What both machines share.
+/// What a whole machine is made of: connections, and what is done with what comes of them.
+pub(crate) trait Whole {
+    /// Its connections.
+    fn base(&mut self) -> &mut Base;
+    /// The same, to look at.
+    fn base_ref(&self) -> &Base;
+    /// Carries on until nothing is left to do now.
+    fn drive(&mut self, now: Instant);
+    /// When there is something to do that the connections know nothing of.
+    fn own_deadline(&self, now: Instant) -> Option<Instant>;
+}
+
+impl<M: Whole> SansIo for M {
+    fn next_effect(&mut self) -> Option<Effect> {
+        self.base().hub.next_effect()
+    }
+
+    fn on_opened(&mut self, now: Instant, link: LinkId) {
+        self.base().hub.on_opened(link);
+        self.drive(now);
+    }
+
+    fn on_bytes(&mut self, now: Instant, link: LinkId, bytes: &[u8]) {
+        self.base().hub.on_bytes(link, bytes);
+        self.drive(now);
+    }
+
+    fn on_closed(&mut self, now: Instant, link: LinkId, reason: &str) {
+        self.base().hub.on_closed(link, reason);
+        self.drive(now);
+    }
+
+    fn on_time(&mut self, now: Instant) {
+        self.drive(now);
+    }
+
+    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        let own = self.own_deadline(now);
+        let hub = self.base_ref().hub.next_deadline();
+        own.into_iter().chain(hub).min()
+    }
+}
+
+/// What all machines share.
 #[derive(Debug)]
-struct Base {
+pub(crate) struct Base {
     hub: Hub<Note>,
     cluster: Cluster,
     /// Topics that a Metadata request in flight asks for.
@@ -79,6 +128,8 @@ impl Base {
             request: Box::new(request),
             version_max,
             answered: true,
+            lane: Lane::Data,
+            patience: Duration::ZERO,
         };
         self.hub.send(now, node, &self.cluster, out);
     }

@@ -529,3 +529,12 @@ fn hostile_streams_end_the_connection_or_wait_for_more() {
     }
     assert!(ended > 1_000, "{ended}");
 }
+
+/// A batch of one record at this offset.
+pub(crate) fn one_record_batch(offset: i64) -> Vec<u8> {
+    let mut builder = BatchBuilder::new(BatchOptions::default());
+    builder.append(Timestamp(0), None, Some(b"v"), &[]);
+    let mut batch = builder.build().expect("a record");
+    batch[..8].copy_from_slice(&offset.to_be_bytes());
+    batch
+}

@@ -16,6 +16,8 @@ fn outgoing(note: &'static str, answered: bool) -> Outgoing<&'static str> {
         request: Box::new(crate::metadata::request(None)),
         version_max: i16::MAX,
         answered,
+        lane: Lane::Data,
+        patience: Duration::ZERO,
     }
 }
 

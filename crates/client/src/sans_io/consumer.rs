@@ -1,16 +1,11 @@
 //! The consuming machine with its connections: partitions in, bytes out, records back.
 
-use klamm_model::{Instant, NodeId, Offset};
-use klamm_wire::{fetch as fetch_wire, list_offsets};
+use klamm_model::{Instant, Offset};
 
-use super::{Base, Effect, Note, SansIo};
-use crate::admin::milliseconds;
-use crate::connection::Response;
-use crate::fetch;
-use crate::fetcher::{Action, ConsumerOptions, Event, Fetcher, StartAt};
-use crate::hub::{HubOptions, LinkId, Outcome};
+use super::{Base, Whole, reading};
+use crate::fetcher::{ConsumerOptions, Event, Fetcher, StartAt};
+use crate::hub::{HubOptions, Outcome};
 use crate::metadata::{Cluster, PartitionName};
-use crate::offsets;
 
 /// A consumer without I/O, and without a group.
 #[derive(Debug)]
@@ -90,110 +85,37 @@ impl SansIoConsumer {
         }
         event
     }
+}
+
+impl Whole for SansIoConsumer {
+    fn base(&mut self) -> &mut Base {
+        &mut self.base
+    }
+
+    fn base_ref(&self) -> &Base {
+        &self.base
+    }
 
     fn drive(&mut self, now: Instant) {
         self.base.hub.on_time(now);
         loop {
             while let Some(outcome) = self.base.hub.next_outcome() {
-                self.take(now, outcome);
-            }
-            match self.machine.poll(now, &self.base.cluster) {
-                Some(action) => self.carry_out(now, action),
-                None => return,
-            }
-        }
-    }
-
-    fn carry_out(&mut self, now: Instant, action: Action) {
-        match action {
-            Action::Refresh(topics) => self.base.ask_metadata(now, topics),
-            Action::FindOffsets { node, wanted } => {
-                let isolation = self.machine.options().fetch.isolation;
-                let timeout = milliseconds(self.base.hub.options().request_timeout);
-                let request = offsets::request(&wanted, isolation, timeout);
-                let note = Note::Offsets(node);
-                self.base.send(now, Some(node), note, (request, i16::MAX));
-            }
-            Action::Fetch { node, plan } => {
-                let shaped = fetch::request(&plan, &self.machine.options().fetch);
-                let message = (shaped.request, shaped.version_max);
-                self.base
-                    .send(now, Some(node), Note::Records(node), message);
-            }
-        }
-    }
-
-    fn take(&mut self, now: Instant, outcome: Outcome<Note>) {
-        match outcome {
-            Outcome::Answered(Note::Metadata(topics), response) => {
-                self.base.on_metadata_end(&topics);
-                // One that cannot be used leaves leaders in doubt: they are asked for again.
-                let _ = self.base.take_metadata(&response);
-            }
-            Outcome::Answered(Note::Records(node), response) => {
-                self.on_records(now, node, &response);
-            }
-            Outcome::Answered(Note::Offsets(node), response) => {
-                match response.view::<list_offsets::ResponseView<'_>>() {
-                    Ok(view) => {
-                        let outcomes = offsets::read(&view);
-                        let cluster = &mut self.base.cluster;
-                        self.machine.on_offsets(now, node, outcomes, cluster);
+                match outcome {
+                    Outcome::Answered(note, response) => {
+                        reading::take(&mut self.base, &mut self.machine, now, note, &response);
                     }
-                    Err(_) => self.machine.on_offsets_lost(now, node),
+                    Outcome::Lost(note) | Outcome::Refused(note, _) | Outcome::Written(note) => {
+                        reading::on_lost(&mut self.base, &mut self.machine, now, note);
+                    }
                 }
             }
-            Outcome::Lost(note) | Outcome::Refused(note, _) => match note {
-                Note::Records(node) => self.machine.on_lost(now, node),
-                Note::Offsets(node) => self.machine.on_offsets_lost(now, node),
-                Note::Metadata(topics) => self.base.on_metadata_end(&topics),
-                Note::Identify | Note::Produce(_) => {}
-            },
-            Outcome::Answered(Note::Identify | Note::Produce(_), _) | Outcome::Written(_) => {
-                unreachable!("a consumer writes nothing")
+            if !reading::act(&mut self.base, &mut self.machine, now) {
+                return;
             }
         }
     }
 
-    fn on_records(&mut self, now: Instant, node: NodeId, response: &Response) {
-        let Ok(view) = response.view::<fetch_wire::ResponseView<'_>>() else {
-            return self.machine.on_lost(now, node);
-        };
-        let cluster = &mut self.base.cluster;
-        match fetch::read(&view, &response.body, cluster) {
-            Ok(answer) => self.machine.on_answer(now, node, answer, cluster),
-            Err(error) => self.machine.on_refusal(now, node, &error),
-        }
-    }
-}
-
-impl SansIo for SansIoConsumer {
-    fn next_effect(&mut self) -> Option<Effect> {
-        self.base.hub.next_effect()
-    }
-
-    fn on_opened(&mut self, now: Instant, link: LinkId) {
-        self.base.hub.on_opened(link);
-        self.drive(now);
-    }
-
-    fn on_bytes(&mut self, now: Instant, link: LinkId, bytes: &[u8]) {
-        self.base.hub.on_bytes(link, bytes);
-        self.drive(now);
-    }
-
-    fn on_closed(&mut self, now: Instant, link: LinkId, reason: &str) {
-        self.base.hub.on_closed(link, reason);
-        self.drive(now);
-    }
-
-    fn on_time(&mut self, now: Instant) {
-        self.drive(now);
-    }
-
-    fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let machine = self.machine.next_deadline(now);
-        let hub = self.base.hub.next_deadline();
-        machine.into_iter().chain(hub).min()
+    fn own_deadline(&self, now: Instant) -> Option<Instant> {
+        self.machine.next_deadline(now)
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use klamm_model::{Acks, ErrorCode, Instant, NodeId, ProducerEpoch, ProducerId, TopicName};
 use klamm_wire::{init_producer_id, produce};
 
-use super::{Base, Effect, Note, SansIo};
+use super::{Base, Note, Whole};
 use crate::append;
 use crate::connection::Response;
 use crate::error::BrokerError;
-use crate::hub::{HubOptions, LinkId, Outcome, Outgoing};
+use crate::hub::{HubOptions, Lane, Outcome, Outgoing};
 use crate::metadata::{Cluster, TopicInfo};
 use crate::producer::{
     Action, AppendError, Delivery, OptionsError, Producer, ProducerOptions, ProducerRecord,
@@ -169,36 +169,6 @@ impl SansIoProducer {
         SendRefusal::TopicPending
     }
 
-    /// Carries on until nothing is left to do now.
-    fn drive(&mut self, now: Instant) {
-        self.base.hub.on_time(now);
-        if self.identify_at.is_some_and(|at| at <= now) {
-            self.identify_at = None;
-            self.machine.on_identity(None);
-        }
-        let topics: Vec<TopicName> = self
-            .sought
-            .iter_mut()
-            .filter(|(_, it)| !it.asked && it.refused.is_none() && it.not_before <= now)
-            .map(|(name, it)| {
-                it.asked = true;
-                name.clone()
-            })
-            .collect();
-        if !topics.is_empty() {
-            self.base.ask_metadata(now, topics);
-        }
-        loop {
-            while let Some(outcome) = self.base.hub.next_outcome() {
-                self.take(now, outcome);
-            }
-            match self.machine.poll(now, &self.base.cluster) {
-                Some(action) => self.carry_out(now, action),
-                None => return,
-            }
-        }
-    }
-
     fn carry_out(&mut self, now: Instant, action: Action) {
         match action {
             Action::Identify => {
@@ -234,6 +204,8 @@ impl SansIoProducer {
             request: Box::new(shaped.request),
             version_max: shaped.version_max,
             answered: acks != Acks::None,
+            lane: Lane::Data,
+            patience: Duration::ZERO,
         };
         self.base.hub.send(now, Some(node), &self.base.cluster, out);
     }
@@ -261,7 +233,7 @@ impl SansIoProducer {
             Outcome::Lost(note) | Outcome::Refused(note, _) | Outcome::Written(note) => {
                 self.on_lost(now, note);
             }
-            Outcome::Answered(Note::Records(_) | Note::Offsets(_), _) => {
+            Outcome::Answered(Note::Records(_) | Note::Offsets(_) | Note::Group(_), _) => {
                 unreachable!("a producer reads nothing")
             }
         }
@@ -272,7 +244,9 @@ impl SansIoProducer {
             Note::Metadata(topics) => self.on_topics(now, &topics, &[]),
             Note::Identify => self.identify_later(now),
             Note::Produce(request) => self.machine.on_lost(now, request),
-            Note::Records(_) | Note::Offsets(_) => unreachable!("a producer reads nothing"),
+            Note::Records(_) | Note::Offsets(_) | Note::Group(_) => {
+                unreachable!("a producer reads nothing")
+            }
         }
     }
 
@@ -331,37 +305,50 @@ impl SansIoProducer {
     }
 }
 
-impl SansIo for SansIoProducer {
-    fn next_effect(&mut self) -> Option<Effect> {
-        self.base.hub.next_effect()
+impl Whole for SansIoProducer {
+    fn base(&mut self) -> &mut Base {
+        &mut self.base
     }
 
-    fn on_opened(&mut self, now: Instant, link: LinkId) {
-        self.base.hub.on_opened(link);
-        self.drive(now);
+    fn base_ref(&self) -> &Base {
+        &self.base
     }
 
-    fn on_bytes(&mut self, now: Instant, link: LinkId, bytes: &[u8]) {
-        self.base.hub.on_bytes(link, bytes);
-        self.drive(now);
+    fn drive(&mut self, now: Instant) {
+        self.base.hub.on_time(now);
+        if self.identify_at.is_some_and(|at| at <= now) {
+            self.identify_at = None;
+            self.machine.on_identity(None);
+        }
+        let topics: Vec<TopicName> = self
+            .sought
+            .iter_mut()
+            .filter(|(_, it)| !it.asked && it.refused.is_none() && it.not_before <= now)
+            .map(|(name, it)| {
+                it.asked = true;
+                name.clone()
+            })
+            .collect();
+        if !topics.is_empty() {
+            self.base.ask_metadata(now, topics);
+        }
+        loop {
+            while let Some(outcome) = self.base.hub.next_outcome() {
+                self.take(now, outcome);
+            }
+            match self.machine.poll(now, &self.base.cluster) {
+                Some(action) => self.carry_out(now, action),
+                None => return,
+            }
+        }
     }
 
-    fn on_closed(&mut self, now: Instant, link: LinkId, reason: &str) {
-        self.base.hub.on_closed(link, reason);
-        self.drive(now);
-    }
-
-    fn on_time(&mut self, now: Instant) {
-        self.drive(now);
-    }
-
-    fn next_deadline(&self, now: Instant) -> Option<Instant> {
+    fn own_deadline(&self, now: Instant) -> Option<Instant> {
         let sought = self.sought.values();
         let sought = sought.filter(|it| !it.asked && it.refused.is_none());
         let sought = sought.map(|it| it.not_before);
         let machine = self.machine.next_deadline(now);
-        let hub = self.base.hub.next_deadline();
-        let others = machine.into_iter().chain(hub).chain(self.identify_at);
+        let others = machine.into_iter().chain(self.identify_at);
         sought.chain(others).min()
     }
 }
