@@ -11,15 +11,16 @@ use klamm_os::disk;
 use klamm_os::net::Listener;
 use klamm_os::{alloc, clock, exec, probe, random, signals};
 use klamm_shard::Shards;
-use klamm_shard::api::coord::GroupConfig;
+use klamm_shard::api::coord::lag::LagRules;
+use klamm_shard::api::coord::{ConsumerConfig, GroupConfig};
 use klamm_shard::api::metadata::{self, BrokerDefaults, Command, NewTopic, Registration, Reply};
 use klamm_shard::api::replica::ProducerLimits;
 use klamm_shard::api::segment::MetaProperties;
-use klamm_shard::api::{CompactionOptions, GroupOptions};
+use klamm_shard::api::{CompactionOptions, GroupOptions, LagOptions};
 use klamm_shard::data_folders::DataFolders;
 use klamm_shard::node::{self, Node, NodeOptions};
 
-use crate::config::{Config, Endpoint, GroupSettings, SocketLimits};
+use crate::config::{Config, ConsumerGroupSettings, Endpoint, GroupSettings, SocketLimits};
 use crate::data_folders::GuardedFolders;
 use crate::disk_room;
 use crate::features;
@@ -161,6 +162,7 @@ pub(crate) fn node_options(config: &Config, seed: u128) -> NodeOptions {
             config: group_config(&config.groups),
             codec: config.groups.topic_codec,
             seed: seed as u64,
+            lag: lag_options(&config.groups),
         },
         producers: ProducerLimits {
             expiration_ms: i64::try_from(config.producer_id_expiration_ms).unwrap_or(i64::MAX),
@@ -171,8 +173,20 @@ pub(crate) fn node_options(config: &Config, seed: u128) -> NodeOptions {
             partitions: config.topics.partitions,
             replication_factor: config.topics.replication_factor,
             internal_topics: vec![offsets_topic(&config.groups)],
+            groups: config.groups.layer.clone(),
         },
         seed,
+    }
+}
+
+fn lag_options(groups: &GroupSettings) -> LagOptions {
+    let pause = Duration::from_millis(groups.lag_interval_ms);
+    LagOptions {
+        rules: LagRules {
+            stuck_after: Duration::from_millis(groups.stuck_ms),
+            sample_every: pause,
+        },
+        pause,
     }
 }
 
@@ -187,7 +201,26 @@ fn group_config(groups: &GroupSettings) -> GroupConfig {
         offset_metadata_bytes_max: count(groups.offset_metadata_bytes_max),
         offsets_retention: ms(groups.offsets_retention_minutes) * 60_000,
         offsets_check_interval: Duration::from_millis(groups.offsets_retention_check_ms),
+        consumer: consumer_config(&groups.consumer),
         ..GroupConfig::default()
+    }
+}
+
+fn consumer_config(consumer: &ConsumerGroupSettings) -> ConsumerConfig {
+    let ms = |ms: i32| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+    ConsumerConfig {
+        session_timeout: ms(consumer.session_timeout.default),
+        session_timeout_min: ms(consumer.session_timeout.min),
+        session_timeout_max: ms(consumer.session_timeout.max),
+        heartbeat_interval: ms(consumer.heartbeat_interval.default),
+        heartbeat_interval_min: ms(consumer.heartbeat_interval.min),
+        heartbeat_interval_max: ms(consumer.heartbeat_interval.max),
+        assignment_interval: ms(consumer.assignment_interval.default),
+        assignment_interval_min: ms(consumer.assignment_interval.min),
+        assignment_interval_max: ms(consumer.assignment_interval.max),
+        members_max: usize::try_from(consumer.members_max).unwrap_or(0),
+        assignors: consumer.assignors.clone(),
+        migration: consumer.migration,
     }
 }
 
@@ -197,6 +230,8 @@ fn offsets_topic(groups: &GroupSettings) -> NewTopic {
     let config = |key: &str, value: &str| (key.to_owned(), Some(value.to_owned()));
     NewTopic {
         partitions: Some(groups.topic_partitions),
+        // Whatever other topics have by default: with as many replicas as nodes, groups work.
+        replication_factor: Some(1),
         configs: vec![
             config("cleanup.policy", "compact"),
             config("compression.type", "producer"),

@@ -26,8 +26,8 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         subject: "Configuration of groups (GROUP)",
-        kafka: "Keeps and describes it.",
-        klamm: "`INVALID_REQUEST` with a sentence, because nothing would come of it; ListConfigResources names none.",
+        kafka: "Keeps that of any number of groups, of names and values of any length.",
+        klamm: "Keeps that of 10000 groups, with names of at most 512 bytes and values of at most 100; what is set of share groups and streams groups has no effect, because they are not served yet.",
     },
     Difference {
         subject: "Listeners, certificates and mechanisms of one broker",
@@ -47,12 +47,27 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     Difference {
         subject: "Source of a topic's value that the file gives in hours or minutes (`log.retention.hours`)",
         kafka: "DescribeConfigs says `DEFAULT_CONFIG`, without synonyms.",
-        klamm: "`STATIC_BROKER_CONFIG`, with the value in milliseconds under the name of the finest key.",
+        klamm: "`STATIC_BROKER_CONFIG`, with the value in milliseconds under the name of the finest key; the defaults of coarser keys are not among the synonyms.",
     },
     Difference {
         subject: "Retention of the segment that is written to",
         kafka: "Begins a new segment where all records of the newest one have expired, and deletes that one too.",
         klamm: "Keeps it until the next append finds it full or older than `segment.ms`.",
+    },
+    Difference {
+        subject: "A topic that OffsetDelete names twice",
+        kafka: "Is answered twice.",
+        klamm: "Is answered once, with all its partitions.",
+    },
+    Difference {
+        subject: "Lengths below -1, and text that is not UTF-8",
+        kafka: "A length below -1 is -1, that is null, in most requests; bytes that are no UTF-8 are replaced.",
+        klamm: "Break the encoding: the connection is closed, and the log says why.",
+    },
+    Difference {
+        subject: "A group of which nothing is left (OffsetDelete)",
+        kafka: "Is empty, and can still be deleted, until the next round of expiry or a restart.",
+        klamm: "Is gone with its last offset: `GROUP_ID_NOT_FOUND`.",
     },
     Difference {
         subject: "A replica that is to go to another data folder (AlterReplicaLogDirs)",
@@ -162,7 +177,7 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     Difference {
         subject: "Keys, versions and features that ApiVersions names",
         kafka: "All that it has; of Produce from version 0, of CreateTopics, DeleteTopics and others not the oldest versions.",
-        klamm: "What it serves, among it older versions of CreateTopics, DeleteTopics, OffsetCommit, OffsetFetch, OffsetForLeaderEpoch, DescribeConfigs and DescribeLogDirs, and of the features `metadata.version` alone: the others stand for groups of newer protocols, transactions and replicas.",
+        klamm: "What it serves, among it older versions of CreateTopics, DeleteTopics, OffsetCommit, OffsetFetch, OffsetForLeaderEpoch, DescribeConfigs and DescribeLogDirs, and of the features `metadata.version` and `group.version` alone: the others stand for share groups, streams groups, transactions and replicas.",
     },
     Difference {
         subject: "klamm's own keys of configuration",
@@ -225,9 +240,44 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         klamm: "Refuses with `INVALID_PARTITIONS`.",
     },
     Difference {
+        subject: "Answers about groups of more than 100 MiB (DescribeGroups, ConsumerGroupDescribe, OffsetFetch, ListGroups)",
+        kafka: "Are as large as what is asked for.",
+        klamm: "End before the first group for which there is no room: it and those behind it get `COORDINATOR_LOAD_IN_PROGRESS`, with which clients ask again for these alone, and `MESSAGE_TOO_LARGE` where the first is too large by itself. A list that is too large is none, but `MESSAGE_TOO_LARGE`.",
+    },
+    Difference {
         subject: "Groups without members and offsets",
         kafka: "Stay for a while: also one that a refused JoinGroup named, and one whose last offset was deleted.",
         klamm: "Are not there, as after a restart of Apache Kafka; one that had members stays until its offsets have expired.",
+    },
+    Difference {
+        subject: "Epochs of groups of the consumer protocol (KIP-848)",
+        kafka: "A group begins with epoch 1, and its first member gets 2.",
+        klamm: "A group begins with 0, and its first member gets 1.",
+    },
+    Difference {
+        subject: "`heartbeat_interval_ms` (ConsumerGroupHeartbeat)",
+        kafka: "Is the group's, always.",
+        klamm: "Is shorter for members that wait for others to let go, or that have to: 100 ms, and growing. Work moves as soon as it can.",
+    },
+    Difference {
+        subject: "Which partitions a member of the consumer protocol gets",
+        kafka: "Follows the order of a hash table where members are equal.",
+        klamm: "Follows the ids of the members. How many each gets, and that it keeps what it has, is the same.",
+    },
+    Difference {
+        subject: "Regular expressions of topics (`subscribed_topic_regex`)",
+        kafka: "RE2/J's; what they find is known some moments later, and new topics after `group.consumer.regex.refresh.interval.ms` at the latest.",
+        klamm: "Those of Rust's `regex`, which takes time that grows with the text alone, too; a group has at most 20 different ones, of at most 4096 bytes each (`INVALID_REGULAR_EXPRESSION`). New topics are found when the members come next, so that there is nothing to refresh.",
+    },
+    Difference {
+        subject: "SyncGroup of a classic member in a group of the consumer protocol",
+        kafka: "`REBALANCE_IN_PROGRESS` where the group has a newer epoch.",
+        klamm: "The same where its work was divided anew: an epoch that moves no work costs no join.",
+    },
+    Difference {
+        subject: "A group whose name is of spaces alone (ConsumerGroupHeartbeat), and OffsetFetch with an epoch and without a member",
+        kafka: "`INVALID_REQUEST`; `UNKNOWN_SERVER_ERROR`.",
+        klamm: "Is a group like any other; `UNKNOWN_MEMBER_ID`.",
     },
     Difference {
         subject: "Transactional ids",

@@ -13,8 +13,8 @@ use crate::handlers::{
     h42_delete_groups, h43_elect_leaders, h44_incremental_alter_configs,
     h45_alter_partition_reassignments, h46_list_partition_reassignments, h47_offset_delete,
     h48_describe_client_quotas, h49_alter_client_quotas, h55_describe_quorum, h57_update_features,
-    h60_describe_cluster, h61_describe_producers, h74_list_config_resources,
-    h75_describe_topic_partitions,
+    h60_describe_cluster, h61_describe_producers, h68_consumer_group_heartbeat,
+    h69_consumer_group_describe, h74_list_config_resources, h75_describe_topic_partitions,
 };
 use crate::net::{Answer, Close, Context, Request};
 use crate::served::served;
@@ -100,6 +100,12 @@ fn route_groups(context: Context, request: Request) -> Result<Answer, Close> {
         ApiKey::ListGroups => Box::pin(h16_list_groups::handle(context, request)),
         ApiKey::DeleteGroups => Box::pin(h42_delete_groups::handle(context, request)),
         ApiKey::OffsetDelete => Box::pin(h47_offset_delete::handle(context, request)),
+        ApiKey::ConsumerGroupHeartbeat => {
+            Box::pin(h68_consumer_group_heartbeat::handle(context, request))
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            Box::pin(h69_consumer_group_describe::handle(context, request))
+        }
         _ => return route_administration(context, request),
     }))
 }

@@ -16,6 +16,7 @@ pub mod http;
 pub mod loggers;
 pub mod logging;
 pub mod net;
+mod node_groups;
 mod node_metrics;
 mod ports;
 mod quotas;

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 
 use klamm_model::{NodeId, ShardId};
 use klamm_os::disk;
+use klamm_os::exec;
 use klamm_os::mailbox::MailSender;
 use klamm_os::stats;
 use klamm_shard::api::PartitionGauges;
@@ -18,11 +19,13 @@ use klamm_shard::{Shards, TimesTaken};
 
 use crate::config::Config;
 use crate::http::{
-    ControlPlane, ControllerMetrics, FolderFacts, NodeFacts, PartitionMetrics, PartitionReplies,
-    ProcessFacts, QuorumMetrics, ReplicationMetrics, RequestTimes, ShardMetrics, ShardReplies,
-    TimeHistogram, TopicPattern,
+    ControlPlane, ControllerMetrics, FolderFacts, Found, GroupMetrics, GroupPage, GroupPattern,
+    HistoryPage, ListReplies, ListedAfter, NodeFacts, PartitionMetrics, PartitionReplies,
+    ProcessFacts, QuorumMetrics, ReplicationMetrics, Replies, RequestTimes, ShardMetrics,
+    ShardReplies, TimeHistogram, TopicPattern,
 };
 use crate::net::{ApiTimesTaken, FrontContext};
+use crate::node_groups;
 
 thread_local! {
     /// The front of the core that this thread runs, for errands.
@@ -66,6 +69,19 @@ impl Control {
             broker_file: Arc::new(broker_file),
             ready,
             errands: Arc::default(),
+        }
+    }
+
+    /// Runs something on each core, with where it puts its answer.
+    fn on_each<T: Send + 'static>(
+        &self,
+        replies: Replies<T>,
+        run: impl Fn(&Shards, Replies<T>) + Clone + Send + 'static,
+    ) {
+        for sender in self.errands.get().into_iter().flatten() {
+            let (replies, run) = (replies.clone(), run.clone());
+            // A core that cannot take the errand shows as one that does not answer.
+            drop(sender.send(Box::new(move |shards| run(shards, replies))));
         }
     }
 
@@ -121,6 +137,37 @@ impl ControlPlane for Control {
                 replies.answer(partitions_of(shards, &topics, node, &file));
             })));
         }
+    }
+
+    fn ask_groups(&self, listed: ListedAfter, replies: ListReplies) {
+        self.on_each(replies, move |shards, replies| {
+            replies.answer(node_groups::list(shards, &listed));
+        });
+    }
+
+    fn ask_group(&self, group: String, replies: Replies<Found<GroupPage>>) {
+        self.on_each(replies, move |shards, replies| {
+            let (shards, group) = (shards.clone(), group.clone());
+            let answer = async move { replies.answer(node_groups::group(&shards, &group).await) };
+            exec::spawn_local(answer).detach();
+        });
+    }
+
+    fn ask_history(&self, group: String, replies: Replies<Found<HistoryPage>>) {
+        let since_ms = self.facts.started_ms;
+        self.on_each(replies, move |shards, replies| {
+            replies.answer(node_groups::history(shards, &group, since_ms));
+        });
+    }
+
+    fn ask_group_metrics(&self, groups: GroupPattern, replies: Replies<GroupMetrics>) {
+        self.on_each(replies, move |shards, replies| {
+            let (shards, groups) = (shards.clone(), groups.clone());
+            let answer = async move {
+                replies.answer(node_groups::metrics(&shards, &groups).await);
+            };
+            exec::spawn_local(answer).detach();
+        });
     }
 }
 
@@ -230,6 +277,14 @@ fn group_numbers(shards: &Shards) -> ShardMetrics {
         group_coordinators_active: groups.active,
         group_members: groups.stats.members as u64,
         group_members_expired: groups.stats.counters.members_expired,
+        group_bytes: groups.stats.bytes as u64,
+        group_loads: groups.loaded.partitions,
+        group_load_records: groups.loaded.records,
+        group_load_bytes: groups.loaded.bytes,
+        group_load_ms: groups.loaded.ms,
+        group_looks: shards.probe().lag_looks.get(),
+        group_offsets_looked_at: shards.probe().lag_offsets.get(),
+        group_look_us: shards.probe().lag_ns.get() / 1_000,
         ..ShardMetrics::default()
     }
 }

@@ -12,7 +12,9 @@ pub use klamm_engine::compaction::CompactionOptions;
 pub use klamm_engine::engine::{EngineGauges, EngineStats};
 pub use klamm_engine::placement::FolderNumber;
 pub use klamm_engine::space::reserve_of;
-pub use klamm_engine::{GroupGauges, GroupOptions, PartitionGauges, Traffic};
+pub use klamm_engine::{
+    GroupGauges, GroupOptions, GroupReport, LagOptions, PartitionGauges, Traffic,
+};
 pub use klamm_engine::{batch, coord, metadata, replica};
 
 /// What says whose a data folder is.

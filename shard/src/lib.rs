@@ -9,6 +9,7 @@ pub mod api;
 mod calls;
 pub mod data_folders;
 mod drivers;
+mod lag;
 mod letters;
 pub mod node;
 mod probe;

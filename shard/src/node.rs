@@ -242,6 +242,7 @@ async fn run_core<F, Fut>(
     );
     exec::spawn_local(Rc::clone(&turns).run()).detach();
     exec::spawn_local(run_errands(shards.clone(), share.errands)).detach();
+    exec::spawn_local(shards.clone().watch_lags()).detach();
     core.work.notify();
     front(shards).await;
     if settle(&core).await {

@@ -24,6 +24,12 @@ pub struct Probe {
     pub flushes: Cell<u64>,
     /// How long each of them took.
     pub flush_times: Times,
+    /// Looks at all groups.
+    pub lag_looks: Cell<u64>,
+    /// Kept offsets of which logs were asked in them.
+    pub lag_offsets: Cell<u64>,
+    /// Nanoseconds that they worked on this core, without what other cores did for them.
+    pub lag_ns: Cell<u64>,
 }
 
 impl Default for Probe {
@@ -36,6 +42,9 @@ impl Default for Probe {
             wal_files_made_waiting: Cell::new(0),
             flushes: Cell::new(0),
             flush_times: Times::fine(),
+            lag_looks: Cell::new(0),
+            lag_offsets: Cell::new(0),
+            lag_ns: Cell::new(0),
         }
     }
 }

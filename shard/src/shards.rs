@@ -571,7 +571,7 @@ impl Plan {
         groups
     }
 
-    fn split<T>(
+    pub(crate) fn split<T>(
         &self,
         items: Vec<T>,
         mut begin: impl FnMut(ShardId, Vec<T>) -> PendingCall,
@@ -582,7 +582,11 @@ impl Plan {
             .collect()
     }
 
-    async fn join<T>(&self, calls: Vec<PendingCall>, unpack: impl Fn(Reply) -> Vec<T>) -> Vec<T> {
+    pub(crate) async fn join<T>(
+        &self,
+        calls: Vec<PendingCall>,
+        unpack: impl Fn(Reply) -> Vec<T>,
+    ) -> Vec<T> {
         let mut parts = Vec::with_capacity(calls.len());
         for call in calls {
             parts.push(unpack(call.await));

@@ -374,7 +374,7 @@ impl Turns {
     }
 
     async fn read(self: Rc<Self>, read: ColdRead) {
-        let (result, faults) = self.reader.read(&self.patience, &read).await;
+        let (result, position, faults) = self.reader.read(&self.patience, &read).await;
         let result = result.map_err(|error| {
             tracing::error!(
                 partition = %read.partition, folder = %read.folder, segment = %read.segment, %error,
@@ -386,7 +386,7 @@ impl Turns {
         for fault in faults {
             engine.on_cold_fault(read.partition, read.segment, fault);
         }
-        engine.on_cold_read(read.id, result);
+        engine.on_cold_read_at(read.id, result, position);
         drop(engine);
         self.core.work.notify();
     }

@@ -92,6 +92,15 @@ impl From<ClientError> for Failure {
             Some(klamm_model::ErrorCode::InvalidReplicationFactor) => {
                 "\n  ask for as many replicas as there are brokers, or leave --replication-factor out"
             }
+            Some(klamm_model::ErrorCode::GroupIdNotFound) => {
+                "\n  `klamm group list` shows the groups that there are"
+            }
+            Some(klamm_model::ErrorCode::NonEmptyGroup) => {
+                "\n  it has members: `klamm group members` shows who; stop them and try again"
+            }
+            Some(klamm_model::ErrorCode::GroupSubscribedToTopic) => {
+                "\n  members of the group read the topic; stop them and try again"
+            }
             _ => "",
         };
         Self(format!("{error}{cure}"))

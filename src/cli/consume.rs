@@ -1,4 +1,5 @@
-//! `klamm consume`: records of a topic to standard output, by partition and offset, without a group.
+//! `klamm consume`: records of topics to standard output, by partition and offset, or as a member of
+//! a group.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, Write};
@@ -16,6 +17,7 @@ use klamm_client::offsets::{ListedOffset, OffsetSpec};
 use klamm_model::{IsolationLevel, Offset, PartitionIndex, Timestamp, TopicName};
 
 use super::connect::{ConnectArguments, Failure};
+use super::consume_group;
 use super::fail;
 use super::output::RecordFormat;
 use super::progress::Progress;
@@ -28,18 +30,29 @@ use crate::words::counted;
     klamm consume flights --from end --follow\n  \
     klamm consume flights --from -5 --partition 0 --format key-value\n  \
     klamm consume flights --from @-2h --to @-1h --format json\n  \
-    klamm consume flights --from @-10m -n 100 --format '%T %p/%o %k=%s\\n'\n\n\
+    klamm consume flights --from @-10m -n 100 --format '%T %p/%o %k=%s\\n'\n  \
+    klamm consume flights gates --group boards --follow\n\n\
+    With --group this is a member of a group: it reads the partitions that it is given, begins where \
+    the group was, commits what it printed every 5 s and at the end, and leaves at Control-C. --from \
+    holds where the group keeps no offset.\n\n\
     Templates: %t topic, %p partition, %o offset, %T timestamp, %k key, %K its length, %X it in\n\
     hexadecimal, %s value, %S its length, %x it in hexadecimal, %h headers, %% a percent sign; \\n \\r \\t \\0 \\\\ \\xNN. Null has length -1.")]
 pub(super) struct ConsumeArguments {
     #[command(flatten)]
-    connect: ConnectArguments,
-    /// Name of the topic.
-    #[arg(value_parser = topic_name)]
-    topic: TopicName,
+    pub(super) connect: ConnectArguments,
+    /// Names of the topics.
+    #[arg(required = true, value_name = "TOPIC", value_parser = topic_name)]
+    pub(super) topics: Vec<TopicName>,
     /// Only this partition. May be repeated.
-    #[arg(long, short, value_parser = clap::value_parser!(i32).range(0..))]
+    #[arg(long, short, value_parser = clap::value_parser!(i32).range(0..), conflicts_with = "group")]
     partition: Vec<i32>,
+    /// Read as a member of this group.
+    #[arg(long, short, value_name = "NAME")]
+    group: Option<String>,
+    /// How the members of the group share its partitions: among themselves (classic), or as the
+    /// broker says (consumer, KIP-848).
+    #[arg(long, value_enum, default_value_t, requires = "group")]
+    pub(super) group_protocol: ProtocolChoice,
     /// Where to begin: beginning, end, an offset, -N for the last N of each partition, @MS since
     /// 1970, or @-10m (s, m, h, d) before now.
     #[arg(
@@ -49,22 +62,22 @@ pub(super) struct ConsumeArguments {
         default_value = "beginning",
         allow_hyphen_values = true
     )]
-    from: Place,
+    pub(super) from: Place,
     /// Stop before this place, written as in --from; end is the end that there was at the start.
     #[arg(
         long,
         value_name = "WHERE",
         default_value = "end",
         allow_hyphen_values = true,
-        conflicts_with = "follow"
+        conflicts_with_all = ["follow", "group"]
     )]
     to: Place,
     /// Stop after this many records.
     #[arg(long, short = 'n', value_name = "N")]
-    count: Option<u64>,
+    pub(super) count: Option<u64>,
     /// Wait for more at the end instead of stopping there.
     #[arg(long)]
-    follow: bool,
+    pub(super) follow: bool,
     /// How to print a record: value, key-value, json, raw (values with nothing between them), hex
     /// (key and value), or a template with %.
     #[arg(long, short, value_name = "FORM", default_value = "value")]
@@ -77,7 +90,16 @@ pub(super) struct ConsumeArguments {
     isolation: IsolationChoice,
     /// No progress and no summary on standard error.
     #[arg(long, short)]
-    quiet: bool,
+    pub(super) quiet: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProtocolChoice {
+    /// JoinGroup, SyncGroup and Heartbeat.
+    #[default]
+    Classic,
+    /// ConsumerGroupHeartbeat.
+    Consumer,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -91,7 +113,7 @@ enum IsolationChoice {
 
 /// Where to begin or to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Beginning,
     End,
     Offset(i64),
@@ -156,6 +178,9 @@ fn consume(arguments: &ConsumeArguments) -> Result<(), Failure> {
         IsolationChoice::ReadUncommitted => IsolationLevel::ReadUncommitted,
         IsolationChoice::ReadCommitted => IsolationLevel::ReadCommitted,
     };
+    if let Some(group) = &arguments.group {
+        return consume_group::consume(arguments, group, isolation);
+    }
     let mut client = arguments.connect.connect()?;
     let partitions = chosen(&mut client, arguments)?;
     let ranges = ranges(&mut client, &partitions, arguments, isolation)?;
@@ -192,7 +217,7 @@ fn consume(arguments: &ConsumeArguments) -> Result<(), Failure> {
 }
 
 /// Why reading stops before its end.
-enum Stop {
+pub(super) enum Stop {
     /// Nobody reads standard output any more.
     Closed,
     Failed(Failure),
@@ -294,23 +319,25 @@ fn chosen(
     client: &mut Client,
     arguments: &ConsumeArguments,
 ) -> Result<Vec<PartitionName>, Failure> {
-    let topic = client.topic(&arguments.topic)?;
-    let count = topic.partitions.len();
-    let name = |index| PartitionName::new(topic.name.clone(), index);
-    if arguments.partition.is_empty() {
-        return Ok(topic.partitions.iter().map(|it| name(it.index)).collect());
-    }
     let mut chosen = Vec::new();
-    for &index in &arguments.partition {
-        let index = PartitionIndex(index);
-        if topic.partition(index).is_none() {
-            let last = count.saturating_sub(1);
-            return Err(Failure(format!(
-                "topic {}: expected a partition from 0 to {last}, found {index}",
-                topic.name
-            )));
+    for name in &arguments.topics {
+        let topic = client.topic(name)?;
+        let count = topic.partitions.len();
+        let name = |index| PartitionName::new(topic.name.clone(), index);
+        if arguments.partition.is_empty() {
+            chosen.extend(topic.partitions.iter().map(|it| name(it.index)));
         }
-        chosen.push(name(index));
+        for &index in &arguments.partition {
+            let index = PartitionIndex(index);
+            if topic.partition(index).is_none() {
+                let last = count.saturating_sub(1);
+                return Err(Failure(format!(
+                    "topic {}: expected a partition from 0 to {last}, found {index}",
+                    topic.name
+                )));
+            }
+            chosen.push(name(index));
+        }
     }
     Ok(chosen)
 }
@@ -367,16 +394,16 @@ fn before_now(ago: Duration) -> i64 {
 }
 
 /// Prints records, many at a time.
-struct Printer<'a> {
+pub(super) struct Printer<'a> {
     arguments: &'a ConsumeArguments,
     out: BufWriter<io::StdoutLock<'static>>,
     line: Vec<u8>,
-    printed: u64,
+    pub(super) printed: u64,
     progress: Progress,
 }
 
 impl<'a> Printer<'a> {
-    fn new(arguments: &'a ConsumeArguments) -> Self {
+    pub(super) fn new(arguments: &'a ConsumeArguments) -> Self {
         Self {
             arguments,
             out: BufWriter::with_capacity(1 << 16, io::stdout().lock()),
@@ -390,7 +417,7 @@ impl<'a> Printer<'a> {
         }
     }
 
-    fn print(&mut self, partition: &PartitionName, record: &Record) -> io::Result<()> {
+    pub(super) fn print(&mut self, partition: &PartitionName, record: &Record) -> io::Result<()> {
         self.line.clear();
         let null = &self.arguments.null_as;
         self.arguments
@@ -402,7 +429,7 @@ impl<'a> Printer<'a> {
         Ok(())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
+    pub(super) fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
     }
 }

@@ -9,7 +9,12 @@ mod config;
 mod configured;
 mod connect;
 mod consume;
+mod consume_group;
 mod doctor;
+mod group;
+mod group_lag;
+mod group_reset;
+mod instant;
 mod line_reader;
 mod log;
 mod man;
@@ -55,11 +60,13 @@ enum Command {
     Config(config::ConfigArguments),
     /// Show and change what clients may use: quotas of users, client ids and addresses.
     Quota(quota::QuotaArguments),
+    /// List, describe, reset and delete consumer groups.
+    Group(group::GroupArguments),
     /// Show brokers, controller, quorum, features and log folders of a cluster.
     Cluster(cluster::ClusterArguments),
     /// Write lines into a topic.
     Produce(produce::ProduceArguments),
-    /// Print the records of a topic.
+    /// Print the records of topics, alone or as a member of a group.
     Consume(consume::ConsumeArguments),
     /// Take over the data folder of an Apache Kafka node.
     Adopt(adopt::AdoptArguments),
@@ -89,6 +96,7 @@ pub fn main(boot: Boot) -> ExitCode {
         Command::Topic(arguments) => topic::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
         Command::Quota(arguments) => quota::run(&arguments),
+        Command::Group(arguments) => group::run(&arguments),
         Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Produce(arguments) => produce::run(&arguments),
         Command::Consume(arguments) => consume::run(&arguments),

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use klamm_model::{Served, Shown, TOPIC_CONFIG_KEYS};
+use klamm_model::{ConfigKind, GROUP_CONFIG_KEYS, Served, Shown, TOPIC_CONFIG_KEYS};
 use klamm_shard::api::metadata::CLIENT_METRICS_KEYS;
 
 use super::checked::Config;
@@ -29,6 +29,8 @@ pub enum ConfigSource {
     Logger = 6,
     /// Set of a subscription to metrics of clients.
     ClientMetrics = 7,
+    /// Set of a group.
+    Group = 8,
 }
 
 /// A key that may set a value, and what it says.
@@ -227,6 +229,49 @@ impl Config {
         described.collect()
     }
 
+    /// Every group key (resource type GROUP), given what is set of the group; nothing is set of one
+    /// that there is not.
+    #[must_use]
+    pub fn describe_group(
+        &self,
+        overrides: Option<&BTreeMap<String, String>>,
+        dynamic: Dynamic<'_>,
+    ) -> Vec<DescribedKey> {
+        let described = GROUP_CONFIG_KEYS.iter().map(|row| {
+            let said = |name: &str, value: &str, source| ConfigSynonym {
+                name: name.to_owned(),
+                value: Some(plain(row.kind, value)),
+                source,
+            };
+            let own = overrides.and_then(|keys| keys.get(row.name));
+            let own = own.map(|value| said(row.name, value, ConfigSource::Group));
+            let mut synonyms: Vec<_> = own.into_iter().collect();
+            if let Some(name) = row.broker_synonym {
+                let set = dynamic.values_of(name);
+                synonyms.extend(set.map(|(value, source)| said(name, value, source)));
+                let written = self.written.get(name);
+                let source = ConfigSource::StaticBroker;
+                synonyms.extend(written.map(|value| said(name, value, source)));
+            }
+            let name = row.broker_synonym.unwrap_or(row.name);
+            synonyms.push(said(name, row.default, ConfigSource::Default));
+            let first = synonyms.first().expect("the default, at least");
+            DescribedKey {
+                name: Cow::Borrowed(row.name),
+                value: first.value.clone(),
+                source: first.source,
+                is_default: first.source == ConfigSource::Default,
+                read_only: false,
+                sensitive: false,
+                type_number: type_number(row.kind),
+                documentation: documentation(row.served, row.documentation),
+                shown: Shown::Always,
+                synonyms,
+            }
+        });
+        described.collect()
+    }
+
     fn describe_key(&self, key: &'static BrokerKey, dynamic: Dynamic<'_>) -> DescribedKey {
         let coarser = COARSER.iter().find(|(name, _)| *name == key.name);
         let coarser = coarser.map_or(&[][..], |(_, names)| names);
@@ -272,6 +317,18 @@ impl Config {
             shown: Shown::Always,
             synonyms,
         }
+    }
+}
+
+/// A value as it is read: numbers and flags without what stands around them.
+fn plain(kind: ConfigKind, value: &str) -> String {
+    match kind {
+        ConfigKind::Bool => value.trim().to_ascii_lowercase(),
+        ConfigKind::Int { .. } => match value.trim().parse::<i32>() {
+            Ok(number) => number.to_string(),
+            Err(_) => value.to_owned(),
+        },
+        _ => value.to_owned(),
     }
 }
 

@@ -24,6 +24,6 @@ pub use describe::{
 pub use dynamic::{
     BrokerKeyChange, ConnectionLimits, Dynamic, DynamicRefused, check_dynamic, locks_everybody_out,
 };
-pub use groups::GroupSettings;
+pub use groups::{ConsumerGroupSettings, GroupSettings};
 pub use listeners::{Advertised, Endpoint, Listener, SecurityProtocol};
 pub use notices::{Problem, Warning};

@@ -1,35 +1,22 @@
 //! Which partition of `__consumer_offsets` coordinates a group, and how it is asked.
 
 use std::future::{Future, poll_fn};
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
 use std::task::Poll;
 
-use klamm_model::{ErrorCode, NodeId, OFFSETS_TOPIC, PartitionIndex, TopicPartition};
+use klamm_model::{ErrorCode, NodeId, OFFSETS_TOPIC, TopicPartition, partition_of_group};
 use klamm_shard::api::CoordinateError;
 use klamm_shard::api::coord::{Command, GroupInstanceId, MemberId, Reply};
 use klamm_shard::api::metadata::Image;
 
+use crate::features::GROUP_VERSION;
 use crate::net::Context;
-
-/// Java's `String.hashCode`, of UTF-16 units.
-fn java_hash(text: &str) -> i32 {
-    let units = text.encode_utf16();
-    units.fold(0_i32, |hash, unit| {
-        hash.wrapping_mul(31).wrapping_add(i32::from(unit))
-    })
-}
-
-/// The place of a key among that many partitions, as Kafka has it (`Utils.abs`).
-fn place_of(key: &str, partitions: usize) -> Option<PartitionIndex> {
-    let partitions = i32::try_from(partitions).ok().filter(|&count| count > 0)?;
-    let hash = java_hash(key).checked_abs().unwrap_or(0);
-    Some(PartitionIndex(hash % partitions))
-}
 
 /// The coordinator of a group and the node where it is; `None` as long as there is none.
 pub(crate) fn coordinator_of(image: &Image, group: &str) -> Option<(TopicPartition, NodeId)> {
     let topic = image.topic(OFFSETS_TOPIC)?;
-    let index = place_of(group, topic.partition_count())?;
+    let index = partition_of_group(group, topic.partition_count())?;
     let partition = topic.partition(index)?;
     let topic = topic.id();
     Some((TopicPartition { topic, index }, partition.leader?))
@@ -53,7 +40,7 @@ pub(crate) fn own_coordinator(
 /// What a client is told if the coordinator decides nothing.
 pub(crate) const fn code_of(error: CoordinateError) -> ErrorCode {
     match error {
-        CoordinateError::NotHere => ErrorCode::NotCoordinator,
+        CoordinateError::NotHere | CoordinateError::Failed => ErrorCode::NotCoordinator,
         CoordinateError::Loading => ErrorCode::CoordinatorLoadInProgress,
         CoordinateError::NoRoom => ErrorCode::CoordinatorNotAvailable,
         CoordinateError::TooLarge => ErrorCode::UnknownServerError,
@@ -69,11 +56,74 @@ pub(crate) async fn ask(
     group: &str,
     command: Command,
 ) -> Result<Reply, ErrorCode> {
+    begin(context, group, command).await
+}
+
+/// As [`ask`], and the coordinator is asked when this returns: who wants to know of many groups
+/// waits for several of them together.
+pub(crate) fn begin(
+    context: &Context,
+    group: &str,
+    command: Command,
+) -> impl Future<Output = Result<Reply, ErrorCode>> + use<> {
     let image = context.shards.image();
-    let partition = own_coordinator(&image, context.front.node(), group)?;
-    drop(image);
-    let outcome = context.shards.coordinate(partition, command).await;
-    outcome.map_err(code_of)
+    let partition = own_coordinator(&image, context.front.node(), group);
+    let asked = partition.map(|partition| context.shards.coordinate(partition, command));
+    async move { asked?.await.map_err(code_of) }
+}
+
+/// Groups that are asked about together.
+pub(crate) const ASKED_TOGETHER: usize = 32;
+
+/// Bytes of an answer about groups at most, as many as a request may have: a small request can name
+/// many large groups, or a large one many times.
+const ANSWER_BYTES_MAX: usize = 100 << 20;
+
+/// What the groups that are answered already take of an answer. The first one for which there is no
+/// room is refused, and all behind it.
+#[derive(Debug, Default)]
+pub(crate) struct AnswerRoom {
+    bytes: usize,
+    is_full: bool,
+}
+
+impl AnswerRoom {
+    /// What groups behind the last one that is answered are told. Clients ask for these again, and
+    /// for nothing else.
+    pub(crate) const LATER: ErrorCode = ErrorCode::CoordinatorLoadInProgress;
+
+    /// How much more may be answered.
+    pub(crate) const fn left(&self) -> usize {
+        ANSWER_BYTES_MAX - self.bytes
+    }
+
+    /// True if no further group is answered.
+    pub(crate) const fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// One more group takes this much, unless there is no room for it.
+    ///
+    /// # Errors
+    /// What it is told: [`LATER`](Self::LATER), and where it is too large for any answer, what
+    /// clients do not try again.
+    pub(crate) const fn take(&mut self, bytes: usize) -> Result<(), ErrorCode> {
+        if bytes > self.left() {
+            return Err(self.refuse());
+        }
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// A group is not answered because there is no room. Gives what it is told.
+    pub(crate) const fn refuse(&mut self) -> ErrorCode {
+        let is_first = self.bytes == 0 && !self.is_full;
+        self.is_full = true;
+        match is_first {
+            true => ErrorCode::MessageTooLarge,
+            false => Self::LATER,
+        }
+    }
 }
 
 /// As [`ask`], for what may be answered only when others have done their part. Whoever leaves
@@ -114,24 +164,59 @@ pub(crate) fn member_text(member: Option<&MemberId>) -> String {
     member.map_or_else(String::new, |member| member.as_str().to_owned())
 }
 
+/// An address as Java writes it.
+pub(crate) fn host_text(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => format!("/{address}"),
+        IpAddr::V6(address) => format!("/{}", long_text(address)),
+    }
+}
+
+fn long_text(address: Ipv6Addr) -> String {
+    let segments = address.segments().map(|segment| format!("{segment:x}"));
+    segments.join(":")
+}
+
+/// True where the file and the cluster's features allow groups of the consumer protocol.
+pub(crate) fn are_consumer_groups_served(context: &Context) -> bool {
+    let image = context.shards.image();
+    let level = image.features().get(GROUP_VERSION);
+    level.is_some_and(|level| *level > 0) && context.front.config.groups.consumer.is_enabled
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn groups_are_spread_as_javas_hash_spreads_them() {
-        // The values are those of Java's own `hashCode`.
-        for (text, hash) in [
-            ("", 0),
-            ("a", 97),
-            ("flights", -771_814_909),
-            ("gruppe-\u{fc}-\u{1f680}", -1_164_021_338),
-            ("polygenelubricants", i32::MIN),
+    fn a_group_without_room_is_refused_with_all_behind_it_so_that_it_comes_first_next_time() {
+        let mut room = AnswerRoom::default();
+        assert_eq!(room.take(ANSWER_BYTES_MAX - 10), Ok(()));
+        assert_eq!(room.take(10), Ok(()), "there is room for that");
+        assert!(!room.is_full());
+        let later = ErrorCode::CoordinatorLoadInProgress;
+        assert_eq!(room.take(1), Err(later));
+        assert!(room.is_full());
+    }
+
+    #[test]
+    fn a_group_that_no_answer_has_room_for_is_told_so_for_good() {
+        let mut room = AnswerRoom::default();
+        let never = ErrorCode::MessageTooLarge;
+        assert_eq!(room.take(ANSWER_BYTES_MAX + 1), Err(never));
+        assert!(room.is_full());
+        assert_eq!(room.refuse(), AnswerRoom::LATER, "for those behind it");
+    }
+
+    #[test]
+    fn addresses_are_written_as_java_writes_them() {
+        for (address, text) in [
+            ("127.0.0.1", "/127.0.0.1"),
+            ("::1", "/0:0:0:0:0:0:0:1"),
+            ("::ffff:10.0.0.7", "/10.0.0.7"),
+            ("fe80::a:bc", "/fe80:0:0:0:0:0:a:bc"),
         ] {
-            assert_eq!(java_hash(text), hash, "{text}");
+            assert_eq!(host_text(address.parse().expect("an address")), text);
         }
-        assert_eq!(place_of("polygenelubricants", 50), Some(PartitionIndex(0)));
-        assert_eq!(place_of("flights", 50), Some(PartitionIndex(9)));
-        assert_eq!(place_of("flights", 0), None);
     }
 }

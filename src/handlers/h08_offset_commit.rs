@@ -48,6 +48,7 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
         member: member_of(view.member_id()),
         instance: instance_of(view.group_instance_id()),
         generation: (generation >= 0).then_some(GenerationId(generation)),
+        understands_epochs: request.version >= FIRST_WITH_GROUP_NOT_FOUND,
         retention: retention_ms.map(Duration::from_millis),
         topics,
     });
@@ -82,7 +83,12 @@ struct Answer {
 }
 
 impl Answer {
-    fn add(&mut self, name: &str, id: TopicId, partition_index: i32, code: ErrorCode) {
+    /// A topic, of which something may be said later.
+    fn topic(
+        &mut self,
+        name: &str,
+        id: TopicId,
+    ) -> &mut offset_commit::OffsetCommitResponseTopic<'static> {
         let topics = &mut self.topics;
         let place = *self.places.entry((name.to_owned(), id)).or_insert_with(|| {
             topics.push(offset_commit::OffsetCommitResponseTopic {
@@ -92,11 +98,15 @@ impl Answer {
             });
             topics.len() - 1
         });
+        &mut self.topics[place]
+    }
+
+    fn add(&mut self, name: &str, id: TopicId, partition_index: i32, code: ErrorCode) {
         let partition = offset_commit::OffsetCommitResponsePartition {
             partition_index,
             error_code: code.code(),
         };
-        self.topics[place].partitions.push(partition);
+        self.topic(name, id).partitions.push(partition);
     }
 
     fn add_committed(&mut self, committed: &CommittedTopic) {
@@ -137,6 +147,8 @@ fn planned(
                 FIRST_BY_ID.. => ErrorCode::UnknownTopicId,
                 _ => ErrorCode::UnknownTopicOrPartition,
             };
+            // Kafka names it even where nothing is asked of it.
+            answer.topic(topic.name(), id);
             for part in topic.partitions() {
                 answer.add(topic.name(), id, part.partition_index(), code);
             }
@@ -176,6 +188,8 @@ const fn code_of(error: CommitError, version: i16) -> ErrorCode {
         CommitError::GroupNotFound | CommitError::IllegalGeneration => ErrorCode::IllegalGeneration,
         CommitError::UnknownMember => ErrorCode::UnknownMemberId,
         CommitError::FencedInstance => ErrorCode::FencedInstanceId,
+        CommitError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
+        CommitError::UnsupportedVersion => ErrorCode::UnsupportedVersion,
         CommitError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
         CommitError::TooLarge => ErrorCode::InvalidCommitOffsetSize,
     }

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use klamm_model::{ErrorCode, OFFSETS_TOPIC};
+use klamm_os::exec;
 use klamm_shard::api::metadata::{Command, Image, Reply};
 use klamm_wire::{Gather, find_coordinator};
 
@@ -14,6 +15,9 @@ use crate::net::{Close, Context, Request};
 const FIRST_OF_SEVERAL: i16 = 4;
 /// First version that knows coordinators of share groups (KIP-932).
 const FIRST_OF_SHARES: i16 = 6;
+
+/// Keys after which others on the core are served first.
+const KEYS_AT_ONCE: usize = 5_000;
 
 /// What a coordinator coordinates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,15 +62,18 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
             ..Default::default()
         });
     }
-    let coordinators = view
-        .coordinator_keys()
-        .iter()
-        .map(|key| find_coordinator::Coordinator {
+    let mut coordinators = Vec::new();
+    for (number, key) in view.coordinator_keys().iter().enumerate() {
+        if number % KEYS_AT_ONCE == KEYS_AT_ONCE - 1 {
+            exec::yield_now().await;
+        }
+        coordinators.push(find_coordinator::Coordinator {
             key: borrowed(key),
             ..find(key)
         });
+    }
     request.answer(&find_coordinator::Response {
-        coordinators: coordinators.collect(),
+        coordinators,
         ..Default::default()
     })
 }
@@ -78,6 +85,10 @@ async fn make_offsets_topic(context: &Context) {
     match context.shards.control(command).await {
         Reply::AutoCreateTopic(Ok(_)) => {}
         Reply::AutoCreateTopic(Err(error)) => {
+            // Clients ask ten times a second.
+            if !context.front.quiet.borrow_mut().admit("no topic of groups") {
+                return;
+            }
             tracing::warn!(topic = OFFSETS_TOPIC, %error, "cannot make the topic that keeps groups: no group can be joined; it is tried again with the next request");
         }
         other => unreachable!("AutoCreateTopic is answered by {other:?}"),

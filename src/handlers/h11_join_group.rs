@@ -1,7 +1,6 @@
 //! JoinGroup: a member takes part in a round of a classic group; answered when that is complete.
 
 use std::borrow::Cow;
-use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,7 +11,7 @@ use klamm_shard::api::coord::{
 use klamm_wire::{Gather, join_group};
 
 use super::check_named;
-use super::coordinators::{ask_patiently, instance_of, member_of, member_text};
+use super::coordinators::{ask_patiently, host_text, instance_of, member_of, member_text};
 use crate::net::{Close, Context, Request};
 
 /// First version that waits for a round by a timeout of its own.
@@ -72,19 +71,6 @@ fn milliseconds(count: i32) -> Duration {
     Duration::from_millis(u64::try_from(count).unwrap_or(0))
 }
 
-/// An address as Java writes it.
-fn host_text(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => format!("/{address}"),
-        IpAddr::V6(address) => format!("/{}", long_text(address)),
-    }
-}
-
-fn long_text(address: Ipv6Addr) -> String {
-    let segments = address.segments().map(|segment| format!("{segment:x}"));
-    segments.join(":")
-}
-
 const fn code_of(error: JoinError) -> ErrorCode {
     match error {
         JoinError::InvalidGroupId => ErrorCode::InvalidGroupId,
@@ -129,22 +115,5 @@ fn response(
             member_id: Cow::Owned(member),
             ..Default::default()
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_are_written_as_java_writes_them() {
-        for (address, text) in [
-            ("127.0.0.1", "/127.0.0.1"),
-            ("::1", "/0:0:0:0:0:0:0:1"),
-            ("::ffff:10.0.0.7", "/10.0.0.7"),
-            ("fe80::a:bc", "/fe80:0:0:0:0:0:a:bc"),
-        ] {
-            assert_eq!(host_text(address.parse().expect("an address")), text);
-        }
     }
 }

@@ -36,7 +36,7 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
     });
     let outcome = match ask(&context, view.group_id(), command).await {
         // As in Kafka, nobody of them is a member of a group that is not there.
-        Ok(Reply::Leave(Err(LeaveError::UnknownMember))) => Ok(strangers(&view)),
+        Ok(Reply::Leave(Err(LeaveError::UnknownMember))) => Ok(strangers(&view, request.version)),
         Ok(Reply::Leave(outcome)) => outcome.map_err(code_of),
         Ok(other) => unreachable!("a leave is answered by {other:?}"),
         Err(code) => Err(code),
@@ -53,7 +53,7 @@ fn leaving(member: leave_group::MemberIdentityView<'_>) -> Leaving {
 }
 
 /// One answer for each that is named: in old versions that is one.
-fn strangers(view: &leave_group::RequestView<'_>) -> Vec<Left> {
+fn strangers(view: &leave_group::RequestView<'_>, version: i16) -> Vec<Left> {
     let left = |member: Leaving| Left {
         member: member.member,
         instance: member.instance,
@@ -61,7 +61,7 @@ fn strangers(view: &leave_group::RequestView<'_>) -> Vec<Left> {
     };
     let members = view.members().iter().map(leaving);
     let mut left: Vec<Left> = members.map(left).collect();
-    if left.is_empty() {
+    if version < FIRST_OF_SEVERAL {
         left.push(Left {
             member: None,
             instance: None,

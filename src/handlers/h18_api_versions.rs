@@ -72,15 +72,15 @@ fn response(image: &Image, version: i16) -> api_versions::Response<'_> {
                 min_version: feature.min.max(lowest),
                 max_version: feature.max,
             });
-    let finalized =
-        image
-            .features()
-            .iter()
-            .map(|(name, level)| api_versions::FinalizedFeatureKey {
-                name: borrowed(name),
-                max_version_level: *level,
-                min_version_level: *level,
-            });
+    let finalized = image
+        .features()
+        .iter()
+        .filter(|(_, level)| **level > 0)
+        .map(|(name, level)| api_versions::FinalizedFeatureKey {
+            name: borrowed(name),
+            max_version_level: *level,
+            min_version_level: *level,
+        });
     api_versions::Response {
         api_keys: SERVED.iter().map(row_of).collect(),
         supported_features: supported.collect(),

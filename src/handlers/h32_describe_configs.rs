@@ -1,9 +1,9 @@
-//! DescribeConfigs: topics and this broker, with where each value comes from.
+//! DescribeConfigs: topics, groups and this broker, with where each value comes from.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use klamm_model::{ErrorCode, NodeId};
+use klamm_model::{ErrorCode, GROUP_CONFIG_KEYS, NodeId};
 use klamm_shard::api::metadata::Image;
 use klamm_wire::{Gather, describe_configs};
 
@@ -28,7 +28,14 @@ struct Wanted {
 pub async fn handle(context: Context, request: Request) -> Result<Gather, Close> {
     let view: describe_configs::RequestView<'_> = request.body()?;
     let named = view.resources().iter();
-    let named = named.map(|one| one.configuration_keys().map_or(1, |keys| keys.len()));
+    let named = named.map(|one| {
+        let keys = one.configuration_keys().map_or(1, |keys| keys.len());
+        match one.resource_type() {
+            // Also groups that there are not have keys.
+            kind::GROUP => keys.max(GROUP_CONFIG_KEYS.len()),
+            _ => keys,
+        }
+    });
     check_named(&request, named)?;
     let image = context.shards.image();
     request.answer(&response(&context.front.config, &image, &view))
@@ -125,9 +132,10 @@ fn describe(
                 .map(|(name, level)| describe_logger(name, level.word()))
                 .collect())
         }
-        kind::GROUP => Err(refused(Refusal::request(
-            "Configuration of groups is not served by this broker yet.",
-        ))),
+        kind::GROUP if name.is_empty() => {
+            Err(refused(Refusal::request("Group name must not be empty")))
+        }
+        kind::GROUP => Ok(config.describe_group(image.group_config(name), dynamic)),
         kind::CLIENT_METRICS if name.is_empty() => Err(refused(Refusal::request(
             "Client metrics subscription name must not be empty",
         ))),
@@ -255,7 +263,9 @@ mod tests {
             described(4, kind::BROKER_LOGGER, "1", None),
             (0, Vec::new(), false)
         );
-        assert_eq!(described(4, kind::GROUP, "g", None).0, 42);
+        assert_eq!(described(4, kind::GROUP, "", None).0, 42);
+        let (code, names, _) = described(4, kind::GROUP, "g", None);
+        assert_eq!((code, names.len()), (0, GROUP_CONFIG_KEYS.len()));
         assert_eq!(described(4, kind::CLIENT_METRICS, "", None).0, 42);
         let keys = ["interval.ms", "match", "metrics"].map(str::to_owned);
         let (code, names, _) = described(4, kind::CLIENT_METRICS, "m", None);

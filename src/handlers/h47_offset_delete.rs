@@ -17,6 +17,9 @@ use crate::net::{Close, Context, Request};
 /// A topic with a code for each of its partitions.
 type Refused = offset_delete::OffsetDeleteResponseTopic<'static>;
 
+/// Partitions of a topic whose offsets are to be forgotten.
+type Wanted = (TopicName, Vec<PartitionIndex>);
+
 /// Answers the request when the offsets are gone for good.
 ///
 /// # Errors
@@ -26,15 +29,7 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
     let named = view.topics().iter().map(|topic| topic.partitions().len());
     check_named(&request, named)?;
     let (refused, wanted) = planned(&context.shards.image(), &view);
-    let command = Command::DeleteOffsets(DeleteOffsets {
-        group: GroupId::new(view.group_id()),
-        topics: wanted,
-    });
-    let outcome = match ask(&context, view.group_id(), command).await {
-        Ok(Reply::DeleteOffsets(outcome)) => outcome.map_err(code_of),
-        Ok(other) => unreachable!("a deletion of offsets is answered by {other:?}"),
-        Err(code) => Err(code),
-    };
+    let outcome = delete(&context, view.group_id(), wanted).await;
     request.answer(&match outcome {
         Ok(deleted) => offset_delete::Response {
             topics: joined(refused, deleted),
@@ -47,12 +42,69 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
     })
 }
 
+/// Offsets that one decision forgets at most, so that others are served meanwhile.
+const PART_MAX: usize = 5_000;
+
+/// Forgets offsets, a part of them at a time.
+async fn delete(
+    context: &Context,
+    group: &str,
+    wanted: Vec<Wanted>,
+) -> Result<Vec<DeletedTopic>, ErrorCode> {
+    let mut deleted = Vec::new();
+    for (number, topics) in parts(wanted).into_iter().enumerate() {
+        let command = Command::DeleteOffsets(DeleteOffsets {
+            group: GroupId::new(group),
+            topics: topics.clone(),
+        });
+        match ask(context, group, command).await? {
+            Reply::DeleteOffsets(Ok(part)) => deleted.extend(part),
+            // It went with the last offset of an earlier part.
+            Reply::DeleteOffsets(Err(DeleteOffsetsError::GroupNotFound)) if number > 0 => {
+                deleted.extend(topics.into_iter().map(|(topic, partitions)| {
+                    DeletedTopic {
+                        topic,
+                        partitions: partitions
+                            .into_iter()
+                            .map(|index| (index, Ok(())))
+                            .collect(),
+                    }
+                }));
+            }
+            Reply::DeleteOffsets(Err(error)) => return Err(code_of(error)),
+            other => unreachable!("a deletion of offsets is answered by {other:?}"),
+        }
+    }
+    Ok(deleted)
+}
+
+/// The same in parts; one without anything if nothing is wanted, since something may have to be said
+/// of the group.
+fn parts(wanted: Vec<Wanted>) -> Vec<Vec<Wanted>> {
+    let mut parts = vec![Vec::new()];
+    let mut room = PART_MAX;
+    for (topic, partitions) in wanted {
+        let mut rest = partitions.as_slice();
+        while !rest.is_empty() {
+            if room == 0 {
+                parts.push(Vec::new());
+                room = PART_MAX;
+            }
+            let (now, later) = rest.split_at(rest.len().min(room));
+            room -= now.len();
+            rest = later;
+            if let Some(part) = parts.last_mut() {
+                part.push((topic.clone(), now.to_vec()));
+            }
+        }
+    }
+    parts
+}
+
 /// Answers to what is not there, and what can be asked for.
-fn planned(
-    image: &Image,
-    view: &offset_delete::RequestView<'_>,
-) -> (Vec<Refused>, Vec<(TopicName, Vec<PartitionIndex>)>) {
-    let (mut refused, mut wanted) = (Vec::new(), Vec::new());
+fn planned(image: &Image, view: &offset_delete::RequestView<'_>) -> (Vec<Refused>, Vec<Wanted>) {
+    let (mut refused, mut wanted) = (Vec::<Refused>::new(), Vec::new());
+    let mut places = BTreeMap::new();
     for topic in view.topics() {
         let found = image.topic(topic.name());
         let is_known = |index: i32| {
@@ -69,11 +121,16 @@ fn planned(
                 },
             )
             .collect();
-        if !unknown.is_empty() {
-            refused.push(Refused {
-                name: Cow::Owned(topic.name().to_owned()),
-                partitions: unknown,
+        // Kafka names a topic that is not there even where nothing is asked of it.
+        if found.is_none() || !unknown.is_empty() {
+            let place = *places.entry(topic.name()).or_insert_with(|| {
+                refused.push(Refused {
+                    name: Cow::Owned(topic.name().to_owned()),
+                    ..Default::default()
+                });
+                refused.len() - 1
             });
+            refused[place].partitions.extend(unknown);
         }
         let known = indexes.into_iter().filter(|&index| is_known(index));
         let known: Vec<_> = known.map(PartitionIndex).collect();
@@ -119,5 +176,36 @@ const fn code_of(error: DeleteOffsetsError) -> ErrorCode {
         DeleteOffsetsError::InvalidGroupId => ErrorCode::InvalidGroupId,
         DeleteOffsetsError::GroupNotFound => ErrorCode::GroupIdNotFound,
         DeleteOffsetsError::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_offsets_are_forgotten_a_part_at_a_time() {
+        let topic = |name: &str, count: i32| {
+            let name = TopicName::new(name).expect("legal");
+            (name, (0..count).map(PartitionIndex).collect::<Vec<_>>())
+        };
+        let sizes = |wanted: Vec<Wanted>| -> Vec<Vec<(String, usize)>> {
+            let parts = parts(wanted).into_iter();
+            let shown = |(topic, partitions): Wanted| (topic.to_string(), partitions.len());
+            parts
+                .map(|part| part.into_iter().map(shown).collect())
+                .collect()
+        };
+        let one = |name: &str, count| (name.to_owned(), count);
+        assert_eq!(sizes(Vec::new()), [Vec::new()], "the group is asked for");
+        assert_eq!(sizes(vec![topic("a", 5_000)]), [vec![one("a", 5_000)]]);
+        assert_eq!(
+            sizes(vec![topic("a", 4_000), topic("b", 6_500)]),
+            [
+                vec![one("a", 4_000), one("b", 1_000)],
+                vec![one("b", 5_000)],
+                vec![one("b", 500)]
+            ]
+        );
     }
 }

@@ -1,5 +1,5 @@
 //! ListConfigResources: the resources that may have configuration, whether they have any or not
-//! (KIP-1142). Version 0 knows client metrics only.
+//! (KIP-1142); of groups and subscriptions those that have. Version 0 knows client metrics only.
 
 use std::borrow::Cow;
 
@@ -61,7 +61,6 @@ fn response<'i>(
     }
 }
 
-/// Groups have no configuration here yet, so there are none to name.
 fn resources<'i>(image: &'i Image, listener: &'i str, resource_type: i8) -> Vec<Found<'i>> {
     let found = |resource_name| Found {
         resource_name,
@@ -80,6 +79,11 @@ fn resources<'i>(image: &'i Image, listener: &'i str, resource_type: i8) -> Vec<
         }
         kind::CLIENT_METRICS => {
             let names = image.client_metrics().keys();
+            names.map(|name| found(Cow::Borrowed(name))).collect()
+        }
+        kind::GROUP => {
+            let configured = image.group_configs();
+            let names = configured.map(|(name, _)| name);
             names.map(|name| found(Cow::Borrowed(name))).collect()
         }
         _ => Vec::new(),

@@ -39,6 +39,8 @@ pub mod h55_describe_quorum;
 pub mod h57_update_features;
 pub mod h60_describe_cluster;
 pub mod h61_describe_producers;
+pub mod h68_consumer_group_heartbeat;
+pub mod h69_consumer_group_describe;
 pub mod h74_list_config_resources;
 pub mod h75_describe_topic_partitions;
 #[cfg(test)]

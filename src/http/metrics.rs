@@ -109,6 +109,22 @@ pub struct ShardMetrics {
     pub group_members: u64,
     /// Members that were silent for too long (grows).
     pub group_members_expired: u64,
+    /// Bytes that group coordinators hold.
+    pub group_bytes: u64,
+    /// Logs that were read to make group coordinators (grows).
+    pub group_loads: u64,
+    /// Records in them (grows).
+    pub group_load_records: u64,
+    /// Bytes of them (grows).
+    pub group_load_bytes: u64,
+    /// Milliseconds that took (grows).
+    pub group_load_ms: u64,
+    /// Looks at how far all groups are behind (grows).
+    pub group_looks: u64,
+    /// Kept offsets of which logs were asked in them (grows).
+    pub group_offsets_looked_at: u64,
+    /// Microseconds that they took (grows).
+    pub group_look_us: u64,
     /// Passes of compaction that came to their end (grows).
     pub compactions: u64,
     /// Passes that did not (grows).

@@ -80,6 +80,46 @@ pub(super) const KLAMM_METRICS: &[Metric] = &[
         "Members of groups that were silent for too long.",
     ),
     row(
+        "klamm_group_bytes",
+        Reading::ShardGauge(|shard| shard.group_bytes),
+        "Bytes that a shard holds of groups; where they are 512 MiB nobody new joins, and no new offset is kept.",
+    ),
+    row(
+        "klamm_group_loads",
+        Reading::Counter(|shard| shard.group_loads),
+        "Partitions of __consumer_offsets that were read, to serve their groups.",
+    ),
+    row(
+        "klamm_group_load_records",
+        Reading::Counter(|shard| shard.group_load_records),
+        "Records that were read of them.",
+    ),
+    row(
+        "klamm_group_load_bytes",
+        Reading::Counter(|shard| shard.group_load_bytes),
+        "Bytes that were read of them.",
+    ),
+    row(
+        "klamm_group_load_ms",
+        Reading::Counter(|shard| shard.group_load_ms),
+        "Milliseconds that this took; what was read at once counts once.",
+    ),
+    row(
+        "klamm_group_lag_looks",
+        Reading::Counter(|shard| shard.group_looks),
+        "Looks at how far all groups of a shard are behind.",
+    ),
+    row(
+        "klamm_group_lag_offsets_looked_at",
+        Reading::Counter(|shard| shard.group_offsets_looked_at),
+        "Kept offsets of which logs were asked in them.",
+    ),
+    row(
+        "klamm_group_lag_look_seconds",
+        Reading::ShardSeconds(|shard| shard.group_look_us),
+        "Processor time of a shard that they took, without what other shards did for them.",
+    ),
+    row(
         "klamm_compaction_dirty_percent_max",
         Reading::ShardGauge(|shard| shard.dirty_percent_max),
         "The largest part of a compacted log of a shard that is not clean and could be, in percent.",

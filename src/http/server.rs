@@ -8,21 +8,32 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use klamm_os::clock;
 use tokio::sync::{mpsc, oneshot};
 
+use super::groups::{
+    Found, GroupPage, HistoryPage, ListPart, ListedAfter, list_page, listed_after, one_of, refusal,
+    unescaped,
+};
 use super::listener::AdminListener;
 use super::metrics::{NodeFacts, NodeMetrics, PartitionMetrics, ShardMetrics};
+use super::metrics_groups::{
+    GROUP_NAME_BYTES_MAX, GROUP_PARTITIONS_MAX, GroupMetrics, GroupPattern, OneGroupMetrics,
+    name_bytes, render_groups,
+};
 use super::metrics_partitions::{PARTITIONS_MAX, TopicPattern, render_partitions};
 use super::render::{CONTENT_TYPE, render};
 use super::window::Past;
 
 /// How long shards may take to answer a collection.
 const COLLECTION_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How long shards may take to look at one group, which may have to read from disk for it.
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How long open requests may take to end once the server is told to stop.
 const STOP_DEADLINE: Duration = Duration::from_secs(2);
@@ -44,6 +55,18 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// Asks every shard in the same way for the partitions of some topics.
     fn ask_partitions(&self, topics: TopicPattern, replies: PartitionReplies);
+
+    /// Asks every shard in the same way for its groups behind a name.
+    fn ask_groups(&self, listed: ListedAfter, replies: ListReplies);
+
+    /// Asks every shard in the same way for one group.
+    fn ask_group(&self, group: String, replies: Replies<Found<GroupPage>>);
+
+    /// Asks every shard in the same way what happened to one group.
+    fn ask_history(&self, group: String, replies: Replies<Found<HistoryPage>>);
+
+    /// Asks every shard in the same way for the numbers of some groups.
+    fn ask_group_metrics(&self, groups: GroupPattern, replies: Replies<GroupMetrics>);
 }
 
 /// Where shards put their answers. Clones belong to one collection; dropping all of them ends it.
@@ -55,6 +78,9 @@ pub type ShardReplies = Replies<ShardMetrics>;
 
 /// Of their partitions.
 pub type PartitionReplies = Replies<Vec<PartitionMetrics>>;
+
+/// Of their groups.
+pub type ListReplies = Replies<ListPart>;
 
 impl<T> Clone for Replies<T> {
     fn clone(&self) -> Self {
@@ -163,6 +189,13 @@ fn router<C: ControlPlane>(control: C) -> Router {
         .route("/readyz", get(readyz::<C>))
         .route("/metrics", get(metrics::<C>))
         .route("/metrics/partitions", get(partitions::<C>))
+        .route("/metrics/groups", get(group_metrics::<C>))
+        .route("/groups", get(groups::<C>))
+        // The empty name is one, too.
+        .route("/groups/", get(nameless_group::<C>))
+        .route("/groups/{group}", get(group::<C>))
+        .route("/groups//history", get(nameless_history::<C>))
+        .route("/groups/{group}/history", get(history::<C>))
         .with_state(Arc::new(Served {
             control,
             past: Mutex::default(),
@@ -210,7 +243,7 @@ async fn partitions<C: ControlPlane>(
     };
     let shards = served.control.node().shards;
     let ask = |replies| served.control.ask_partitions(topics, replies);
-    let found = gather(shards, ask).await;
+    let found = gather(shards, COLLECTION_DEADLINE, ask).await;
     let found: Vec<PartitionMetrics> = found.into_iter().flatten().collect();
     if found.len() > PARTITIONS_MAX {
         let text = format!(
@@ -220,6 +253,100 @@ async fn partitions<C: ControlPlane>(
         return (StatusCode::BAD_REQUEST, text).into_response();
     }
     page(render_partitions(found))
+}
+
+async fn group_metrics<C: ControlPlane>(
+    State(served): State<Arc<Served<C>>>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let query = query.unwrap_or_default();
+    let pattern = match query.split_once('=') {
+        None if query.is_empty() => Ok(GroupPattern::all()),
+        Some(("group", pattern)) => unescaped(pattern).map(|pattern| GroupPattern::new(&pattern)),
+        _ => Err("expected nothing, or ?group=NAME, or ?group=BEGINNING*".to_owned()),
+    };
+    let pattern = match pattern {
+        Ok(pattern) => pattern,
+        Err(reason) => return (StatusCode::BAD_REQUEST, reason + "\n").into_response(),
+    };
+    let shards = served.control.node().shards;
+    let ask = |replies| served.control.ask_group_metrics(pattern, replies);
+    let found = gather(shards, COLLECTION_DEADLINE, ask).await;
+    let is_too_much = found.iter().any(|part| part.is_too_much);
+    let groups: Vec<OneGroupMetrics> = found.into_iter().flat_map(|part| part.groups).collect();
+    let sizes = groups.iter().map(|group| {
+        let partitions = group.partitions.len();
+        (partitions, name_bytes(&group.group, partitions))
+    });
+    let (partitions, bytes) = sizes.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    if is_too_much || partitions > GROUP_PARTITIONS_MAX || bytes > GROUP_NAME_BYTES_MAX {
+        let text = format!(
+            "more partitions of groups match than the {GROUP_PARTITIONS_MAX} that are shown at once, or names of groups are too long; choose groups with ?group=NAME or ?group=BEGINNING*\n"
+        );
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    }
+    page(render_groups(groups))
+}
+
+async fn groups<C: ControlPlane>(
+    State(served): State<Arc<Served<C>>>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    let listed = match listed_after(&query.unwrap_or_default()) {
+        Ok(listed) => listed,
+        Err(reason) => return refusal(StatusCode::BAD_REQUEST, &reason),
+    };
+    let limit = listed.limit;
+    let shards = served.control.node().shards;
+    let ask = |replies| served.control.ask_groups(listed, replies);
+    let parts = gather(shards, COLLECTION_DEADLINE, ask).await;
+    if parts.len() < shards {
+        let reason = "not all shards answered in time; ask again";
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, reason);
+    }
+    list_page(parts, limit)
+}
+
+async fn group<C: ControlPlane>(
+    served: State<Arc<Served<C>>>,
+    Path(group): Path<String>,
+) -> Response {
+    one_group(served, group).await
+}
+
+async fn nameless_group<C: ControlPlane>(served: State<Arc<Served<C>>>) -> Response {
+    one_group(served, String::new()).await
+}
+
+async fn one_group<C: ControlPlane>(
+    State(served): State<Arc<Served<C>>>,
+    group: String,
+) -> Response {
+    let shards = served.control.node().shards;
+    let ask = |replies| served.control.ask_group(group, replies);
+    let found = gather(shards, LOOK_DEADLINE, ask).await;
+    one_of(shards, found, "there is no such group")
+}
+
+async fn history<C: ControlPlane>(
+    served: State<Arc<Served<C>>>,
+    Path(group): Path<String>,
+) -> Response {
+    history_of(served, group).await
+}
+
+async fn nameless_history<C: ControlPlane>(served: State<Arc<Served<C>>>) -> Response {
+    history_of(served, String::new()).await
+}
+
+async fn history_of<C: ControlPlane>(
+    State(served): State<Arc<Served<C>>>,
+    group: String,
+) -> Response {
+    let shards = served.control.node().shards;
+    let ask = |replies| served.control.ask_history(group, replies);
+    let found = gather(shards, COLLECTION_DEADLINE, ask).await;
+    one_of(shards, found, "nothing is remembered of such a group")
 }
 
 fn page(rendered: Result<String, std::fmt::Error>) -> Response {
@@ -233,7 +360,7 @@ fn page(rendered: Result<String, std::fmt::Error>) -> Response {
 }
 
 /// Asks all shards and keeps what they answer before the deadline.
-async fn gather<T>(shards: usize, ask: impl FnOnce(Replies<T>)) -> Vec<T> {
+async fn gather<T>(shards: usize, deadline: Duration, ask: impl FnOnce(Replies<T>)) -> Vec<T> {
     let (sender, mut receiver) = mpsc::channel(shards.max(1));
     ask(Replies(sender));
     let mut answers = Vec::new();
@@ -246,19 +373,21 @@ async fn gather<T>(shards: usize, ask: impl FnOnce(Replies<T>)) -> Vec<T> {
         }
     };
     // Too late means fewer shards, which `klamm_shards_answering` shows.
-    drop(tokio::time::timeout(COLLECTION_DEADLINE, gather).await);
+    drop(tokio::time::timeout(deadline, gather).await);
     answers
 }
 
 async fn collect(control: &impl ControlPlane) -> NodeMetrics {
     let node = control.node();
-    let mut shards = gather(node.shards, |replies| control.ask_shards(replies)).await;
+    let ask = |replies| control.ask_shards(replies);
+    let mut shards = gather(node.shards, COLLECTION_DEADLINE, ask).await;
     shards.sort_by_key(|metrics: &ShardMetrics| metrics.shard);
     NodeMetrics { node, shards }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::groups::GroupLine;
     use super::*;
     use std::io::{Read, Write};
     use std::net::TcpStream;
@@ -306,6 +435,52 @@ mod tests {
                 });
                 thread.join().expect("answers");
             }
+        }
+
+        fn ask_groups(&self, listed: ListedAfter, replies: ListReplies) {
+            let line = |name: &str| GroupLine {
+                group: name.to_owned(),
+                ..GroupLine::default()
+            };
+            let names = ["a", "b\"c"].into_iter();
+            let behind = names.filter(|name| listed.after.as_deref().is_none_or(|one| *name > one));
+            replies.answer(ListPart {
+                groups: behind.map(line).collect(),
+                ..ListPart::default()
+            });
+            if !self.stuck.load(Ordering::SeqCst) {
+                replies.answer(ListPart::default());
+            }
+        }
+
+        fn ask_group(&self, group: String, replies: Replies<Found<GroupPage>>) {
+            replies.answer(Found::NotHere);
+            let line = GroupLine {
+                group,
+                ..GroupLine::default()
+            };
+            replies.answer(Found::Here(GroupPage {
+                line,
+                ..GroupPage::default()
+            }));
+        }
+
+        fn ask_history(&self, _: String, replies: Replies<Found<HistoryPage>>) {
+            replies.answer(Found::NotHere);
+            replies.answer(Found::NotHere);
+        }
+
+        fn ask_group_metrics(&self, groups: GroupPattern, replies: Replies<GroupMetrics>) {
+            let group = |name: &str| OneGroupMetrics {
+                group: name.to_owned(),
+                ..OneGroupMetrics::default()
+            };
+            let names = ["a", "b c"].into_iter().filter(|name| groups.admits(name));
+            replies.answer(GroupMetrics {
+                groups: names.map(group).collect(),
+                is_too_much: self.stuck.load(Ordering::SeqCst),
+            });
+            replies.answer(GroupMetrics::default());
         }
 
         fn ask_partitions(&self, topics: TopicPattern, replies: PartitionReplies) {
@@ -394,6 +569,61 @@ mod tests {
         let (status, body) = page("/metrics/partitions?group=a");
         assert_eq!(status, "HTTP/1.1 400 Bad Request");
         assert!(body.contains("?topic=NAME"), "{body}");
+        server.stop();
+    }
+
+    #[test]
+    fn groups_are_found_by_any_name_and_the_list_goes_on_behind_one() {
+        let (fake, server) = start();
+        let page = |path: &str| get(server.address(), path);
+        let (status, body) = page("/groups");
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        assert!(
+            body.contains(r#""group":"a""#) && body.contains(r#""group":"b\"c""#),
+            "{body}"
+        );
+        let (_, body) = page("/groups?after=a");
+        assert!(!body.contains(r#""group":"a""#), "{body}");
+        assert_eq!(page("/groups?limit=no").0, "HTTP/1.1 400 Bad Request");
+        for (path, name) in [
+            ("/groups/plain", "plain"),
+            ("/groups/a%2Fhistory", "a/history"),
+            ("/groups/%22%0A%C3%BC", "\\\"\\n\u{fc}"),
+            ("/groups/", ""),
+        ] {
+            let (status, body) = page(path);
+            assert_eq!(status, "HTTP/1.1 200 OK", "{path}");
+            let name = name.replace("\\\\", "\\");
+            assert!(
+                body.contains(&format!("\"group\":\"{name}\"")),
+                "{path}: {body}"
+            );
+        }
+        assert_eq!(page("/groups/%ff").0, "HTTP/1.1 400 Bad Request");
+        for path in ["/groups/a/history", "/groups//history"] {
+            assert_eq!(page(path).0, "HTTP/1.1 404 Not Found", "{path}");
+        }
+        fake.stuck.store(true, Ordering::SeqCst);
+        let (status, body) = page("/groups");
+        assert_eq!(status, "HTTP/1.1 503 Service Unavailable", "{body}");
+        server.stop();
+    }
+
+    #[test]
+    fn the_page_of_groups_chooses_groups_and_refuses_more_than_it_shows() {
+        let (fake, server) = start();
+        let page = |path: &str| get(server.address(), path);
+        let (_, body) = page("/metrics/groups?group=b+*");
+        assert!(body.contains("{consumergroup=\"b c\"}"), "{body}");
+        assert!(!body.contains("{consumergroup=\"a\"}"), "{body}");
+        assert_eq!(
+            page("/metrics/groups?topic=a").0,
+            "HTTP/1.1 400 Bad Request"
+        );
+        fake.stuck.store(true, Ordering::SeqCst);
+        let (status, body) = page("/metrics/groups");
+        assert_eq!(status, "HTTP/1.1 400 Bad Request");
+        assert!(body.contains("?group=NAME"), "{body}");
         server.stop();
     }
 

@@ -323,8 +323,8 @@ impl FrontContext {
     }
 
     fn say_what_was_suppressed(&self) {
-        for (kind, connections) in self.quiet.borrow_mut().tick() {
-            tracing::warn!(kind, connections, "more connections closed");
+        for (kind, times) in self.quiet.borrow_mut().tick() {
+            tracing::warn!(kind, times, "more lines of this kind were left out");
         }
     }
 

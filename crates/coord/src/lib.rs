@@ -44,6 +44,7 @@
 //!     member: None,
 //!     instance: None,
 //!     generation: None,
+//!     understands_epochs: true,
 //!     retention: None,
 //!     topics: vec![CommitTopic { topic, partitions: vec![partition] }],
 //! });
@@ -60,17 +61,24 @@
 
 mod groups;
 mod kit;
+pub mod lag;
 pub mod limits;
 mod record;
 
 pub use groups::{
-    Command, CommitError, CommitOffsets, CommitPartition, CommitPartitionError, CommitTopic,
-    CommittedTopic, Coordinator, Counters, DeleteGroupError, DeleteOffsetError, DeleteOffsets,
-    DeleteOffsetsError, DeletedTopic, DescribedGroup, DescribedMember, FetchOffsets, FetchTopic,
-    FetchedTopic, GenerationId, GroupConfig, GroupId, GroupInstanceId, GroupState, GroupType,
-    Happened, Heartbeat, HeartbeatError, Join, JoinError, JoinRefused, Joined, JoinedMember,
-    KeptOffset, Leave, LeaveError, LeaveMemberError, Leaving, Left, List, ListedGroup, MemberId,
-    Note, Protocol, ReplayError, Reply, Stats, Sync, SyncError, Synced, TimerKey, TopicReference,
+    Assignor, Client, Command, CommitError, CommitOffsets, CommitPartition, CommitPartitionError,
+    CommitTopic, CommittedTopic, ConsumerConfig, ConsumerHeartbeat, ConsumerHeartbeatDone,
+    ConsumerHeartbeatError, ConsumerHeartbeatRefused, Coordinator, Counters, DeleteGroupError,
+    DeleteOffsetError, DeleteOffsets, DeleteOffsetsError, DeletedTopic, DescribeConsumersError,
+    DescribedConsumer, DescribedConsumerGroup, DescribedGroup, DescribedMember, Event,
+    FetchOffsets, FetchOffsetsError, FetchTopic, FetchedOffsets, FetchedTopic, GenerationId,
+    GroupConfig, GroupHead, GroupId, GroupInstanceId, GroupSettings, GroupState, GroupType,
+    Happened, Heartbeat, HeartbeatError, Histories, History, Join, JoinError, JoinRefused, Joined,
+    JoinedMember, KeptOffset, Leave, LeaveError, LeaveMemberError, Leaving, Left, List,
+    ListedGroup, ListedGroups, LookFrom, MemberEpoch, MemberId, MemberMoves, MembersRoom,
+    MigrationPolicy, Moves, NamedPartitions, Note, Protocol, RefusedCommits, ReplayError, Reply,
+    SeenGroup, SeenMember, SeenMembers, SeenOffset, SeenTopic, Stats, Sync, SyncError, Synced,
+    TimerKey, TopicPartitions, TopicReference, TopicsView,
 };
 pub use kit::{Decision, Hold, Moment, Record, Ticket, Timer};
 pub use record::RecordError;

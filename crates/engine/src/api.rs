@@ -397,6 +397,26 @@ pub struct QuorumFacts {
     pub voters: Vec<(NodeId, Offset)>,
 }
 
+/// Ask what logs are as seen from offsets.
+#[derive(Clone, Debug, Default)]
+pub struct LogFactsCall {
+    /// The offsets.
+    pub questions: Vec<LogFactsQuestion>,
+    /// How many batches may be read from disk for it; the rest is judged.
+    pub reads_max: usize,
+    /// How many bytes of batches may be unpacked at once, for the times of records in them.
+    pub unpacked_bytes_max: usize,
+}
+
+/// One offset of a [`LogFactsCall`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogFactsQuestion {
+    /// Which log.
+    pub partition: TopicPartition,
+    /// The offset.
+    pub offset: Offset,
+}
+
 /// The answer of a group coordinator, or why it gives none.
 pub type CoordinateOutcome = Result<klamm_coord::Reply, CoordinateError>;
 
@@ -407,6 +427,8 @@ pub enum CoordinateError {
     NotHere,
     /// It is still reading its log.
     Loading,
+    /// Its log cannot be read: it will not decide anything until that has changed.
+    Failed,
     /// There is neither room on the disk nor a descriptor for the next file of the log now: the same
     /// may be asked again.
     NoRoom,
@@ -431,6 +453,8 @@ pub enum Call {
     LogSizes(Vec<TopicPartition>),
     /// List the producers that partitions remember.
     Producers(Vec<TopicPartition>),
+    /// Say what logs are as seen from offsets.
+    LogFacts(LogFactsCall),
     /// Move the starts of logs.
     Trim(Vec<TrimPartition>),
     /// Say where the metadata quorum stands; only shard 0 answers it.
@@ -460,6 +484,9 @@ pub enum Reply {
     /// To [`Call::Producers`], in the order of the call; each in the order of the producers' ids,
     /// `None` where this core holds no such partition.
     Producers(Vec<Option<Vec<ActiveProducer>>>),
+    /// To [`Call::LogFacts`], in the order of the call; `None` where this core holds no such
+    /// partition.
+    LogFacts(Vec<Option<klamm_coord::lag::LogFacts>>),
     /// To [`Call::Trim`], in the order of the call, once it is durable.
     Trim(Vec<TrimOutcome>),
     /// To [`Call::Quorum`].

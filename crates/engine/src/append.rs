@@ -371,6 +371,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Sees to it that batches of this size altogether find a file, without taking memory for them.
+    ///
+    /// # Errors
+    /// As [`make_room_for`](Self::make_room_for).
+    pub(crate) fn make_file_for(&mut self, bytes: usize, writer: Writer) -> Result<(), Wanting> {
+        let length = entry_bytes(SECTOR_BYTES - 1 + bytes) as u64;
+        if self.wal.has_room(length) {
+            return Ok(());
+        }
+        self.seal();
+        self.begin_file(length, writer)
+    }
+
     /// Goes on in the next write-ahead file, which has room for an entry of `length` bytes. No new
     /// one is made of the disk's reserve as long as there are others that can be used again: the
     /// reserve is for what the broker writes besides.

@@ -19,6 +19,7 @@ use crate::checkpoint::Checkpointer;
 use crate::compaction::{Compaction, CompactionOptions};
 use crate::effects::{Effect, SmallFile};
 use crate::groups::{GroupOptions, Groups};
+use crate::log_facts::Places;
 use crate::memory::WalMemory;
 use crate::partition::PartitionLog;
 use crate::quorum::QuorumHost;
@@ -245,6 +246,7 @@ pub struct Engine {
     pub(crate) retention: Retention,
     pub(crate) compaction: Compaction,
     pub(crate) groups: Groups,
+    pub(crate) places: Places,
     /// Partitions whose segments are behind the log's end, durably.
     pub(crate) dirty: BTreeSet<Slot>,
     /// When something was last appended.
@@ -300,6 +302,7 @@ impl Engine {
             retention,
             compaction,
             groups,
+            places: Places::default(),
             dirty: BTreeSet::new(),
             last_append: Instant(0),
             unflushed_since: None,
@@ -324,6 +327,7 @@ impl Engine {
             Call::EpochEnds(questions) => self.epoch_ends(ticket, &questions),
             Call::LogSizes(partitions) => self.log_sizes(ticket, &partitions),
             Call::Producers(partitions) => self.list_producers(now, ticket, &partitions),
+            Call::LogFacts(call) => self.log_facts(ticket, &call),
             Call::Trim(partitions) => self.trim(now, ticket, &partitions),
             Call::Quorum => self.describe_quorum(ticket),
             Call::Control(command) => self.control(now, ticket, command),

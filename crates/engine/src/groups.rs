@@ -4,32 +4,25 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 
-use bytes::Bytes;
+use klamm_coord::lag::LagBook;
+use klamm_coord::limits::{COORDINATOR_BYTES_MAX, CORE_BYTES_MAX};
 use klamm_coord::{
-    Command, Coordinator, Counters, GroupConfig, Hold, Moment, Note, Record, Reply, Stats,
-    TimerKey, TopicReference,
+    Command, Coordinator, Counters, GroupConfig, Histories, Hold, Moment, Note, Record, Reply,
+    Stats, TimerKey, TopicReference,
 };
-use klamm_metadata::Delta;
-use klamm_model::{Compression, Instant, Offset, Random, Timestamp, TopicPartition};
-use klamm_records::batch::{self, BatchBuilder, BatchOptions};
-use klamm_replica::{Admission, AppendOrigin};
+use klamm_model::{Compression, Instant, LeaderEpoch, Offset, Random, TopicPartition};
 
-use crate::api::{self, AppendError, CoordinateError, CoordinateOutcome, Now, Ticket};
-use crate::append::{Admitted, Writer};
+use crate::api::{self, CoordinateError, CoordinateOutcome, Now, Ticket};
 use crate::effects::Effect;
 use crate::engine::Engine;
-use crate::groups_load::{Load, Loads};
-use crate::memory::Wanting;
+use crate::groups_append::{BATCH_OVERHEAD_BYTES, may_write, wanted_by};
+use crate::groups_lag::LagOptions;
+use crate::groups_load::{Failure, Load, Loads};
+use crate::groups_metadata::MetadataNews;
 use crate::waiters::Slot;
-
-/// What a decision may take of the disk, for the question whether there is room for any.
-const DECISION_BYTES: usize = 16 << 10;
 
 /// A timer for which there is no room on the disk is looked at again after this long.
 const POSTPONED: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// Bytes of a batch that are not keys and values of its records, generously.
-const BATCH_OVERHEAD_BYTES: usize = 4 << 10;
 
 /// What coordinators are told, and how they write.
 #[derive(Clone, Debug)]
@@ -40,6 +33,8 @@ pub struct GroupOptions {
     pub codec: Compression,
     /// Fresh randomness; another for each core.
     pub seed: u64,
+    /// How lag is looked at.
+    pub lag: LagOptions,
 }
 
 impl Default for GroupOptions {
@@ -48,14 +43,12 @@ impl Default for GroupOptions {
             config: GroupConfig::default(),
             codec: Compression::None,
             seed: 0,
+            lag: LagOptions::default(),
         }
     }
 }
 
-/// Bytes of a record that are neither its key nor its value, at most.
-const RECORD_OVERHEAD_BYTES: usize = 32;
-
-type Decision = klamm_coord::Decision<Reply, TimerKey>;
+pub(crate) type Decision = klamm_coord::Decision<Reply, TimerKey>;
 
 /// When a timer fires, and whose it is.
 type DueTimer = (Instant, TopicPartition, TimerKey);
@@ -63,17 +56,35 @@ type DueTimer = (Instant, TopicPartition, TimerKey);
 /// The coordinators of one core.
 #[derive(Debug)]
 pub(crate) struct Groups {
-    options: GroupOptions,
+    pub(crate) options: GroupOptions,
     random: Random,
     pub(crate) hosts: BTreeMap<TopicPartition, Host>,
     /// What callers are called towards the coordinators.
     next_caller: u64,
+    /// Loads are counted.
+    pub(crate) next_load: u64,
     timers: BTreeSet<DueTimer>,
     pub(crate) loads: Loads,
+    /// Logs that could not be read.
+    pub(crate) failures: BTreeMap<TopicPartition, Failure>,
+    /// What was loaded since the start.
+    pub(crate) loaded: Loaded,
+    /// Coordinators whose offsets have not been held against the metadata.
+    pub(crate) unproved: BTreeSet<TopicPartition>,
+    /// Bytes that the coordinators of this core hold together.
+    bytes: usize,
+    /// That there is no more room for groups was told.
+    is_full_told: bool,
     /// What coordinators did that are not here any more.
     past: Counters,
+    /// What coordinators have not been told of the metadata.
+    pub(crate) news: MetadataNews,
     /// Topics that were deleted since the last turn.
-    gone: Vec<TopicReference>,
+    pub(crate) gone: Vec<TopicReference>,
+    /// How far groups were behind when they were looked at last.
+    pub(crate) lags: LagBook,
+    /// What happened to groups.
+    pub(crate) histories: Histories,
 }
 
 /// One coordinator with those who wait for it.
@@ -86,6 +97,34 @@ pub(crate) struct Host {
     /// Answers that wait until the log is kept up to an offset, by rising offset.
     held: VecDeque<(Offset, Ticket, Reply)>,
     timers: BTreeMap<TimerKey, Instant>,
+    /// The last reign of which the log said something when it was opened.
+    pub(crate) last_reign: Option<LeaderEpoch>,
+    /// Topics of offsets that the log had, until they are held against the metadata.
+    pub(crate) topics_read: Vec<TopicReference>,
+    /// What the coordinator holds.
+    bytes: usize,
+}
+
+/// What was read of logs to make coordinators.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Logs.
+    pub partitions: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Milliseconds from the begin of loads to their end; those that go on together count once.
+    pub ms: u64,
+}
+
+impl Loaded {
+    pub(crate) const fn add(&mut self, more: &Self) {
+        self.partitions += more.partitions;
+        self.records += more.records;
+        self.bytes += more.bytes;
+        self.ms += more.ms;
+    }
 }
 
 /// What the coordinators of one core hold now, and did since its start.
@@ -97,6 +136,8 @@ pub struct GroupGauges {
     pub active: u64,
     /// Coordinators whose logs cannot be read.
     pub failed: u64,
+    /// What was loaded since the start.
+    pub loaded: Loaded,
     /// What is held, and what was done.
     pub stats: Stats,
 }
@@ -114,14 +155,35 @@ pub(crate) enum State {
 
 impl Host {
     /// One whose log is not read yet.
-    const fn new(slot: Slot) -> Self {
+    const fn new(slot: Slot, last_reign: Option<LeaderEpoch>) -> Self {
         Self {
             slot,
             state: State::Failed,
             callers: BTreeMap::new(),
             held: VecDeque::new(),
             timers: BTreeMap::new(),
+            last_reign,
+            topics_read: Vec::new(),
+            bytes: 0,
         }
+    }
+
+    /// The coordinator answers nobody any more: errors for those whom it would have answered now,
+    /// and for all others.
+    fn dismiss(
+        &mut self,
+        decided: &BTreeSet<klamm_coord::Ticket>,
+        error: CoordinateError,
+    ) -> Vec<Effect> {
+        let callers = mem::take(&mut self.callers).into_iter();
+        let errors = callers.map(|(caller, ticket)| {
+            let error = match decided.contains(&caller) {
+                true => error,
+                false => CoordinateError::NotHere,
+            };
+            answer(ticket, Err(error))
+        });
+        errors.collect()
     }
 }
 
@@ -129,17 +191,26 @@ impl Groups {
     pub(crate) fn new(options: GroupOptions) -> Self {
         Self {
             random: Random::new(options.seed),
+            lags: LagBook::new(options.lag.rules),
+            histories: Histories::default(),
             options,
             hosts: BTreeMap::new(),
             next_caller: 0,
+            next_load: 0,
             timers: BTreeSet::new(),
             loads: Loads::default(),
+            failures: BTreeMap::new(),
+            loaded: Loaded::default(),
+            unproved: BTreeSet::new(),
+            bytes: 0,
+            is_full_told: false,
             past: Counters::default(),
+            news: MetadataNews::default(),
             gone: Vec::new(),
         }
     }
 
-    fn moment(&mut self, now: Now) -> Moment {
+    pub(crate) fn moment(&mut self, now: Now) -> Moment {
         let seed = u128::from(self.random.next()) << 64 | u128::from(self.random.next());
         Moment {
             now: now.instant,
@@ -156,9 +227,56 @@ impl Groups {
         })
     }
 
+    /// The coordinator that knows a group.
+    pub(crate) fn coordinator_of(&self, group: &str) -> Option<&Coordinator> {
+        self.hosts.values().find_map(|host| match &host.state {
+            State::Active(coordinator) if coordinator.has(group) => Some(&**coordinator),
+            _ => None,
+        })
+    }
+
     /// When a coordinator must be told of the time.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.timers.first().map(|(at, ..)| *at)
+        let timer = self.timers.first().map(|(at, ..)| *at);
+        let retries = self.failures.values().filter_map(Failure::deadline);
+        timer.into_iter().chain(retries).min()
+    }
+
+    /// Tells a coordinator how much it may hold, as far as the others leave that.
+    fn bound(&mut self, partition: TopicPartition) {
+        let bytes = self.bytes;
+        if let Some(host) = self.hosts.get_mut(&partition)
+            && let State::Active(coordinator) = &mut host.state
+        {
+            let others = bytes - host.bytes;
+            let room = CORE_BYTES_MAX.saturating_sub(others);
+            coordinator.set_bytes_max(room.min(COORDINATOR_BYTES_MAX));
+        }
+    }
+
+    /// Takes account of what a coordinator holds now.
+    fn account(&mut self, partition: TopicPartition) {
+        let Some(host) = self.hosts.get_mut(&partition) else {
+            return;
+        };
+        let held = match &host.state {
+            State::Active(coordinator) => coordinator.bytes_held(),
+            State::Loading(_) | State::Failed => 0,
+        };
+        let before = mem::replace(&mut host.bytes, held);
+        self.bytes = self.bytes - before + held;
+        self.tell_if_full();
+    }
+
+    fn tell_if_full(&mut self) {
+        if self.bytes < CORE_BYTES_MAX {
+            self.is_full_told &= self.bytes > CORE_BYTES_MAX / 8 * 7;
+        } else if !mem::replace(&mut self.is_full_told, true) {
+            tracing::warn!(
+                bytes = self.bytes,
+                "the groups of this core hold as much memory as they may: nobody new joins, and no new offset is kept, until there are fewer"
+            );
+        }
     }
 
     fn set_timer(&mut self, partition: TopicPartition, key: TimerKey, at: Option<Instant>) {
@@ -205,7 +323,10 @@ impl Groups {
 
     /// What is held now, and was done since the start. Walks all coordinators.
     pub(crate) fn gauges(&self) -> GroupGauges {
-        let mut gauges = GroupGauges::default();
+        let mut gauges = GroupGauges {
+            loaded: self.loaded,
+            ..GroupGauges::default()
+        };
         let sum = &mut gauges.stats;
         sum.counters = self.past;
         for host in self.hosts.values() {
@@ -251,9 +372,13 @@ fn add(sum: &mut Stats, one: &Stats) {
     sum.empty += one.empty;
     sum.preparing_rebalance += one.preparing_rebalance;
     sum.completing_rebalance += one.completing_rebalance;
+    sum.assigning += one.assigning;
+    sum.reconciling += one.reconciling;
     sum.stable += one.stable;
+    sum.consumer_groups += one.consumer_groups;
     sum.members += one.members;
     sum.offsets += one.offsets;
+    sum.bytes += one.bytes;
     count(&mut sum.counters, &one.counters);
 }
 
@@ -280,22 +405,6 @@ fn answer(ticket: Ticket, outcome: CoordinateOutcome) -> Effect {
     Effect::Reply { ticket, reply }
 }
 
-/// True of commands whose decision may have to be kept.
-const fn may_write(command: &Command) -> bool {
-    match command {
-        Command::Heartbeat(_)
-        | Command::FetchOffsets(_)
-        | Command::List(_)
-        | Command::Describe { .. } => false,
-        Command::Join(_)
-        | Command::Sync(_)
-        | Command::Leave(_)
-        | Command::CommitOffsets(_)
-        | Command::DeleteOffsets(_)
-        | Command::Delete { .. } => true,
-    }
-}
-
 impl Engine {
     /// What the coordinators of this core hold and did. Walks all of them.
     #[must_use]
@@ -313,10 +422,12 @@ impl Engine {
     ) {
         let host = self.groups.hosts.get(&partition);
         let refused = match host.map(|host| (&host.state, host.slot)) {
-            None | Some((State::Failed, _)) => Some(CoordinateError::NotHere),
+            None => Some(CoordinateError::NotHere),
+            Some((State::Failed, _)) => Some(CoordinateError::Failed),
             Some((State::Loading(_), _)) => Some(CoordinateError::Loading),
             Some((State::Active(_), slot)) if may_write(&command) => {
-                self.check_room(slot).err().map(CoordinateError::from)
+                let room = self.check_room(slot, wanted_by(&command));
+                room.err().map(CoordinateError::from)
             }
             Some((State::Active(_), _)) => None,
         };
@@ -324,14 +435,25 @@ impl Engine {
             self.effects.push(answer(ticket, Err(error)));
             return;
         }
+        let commits_to = match &command {
+            Command::CommitOffsets(commit) => Some(commit.group.clone()),
+            _ => None,
+        };
         let moment = self.groups.moment(now);
         let caller = klamm_coord::Ticket(self.groups.next_caller);
         self.groups.next_caller += 1;
+        self.groups.bound(partition);
         if let Some(host) = self.groups.hosts.get_mut(&partition)
             && let State::Active(coordinator) = &mut host.state
         {
             host.callers.insert(caller, ticket);
             let decision = coordinator.decide(moment, caller, command);
+            if let Some(group) = commits_to
+                && let [(_, Reply::CommitOffsets(Err(why)))] = &decision.replies[..]
+            {
+                let histories = &mut self.groups.histories;
+                histories.refuse_commit(now.wall, group.as_str(), *why);
+            }
             self.carry_out(now, partition, decision);
         }
     }
@@ -339,6 +461,8 @@ impl Engine {
     /// Tells coordinators of the time, and of what was read for those that are loading.
     pub(crate) fn look_after_groups(&mut self, now: Now) {
         self.load_groups(now);
+        self.tell_groups_of_metadata(now);
+        self.prove_offsets(now);
         self.forget_offsets(now);
         for timer in self.groups.due(now.instant) {
             if !self.groups.take_timer(&timer) {
@@ -348,12 +472,18 @@ impl Engine {
             let Some(host) = self.groups.hosts.get(&partition) else {
                 continue;
             };
-            if self.check_room(host.slot).is_err() {
+            if self.check_room(host.slot, None).is_err() {
                 let later = now.instant.plus(POSTPONED);
+                if let Some(host) = self.groups.hosts.get_mut(&partition)
+                    && let State::Active(coordinator) = &mut host.state
+                {
+                    coordinator.put_off(now.instant, &key);
+                }
                 self.groups.set_timer(partition, key, Some(later));
                 continue;
             }
             let moment = self.groups.moment(now);
+            self.groups.bound(partition);
             if let Some(host) = self.groups.hosts.get_mut(&partition)
                 && let State::Active(coordinator) = &mut host.state
             {
@@ -369,62 +499,23 @@ impl Engine {
         now: Now,
         partition: TopicPartition,
         mut coordinator: Coordinator,
+        gone: &[TopicReference],
     ) {
+        let introduced = self.introduce_metadata(now, partition, &mut coordinator);
         let moment = self.groups.moment(now);
         let decision = coordinator.on_loaded(moment);
         if let Some(host) = self.groups.hosts.get_mut(&partition) {
+            host.topics_read = coordinator.take_topics_read();
+            self.groups.unproved.insert(partition);
             host.state = State::Active(Box::new(coordinator));
+            self.carry_out(now, partition, introduced);
             self.carry_out(now, partition, decision);
         }
-    }
-
-    /// Offsets of topics that are gone are forgotten at the end of the turn.
-    pub(crate) fn note_deleted(&mut self, delta: &Delta) {
-        let topics = delta.topics_deleted.iter();
-        let gone = topics.map(|topic| TopicReference {
-            name: topic.name().clone(),
-            id: topic.id(),
-        });
-        self.groups.gone.extend(gone);
-    }
-
-    fn forget_offsets(&mut self, now: Now) {
-        let topics = mem::take(&mut self.groups.gone);
-        if topics.is_empty() {
-            return;
-        }
-        let hosts: Vec<TopicPartition> = self.groups.hosts.keys().copied().collect();
-        for partition in hosts {
-            let moment = self.groups.moment(now);
-            if let Some(host) = self.groups.hosts.get_mut(&partition)
-                && let State::Active(coordinator) = &mut host.state
-            {
-                let decision = coordinator.on_topics_deleted(moment, &topics);
-                self.carry_out(now, partition, decision);
-            }
-        }
-    }
-
-    /// Sees to it that there is room for a decision. As the metadata, groups may have what the disk
-    /// keeps for the broker itself: consumers go on where producers are refused.
-    fn check_room(&mut self, slot: Slot) -> Result<(), AppendError> {
-        let log = self.partition(slot).ok_or(AppendError::UnknownPartition)?;
-        if log.leader.has_failed() {
-            return Err(AppendError::Storage);
-        }
-        self.make_room_for_groups(DECISION_BYTES)
-    }
-
-    fn make_room_for_groups(&mut self, batch_bytes: usize) -> Result<(), AppendError> {
-        let room = self.make_room_for(batch_bytes, Writer::Broker);
-        room.map_err(|wanting| match wanting {
-            Wanting::Descriptor => AppendError::OutOfFiles,
-            Wanting::Room => AppendError::OutOfSpace,
-        })
+        self.forget_offsets_of(now, partition, gone);
     }
 
     /// Appends what was decided, replays it, and sees to timers and answers.
-    fn carry_out(&mut self, now: Now, partition: TopicPartition, decision: Decision) {
+    pub(crate) fn carry_out(&mut self, now: Now, partition: TopicPartition, decision: Decision) {
         let Some(slot) = self.groups.hosts.get(&partition).map(|host| host.slot) else {
             return;
         };
@@ -433,7 +524,8 @@ impl Engine {
                 %partition, ?error, records = decision.records.len(),
                 "what a group coordinator decided could not be kept: it begins anew from its log"
             );
-            self.unload(partition, CoordinateError::from(error));
+            let asked = decision.replies.into_iter().map(|(caller, _)| caller);
+            self.unload(partition, &asked.collect(), CoordinateError::from(error));
             return;
         }
         for timer in decision.timers {
@@ -454,6 +546,7 @@ impl Engine {
             }
             for note in coordinator.take_notes() {
                 tracing::info!("{}", line_of(&note));
+                self.groups.histories.add(now.instant, now.wall, note);
             }
         }
         for (caller, reply) in decision.replies {
@@ -466,91 +559,39 @@ impl Engine {
                 host.held.push_back((end, ticket, reply));
             }
         }
+        self.groups.account(partition);
     }
 
-    /// What a coordinator decided, as one batch; as several where that would be larger than the
-    /// topic's batches are.
-    fn append_decided(
+    /// Lets go of what a coordinator knows, and loads it anew. Those whom the decision would have
+    /// answered are told why; all others who wait are told to look again for who coordinates them.
+    /// What is decided and written already is answered when it is kept.
+    fn unload(
         &mut self,
-        now: Now,
-        slot: Slot,
-        records: &[Record],
-    ) -> Result<(), AppendError> {
-        let log = self.partition(slot).ok_or(AppendError::UnknownPartition)?;
-        let epoch = log.leader.leader_epoch();
-        let config = &log.config;
-        let batch_bytes_max = config.message_bytes_max.min(config.segment_bytes) as usize;
-        let stamp = Timestamp(now.wall.0);
-        let options = BatchOptions {
-            compressor: self.groups.options.codec.into(),
-            leader_epoch: epoch,
-            ..BatchOptions::default()
-        };
-        let mut builder = BatchBuilder::new(options);
-        for Record { key, value } in records {
-            let bytes = RECORD_OVERHEAD_BYTES + key.len() + value.as_ref().map_or(0, Bytes::len);
-            let is_full = builder.size_uncompressed() + bytes > batch_bytes_max;
-            if is_full && !builder.is_empty() {
-                let full = mem::replace(&mut builder, BatchBuilder::new(options));
-                self.append_batch(now, slot, full)?;
-            }
-            builder.append(stamp, Some(key), value.as_deref(), &[]);
-        }
-        if builder.is_empty() {
-            return Ok(());
-        }
-        self.append_batch(now, slot, builder)
-    }
-
-    fn append_batch(
-        &mut self,
-        now: Now,
-        slot: Slot,
-        builder: BatchBuilder,
-    ) -> Result<(), AppendError> {
-        let log = self.partition(slot).ok_or(AppendError::UnknownPartition)?;
-        let epoch = log.leader.leader_epoch();
-        let segment_bytes = log.config.segment_bytes as usize;
-        let bytes = builder
-            .build()
-            .map_err(|_| AppendError::LargerThanSegment)?;
-        if bytes.len() > segment_bytes {
-            return Err(AppendError::LargerThanSegment);
-        }
-        self.make_room_for_groups(bytes.len())?;
-        let header = batch::read(&bytes).expect("a built batch is a batch");
-        let origin = AppendOrigin::Coordinator(epoch);
-        let Admission::Append(placed) = self.admit(slot, now, &header, origin)? else {
-            unreachable!("only producers send a batch twice");
-        };
-        let admitted = Admitted {
-            slot,
-            records: &bytes,
-            placed,
-            header: &header,
-            max_at: placed.base_offset,
-        };
-        self.place(now, &admitted, |_| {});
-        Ok(())
-    }
-
-    /// Lets go of what a coordinator knows, and loads it anew. Whoever waits is told to come again;
-    /// what is decided and written already is answered when it is kept.
-    fn unload(&mut self, partition: TopicPartition, error: CoordinateError) {
+        partition: TopicPartition,
+        decided: &BTreeSet<klamm_coord::Ticket>,
+        error: CoordinateError,
+    ) {
         self.groups.remember(partition);
         self.groups.forget_timers(partition);
         let Some(host) = self.groups.hosts.get_mut(&partition) else {
             return;
         };
-        for (_, ticket) in mem::take(&mut host.callers) {
-            self.effects.push(answer(ticket, Err(error)));
-        }
+        let errors = host.dismiss(decided, error);
+        self.effects.extend(errors);
         self.begin_load(partition);
+        self.groups.account(partition);
     }
 
-    /// A partition of groups is opened: it gets a coordinator.
-    pub(crate) fn host_groups(&mut self, partition: TopicPartition, slot: Slot) {
-        self.groups.hosts.insert(partition, Host::new(slot));
+    /// A partition of groups is opened, whose log says of reigns up to this one: it gets a
+    /// coordinator.
+    pub(crate) fn host_groups(
+        &mut self,
+        partition: TopicPartition,
+        slot: Slot,
+        last_reign: Option<LeaderEpoch>,
+    ) {
+        let host = Host::new(slot, last_reign);
+        self.groups.hosts.insert(partition, host);
         self.begin_load(partition);
     }
 
@@ -558,27 +599,16 @@ impl Engine {
     pub(crate) fn drop_groups(&mut self, partition: TopicPartition) {
         self.groups.remember(partition);
         self.groups.forget_timers(partition);
+        self.groups.failures.remove(&partition);
+        self.groups.unproved.remove(&partition);
         let Some(host) = self.groups.hosts.remove(&partition) else {
             return;
         };
+        self.groups.bytes -= host.bytes;
         let held = host.held.into_iter().map(|(_, ticket, _)| ticket);
         for ticket in host.callers.into_values().chain(held) {
             let outcome = Err(CoordinateError::NotHere);
             self.effects.push(answer(ticket, outcome));
-        }
-    }
-}
-
-impl From<AppendError> for CoordinateError {
-    fn from(error: AppendError) -> Self {
-        match error {
-            AppendError::OutOfSpace | AppendError::OutOfFiles => Self::NoRoom,
-            AppendError::LargerThanSegment | AppendError::Invalid(_) => Self::TooLarge,
-            AppendError::UnknownPartition
-            | AppendError::Producer(_)
-            | AppendError::Malformed
-            | AppendError::NoTransaction
-            | AppendError::Storage => Self::NotHere,
         }
     }
 }
@@ -601,7 +631,7 @@ mod tests {
 
     fn groups() -> Groups {
         let mut groups = Groups::new(GroupOptions::default());
-        groups.hosts.insert(PARTITION, Host::new(0));
+        groups.hosts.insert(PARTITION, Host::new(0, None));
         groups
     }
 
@@ -625,6 +655,35 @@ mod tests {
             "the next turn comes at once"
         );
         assert_eq!(groups.due(now).len(), 2);
+    }
+
+    #[test]
+    fn an_error_of_one_decision_is_told_to_those_alone_whom_it_would_have_answered() {
+        let mut host = Host::new(0, None);
+        let caller = klamm_coord::Ticket;
+        let ticket = |call| Ticket {
+            shard: klamm_model::ShardId(0),
+            call,
+        };
+        for number in 1..=3 {
+            host.callers.insert(caller(number), ticket(number * 10));
+        }
+        let decided = BTreeSet::from([caller(2)]);
+        let told = host.dismiss(&decided, CoordinateError::TooLarge);
+        let told = told.into_iter().map(|effect| match effect {
+            Effect::Reply { ticket, reply } => (ticket, reply),
+            other => panic!("{other:?}"),
+        });
+        let told: Vec<_> = told.collect();
+        let error = |call, error| (ticket(call), api::Reply::Coordinate(Err(error)));
+        assert_eq!(told.len(), 3);
+        for (told, expected) in told.iter().zip([
+            error(10, CoordinateError::NotHere),
+            error(20, CoordinateError::TooLarge),
+            error(30, CoordinateError::NotHere),
+        ]) {
+            assert_eq!(format!("{told:?}"), format!("{expected:?}"));
+        }
     }
 
     #[test]

@@ -1,19 +1,20 @@
 //! The way of a group coordinator's log into its memory: slices through the engine's own read path,
 //! one in each turn, so that nobody else on the core has to wait for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::mem;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use klamm_coord::Coordinator;
+use klamm_coord::{Coordinator, TopicReference};
 use klamm_model::{Instant, IsolationLevel, Offset, ProducerId, TopicPartition};
 use klamm_records::batch;
 use klamm_records::compress::Scratch;
 
 use crate::api::{Now, ReadCall, ReadError, ReadPartition};
 use crate::engine::Engine;
-use crate::groups::State;
+use crate::groups::{Loaded, State};
+use crate::groups_open::{OpenOffsets, Pending};
 use crate::read::Asker;
 
 /// Bytes of a log that are replayed in one turn, unless a batch is larger.
@@ -22,8 +23,13 @@ const SLICE_BYTES: usize = 256 << 10;
 /// Logs that are read at once: what was read waits in memory.
 const LOADS_MAX: usize = 4;
 
-/// Bytes of one batch at most, once it is decompressed.
-const BATCH_BYTES_MAX: usize = 1 << 30;
+/// Bytes of one batch at most, once it is decompressed, unless the topic takes larger ones.
+const BATCH_BYTES_MAX: usize = 64 << 20;
+
+/// A log that could not be read is tried again after this long, each time after twice as long, and
+/// no later than that.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(300);
 
 /// How often a long load says how far it is.
 const SAID_EVERY: Duration = Duration::from_secs(5);
@@ -34,19 +40,52 @@ pub(crate) struct Load {
     coordinator: Coordinator,
     /// Where the next slice begins.
     next: Offset,
+    /// Which of the loads of this core it is: what was read for another one is not its own.
+    number: u64,
     /// A slice is being read.
     is_reading: bool,
-    /// Records of transactions whose end was not read yet (of a folder that was Kafka's).
-    open: BTreeMap<ProducerId, Vec<Replayed>>,
+    batch_bytes_max: usize,
+    /// Topics that were deleted meanwhile.
+    pub(crate) gone: Vec<TopicReference>,
+    /// Records of transactions whose end was not read yet.
+    open: OpenOffsets,
     /// Records that the coordinator could not read, and the first reason.
     unread: u64,
     why_unread: Option<String>,
 }
 
-#[derive(Debug)]
-struct Replayed {
-    key: Bytes,
-    value: Option<Bytes>,
+/// A load that failed, and is tried again.
+#[derive(Debug, Default)]
+pub(crate) struct Failure {
+    /// How often it failed, one after another.
+    times: u32,
+    /// When the next try begins; `None` until that is settled.
+    at: Option<Instant>,
+    /// The next try is under way.
+    is_trying: bool,
+}
+
+impl Failure {
+    const fn note(&mut self) {
+        self.times = self.times.saturating_add(1);
+        self.at = None;
+        self.is_trying = false;
+    }
+
+    /// True if it is to be tried now, which is said once.
+    fn begins(&mut self, now: Instant) -> bool {
+        let doubled = self.times.saturating_sub(1).min(16);
+        let pause = RETRY_FIRST.saturating_mul(1 << doubled).min(RETRY_MAX);
+        let at = *self.at.get_or_insert_with(|| now.plus(pause));
+        let begins = !self.is_trying && at <= now;
+        self.is_trying |= begins;
+        begins
+    }
+
+    /// When somebody must look, if nothing else happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        (!self.is_trying).then(|| self.at.unwrap_or(Instant(0)))
+    }
 }
 
 /// The loads of one core.
@@ -62,20 +101,24 @@ pub(crate) struct Loads {
 }
 
 impl Load {
-    fn new(coordinator: Coordinator) -> Self {
+    fn new(number: u64, coordinator: Coordinator, batch_bytes_max: usize) -> Self {
         Self {
             coordinator,
             next: Offset::ZERO,
+            number,
             is_reading: false,
-            open: BTreeMap::new(),
+            batch_bytes_max,
+            gone: Vec::new(),
+            open: OpenOffsets::default(),
             unread: 0,
             why_unread: None,
         }
     }
 
-    fn replay(&mut self, record: &Replayed) {
-        let Replayed { key, value } = record;
-        if let Err(error) = self.coordinator.replay(key, value.as_deref()) {
+    /// A record that counts.
+    fn replay(&mut self, offset: Offset, key: &Bytes, value: Option<&[u8]>) {
+        self.open.supersede(key, offset);
+        if let Err(error) = self.coordinator.replay(key, value) {
             self.unread += 1;
             self.why_unread.get_or_insert_with(|| error.to_string());
         }
@@ -93,7 +136,7 @@ impl Load {
             let attributes = header.attributes;
             let producer = header.producer.map(|producer| producer.id);
             let producer = producer.filter(|_| attributes.is_transactional());
-            let records = batch::records(&whole, BATCH_BYTES_MAX, scratch);
+            let records = batch::records(&whole, self.batch_bytes_max, scratch);
             for record in records.map_err(|error| error.to_string())? {
                 let record = record.map_err(|error| error.to_string())?;
                 count += 1;
@@ -102,13 +145,10 @@ impl Load {
                     self.end_transaction(producer, key);
                     continue;
                 }
-                let replayed = Replayed {
-                    key,
-                    value: record.value,
-                };
-                match producer {
-                    Some(id) => self.open.entry(id).or_default().push(replayed),
-                    None => self.replay(&replayed),
+                let offset = record.offset;
+                match (producer, record.value) {
+                    (Some(id), Some(value)) => self.open.keep(id, key, Pending { offset, value }),
+                    (_, value) => self.replay(offset, &key, value.as_deref()),
                 }
             }
             self.next = header.end_offset();
@@ -118,15 +158,19 @@ impl Load {
 
     /// A control record: what the producer wrote before it counts, or does not.
     fn end_transaction(&mut self, producer: Option<ProducerId>, mut key: Bytes) {
+        const ABORT: i16 = 0;
         const COMMIT: i16 = 1;
-        let records = producer.and_then(|id| self.open.remove(&id));
-        if key.len() < 4 {
+        let Some(producer) = producer.filter(|_| key.len() >= 4) else {
+            return;
+        };
+        key.advance(2);
+        let end = key.get_i16();
+        if ![ABORT, COMMIT].contains(&end) {
             return;
         }
-        key.advance(2);
-        if key.get_i16() == COMMIT {
-            for record in records.unwrap_or_default() {
-                self.replay(&record);
+        for (key, Pending { offset, value }) in self.open.end(producer) {
+            if end == COMMIT {
+                self.replay(offset, &key, Some(&value));
             }
         }
     }
@@ -140,7 +184,10 @@ impl Engine {
         };
         let log = self.partition(host.slot);
         let batch_bytes_max = log.map_or(0, |log| log.config.message_bytes_max as usize);
-        let load = Load::new(self.groups.fresh(batch_bytes_max));
+        let number = self.groups.next_load;
+        self.groups.next_load += 1;
+        let fresh = self.groups.fresh(batch_bytes_max);
+        let load = Load::new(number, fresh, batch_bytes_max.max(BATCH_BYTES_MAX));
         if let Some(host) = self.groups.hosts.get_mut(&partition) {
             host.state = State::Loading(Box::new(load));
             self.groups.loads.waiting.insert(partition);
@@ -188,6 +235,7 @@ impl Engine {
 
     /// Brings loads forward: a slice of each, of a few at a time.
     pub(crate) fn load_groups(&mut self, now: Now) {
+        self.retry_loads(now.instant);
         if self.groups.loads.waiting.is_empty() {
             return;
         }
@@ -210,16 +258,36 @@ impl Engine {
             }
         }
         if self.groups.loads.waiting.is_empty() {
-            mem::take(&mut self.groups.loads).tell_end(now.instant);
+            let loads = mem::take(&mut self.groups.loads);
+            self.groups.loaded.add(&loads.end(now.instant));
+        }
+    }
+
+    /// Logs that could not be read may be readable again: what was in the way may have gone.
+    fn retry_loads(&mut self, now: Instant) {
+        if self.groups.failures.is_empty() {
+            return;
+        }
+        let failures = self.groups.failures.iter_mut();
+        let due = failures.filter_map(|(&partition, failure)| {
+            let begins = failure.begins(now);
+            begins.then_some(partition)
+        });
+        let due: Vec<TopicPartition> = due.collect();
+        for partition in due {
+            self.begin_load(partition);
         }
     }
 
     fn read_slice(&mut self, partition: TopicPartition, offset: Offset) {
-        if let Some(host) = self.groups.hosts.get_mut(&partition)
-            && let State::Loading(load) = &mut host.state
-        {
-            load.is_reading = true;
-        }
+        let Some(host) = self.groups.hosts.get_mut(&partition) else {
+            return;
+        };
+        let State::Loading(load) = &mut host.state else {
+            return;
+        };
+        load.is_reading = true;
+        let number = load.number;
         let part = ReadPartition {
             partition,
             offset,
@@ -228,17 +296,20 @@ impl Engine {
             bytes_max: SLICE_BYTES,
         };
         let call = ReadCall::new(IsolationLevel::ReadUncommitted, SLICE_BYTES, vec![part]);
-        self.read_for(Asker::Load(partition), call);
+        self.read_for(Asker::Load(partition, number), call);
     }
 
     /// A slice was read.
-    pub(crate) fn on_slice(&mut self, partition: TopicPartition, call: &ReadCall) {
+    pub(crate) fn on_slice(&mut self, partition: TopicPartition, number: u64, call: &ReadCall) {
         let Some(host) = self.groups.hosts.get_mut(&partition) else {
             return;
         };
         let State::Loading(load) = &mut host.state else {
             return;
         };
+        if load.number != number {
+            return;
+        }
         load.is_reading = false;
         let outcome = call.outcomes.first();
         let failure = match outcome.and_then(|outcome| outcome.error) {
@@ -263,9 +334,14 @@ impl Engine {
             let offset = load.next;
             host.state = State::Failed;
             self.groups.loads.waiting.remove(&partition);
+            let failed = self.groups.failures.entry(partition).or_default();
+            failed.note();
+            if failed.times > 1 {
+                return;
+            }
             tracing::error!(
                 %partition, %offset, failure,
-                "the log of a group coordinator cannot be read: its groups are not served, because offsets that were committed may be missing"
+                "the log of a group coordinator cannot be read: its groups are not served, because offsets that were committed may be missing; it is tried again from time to time; if it is damaged, bring back this partition of __consumer_offsets from a copy and start again, or delete the topic and begin with new groups"
             );
         }
     }
@@ -284,7 +360,13 @@ impl Engine {
                 "records of groups that this version does not know were left out"
             );
         }
-        self.activate(now, partition, load.coordinator);
+        if let Some(failure) = self.groups.failures.remove(&partition) {
+            tracing::info!(
+                %partition, failures = failure.times,
+                "the log of a group coordinator can be read again: its groups are served"
+            );
+        }
+        self.activate(now, partition, load.coordinator, &load.gone);
     }
 }
 
@@ -317,16 +399,211 @@ impl Loads {
         );
     }
 
-    fn tell_end(self, now: Instant) {
+    /// Says what was loaded, if that was anything.
+    fn end(self, now: Instant) -> Loaded {
         let began = self.began.map_or(now, |(began, _)| began);
+        let loaded = Loaded {
+            partitions: self.partitions,
+            records: self.records,
+            bytes: self.bytes,
+            ms: u64::try_from(now.since(began).as_millis()).unwrap_or(u64::MAX),
+        };
         if self.records > 0 {
-            tracing::info!(
-                partitions = self.partitions,
-                records = self.records,
-                bytes = self.bytes,
-                ms = now.since(began).as_millis() as u64,
-                "groups are loaded"
-            );
+            let Loaded { partitions, ms, .. } = loaded;
+            let (records, bytes) = (loaded.records, loaded.bytes);
+            tracing::info!(partitions, records, bytes, ms, "groups are loaded");
         }
+        loaded
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_coord::{
+        Command, CommitOffsets, CommitPartition, CommitTopic, Decision, FetchOffsets, GroupConfig,
+        GroupId, Moment, Record, Reply, Ticket, TimerKey, TopicReference,
+    };
+    use klamm_model::{
+        PartitionIndex, ProducerEpoch, ProducerStamp, Sequence, Timestamp, TopicId, TopicName,
+        WallTime,
+    };
+    use klamm_records::batch::{BatchBuilder, BatchOptions};
+
+    use super::*;
+
+    const MOMENT: Moment = Moment {
+        now: Instant(0),
+        wall: WallTime(0),
+        seed: 7,
+    };
+
+    fn topic() -> TopicReference {
+        TopicReference {
+            name: TopicName::new("read").expect("legal"),
+            id: TopicId::ZERO,
+        }
+    }
+
+    fn decided(coordinator: &mut Coordinator, command: Command) -> Decision<Reply, TimerKey> {
+        coordinator.decide(MOMENT, Ticket(1), command)
+    }
+
+    /// The record of an offset that is kept.
+    fn record(offset: i64) -> Record {
+        let mut coordinator = Coordinator::new(GroupConfig::default());
+        let commit = Command::CommitOffsets(CommitOffsets {
+            group: GroupId::new("g"),
+            member: None,
+            instance: None,
+            generation: None,
+            understands_epochs: false,
+            retention: None,
+            topics: vec![CommitTopic {
+                topic: topic(),
+                partitions: vec![CommitPartition {
+                    partition: PartitionIndex(0),
+                    offset: Offset(offset),
+                    leader_epoch: None,
+                    metadata: String::new(),
+                }],
+            }],
+        });
+        decided(&mut coordinator, commit).records.remove(0)
+    }
+
+    /// A log as Kafka writes it, one record in each batch.
+    struct Log {
+        load: Load,
+        next: i64,
+    }
+
+    impl Log {
+        fn new() -> Self {
+            let coordinator = Coordinator::new(GroupConfig::default());
+            Self {
+                load: Load::new(0, coordinator, BATCH_BYTES_MAX),
+                next: 0,
+            }
+        }
+
+        fn write(&mut self, producer: Option<i64>, control: bool, record: &Record) {
+            let options = BatchOptions {
+                producer: producer.map(|id| ProducerStamp {
+                    id: ProducerId(id),
+                    epoch: ProducerEpoch(0),
+                    base_sequence: Sequence(0),
+                }),
+                transactional: producer.is_some(),
+                control,
+                base_offset: Offset(self.next),
+                ..BatchOptions::default()
+            };
+            let mut batch = BatchBuilder::new(options);
+            batch.append(
+                Timestamp(0),
+                Some(&record.key),
+                record.value.as_deref(),
+                &[],
+            );
+            self.next += 1;
+            let batch = batch.build().expect("small");
+            let taken = self.load.take(batch.into(), &mut Scratch::default());
+            assert_eq!(taken, Ok(1));
+        }
+
+        fn commit(&mut self, producer: Option<i64>, offset: i64) {
+            self.write(producer, false, &record(offset));
+        }
+
+        fn forget(&mut self) {
+            let key = record(0).key;
+            self.write(None, false, &Record { key, value: None });
+        }
+
+        fn end(&mut self, producer: i64, is_commit: bool) {
+            let key = vec![0, 0, 0, u8::from(is_commit)].into();
+            let value = Some(Bytes::from_static(&[0; 6]));
+            self.write(Some(producer), true, &Record { key, value });
+        }
+
+        /// The offset that is kept.
+        fn kept(&mut self) -> Option<i64> {
+            let fetch = Command::FetchOffsets(FetchOffsets {
+                group: GroupId::new("g"),
+                topics: None,
+                from: None,
+                member: None,
+                require_stable: false,
+            });
+            let mut decision = decided(&mut self.load.coordinator, fetch);
+            let Some((_, Reply::FetchOffsets(Ok(fetched)))) = decision.replies.pop() else {
+                panic!("a fetch is answered");
+            };
+            let kept = fetched.topics.first()?.partitions[0].1.as_ref();
+            kept.map(|kept| kept.offset.0)
+        }
+    }
+
+    #[test]
+    fn offsets_of_a_transaction_count_from_its_commit_and_never_after_its_abort() {
+        let mut log = Log::new();
+        log.commit(None, 1);
+        log.commit(Some(7), 2);
+        assert_eq!(log.kept(), Some(1), "it is open");
+        log.end(7, true);
+        assert_eq!(log.kept(), Some(2));
+        log.commit(Some(7), 3);
+        log.end(7, false);
+        assert_eq!(log.kept(), Some(2));
+        log.commit(Some(7), 4);
+        assert_eq!(log.kept(), Some(2), "one that never ends does not count");
+    }
+
+    #[test]
+    fn a_marker_does_not_bring_back_what_is_older_than_a_plain_commit_or_a_deletion() {
+        let mut log = Log::new();
+        log.commit(Some(7), 1);
+        log.commit(None, 2);
+        log.end(7, true);
+        assert_eq!(log.kept(), Some(2));
+        log.commit(Some(7), 3);
+        log.forget();
+        log.end(7, true);
+        assert_eq!(log.kept(), None);
+    }
+
+    #[test]
+    fn of_two_transactions_the_one_counts_that_wrote_last_whichever_ends_last() {
+        let mut log = Log::new();
+        log.commit(Some(7), 1);
+        log.commit(Some(8), 2);
+        log.end(8, true);
+        log.end(7, true);
+        assert_eq!(log.kept(), Some(2));
+        log.commit(Some(7), 3);
+        log.commit(Some(8), 4);
+        log.end(7, true);
+        assert_eq!(log.kept(), Some(3));
+        log.end(8, false);
+        assert_eq!(log.kept(), Some(3));
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_read_is_tried_again_ever_less_often() {
+        let mut failure = Failure::default();
+        let mut now = Instant(1);
+        let mut pauses = Vec::new();
+        for _ in 0..12 {
+            failure.note();
+            assert!(!failure.begins(now), "not at once");
+            let at = failure.deadline().expect("a time is set");
+            pauses.push(at.since(now).as_secs());
+            now = at;
+            assert!(failure.begins(now));
+            assert!(!failure.begins(now.plus(RETRY_MAX)), "one at a time");
+            assert_eq!(failure.deadline(), None, "the read itself is awaited");
+        }
+        assert_eq!(pauses[..4], [1, 2, 4, 8]);
+        assert_eq!(pauses[10..], [300, 300]);
     }
 }

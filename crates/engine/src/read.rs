@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use klamm_coord::lag::LogFacts;
 use klamm_model::{IsolationLevel, LeaderEpoch, Offset, Timestamp, TopicPartition};
 use klamm_records::batch;
 use klamm_records::compress::Scratch;
@@ -45,8 +46,9 @@ struct ColdPart {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum ColdKind {
+pub(crate) enum ColdKind {
     Records,
+    Facts,
     Timestamp { at: Timestamp, end: Offset },
 }
 
@@ -55,8 +57,8 @@ enum ColdKind {
 pub(crate) enum Asker {
     /// A call.
     Call(Ticket),
-    /// The coordinator on this partition, which is loading.
-    Load(TopicPartition),
+    /// The coordinator on this partition, which is loading, for the load of this number.
+    Load(TopicPartition, u64),
 }
 
 #[derive(Debug)]
@@ -67,9 +69,11 @@ struct ColdCall {
 }
 
 #[derive(Debug)]
-enum ColdAnswer {
+pub(crate) enum ColdAnswer {
     Read(ReadCall),
     Offsets(Vec<OffsetOutcome>),
+    /// What is judged so far; the reads make it exact.
+    Facts(Vec<Option<LogFacts>>),
 }
 
 impl ColdAnswer {
@@ -77,6 +81,7 @@ impl ColdAnswer {
         match self {
             Self::Read(call) => Reply::Read(call),
             Self::Offsets(outcomes) => Reply::Offsets(outcomes),
+            Self::Facts(facts) => Reply::LogFacts(facts),
         }
     }
 }
@@ -109,11 +114,11 @@ impl ColdWishes {
 
 /// A cold read that a call needs: its place in the call, the partition, and the read itself.
 #[derive(Debug)]
-struct Wanted {
-    place: usize,
-    slot: Slot,
-    kind: ColdKind,
-    read: ColdRead,
+pub(crate) struct Wanted {
+    pub(crate) place: usize,
+    pub(crate) slot: Slot,
+    pub(crate) kind: ColdKind,
+    pub(crate) read: ColdRead,
 }
 
 impl Engine {
@@ -196,14 +201,21 @@ impl Engine {
                 ticket,
                 reply: answer.into_reply(),
             }),
-            (Asker::Load(partition), ColdAnswer::Read(call)) => self.on_slice(partition, &call),
-            (Asker::Load(_), ColdAnswer::Offsets(_)) => {
+            (Asker::Load(partition, number), ColdAnswer::Read(call)) => {
+                self.on_slice(partition, number, &call);
+            }
+            (Asker::Load(..), ColdAnswer::Offsets(_) | ColdAnswer::Facts(_)) => {
                 unreachable!("a load reads records")
             }
         }
     }
 
-    fn answer_or_fetch(&mut self, asker: Asker, answer: ColdAnswer, wanted: Vec<Wanted>) {
+    pub(crate) fn answer_or_fetch(
+        &mut self,
+        asker: Asker,
+        answer: ColdAnswer,
+        wanted: Vec<Wanted>,
+    ) {
         if wanted.is_empty() {
             self.answer(asker, answer);
             return;
@@ -276,9 +288,28 @@ impl Engine {
 
     /// A cold read is done: whole batches, each checked against its checksum.
     pub fn on_cold_read(&mut self, id: u64, result: Result<Vec<Bytes>, ColdError>) {
+        self.on_cold_read_at(id, result, None);
+    }
+
+    /// As [`on_cold_read`](Self::on_cold_read), by a host that says where in the segment the first
+    /// batch lies.
+    pub fn on_cold_read_at(
+        &mut self,
+        id: u64,
+        result: Result<Vec<Bytes>, ColdError>,
+        position: Option<u64>,
+    ) {
         let Some(part) = self.cold.reads.remove(&id) else {
             return;
         };
+        match part.kind {
+            ColdKind::Facts => self.on_facts_read(&part, &result.unwrap_or_default(), position),
+            ColdKind::Records | ColdKind::Timestamp { .. } => self.on_records_read(part, result),
+        }
+    }
+
+    /// Batches were read for a reader, or for a search by time.
+    fn on_records_read(&mut self, part: ColdPart, result: Result<Vec<Bytes>, ColdError>) {
         let log = self
             .partitions
             .get(part.slot as usize)
@@ -334,6 +365,7 @@ impl Engine {
                     *outcome = Err(ReadError::Storage);
                 }
             }
+            (ColdAnswer::Facts(_), ..) => unreachable!("these reads are of another kind"),
         }
         call.waiting -= 1;
         if call.waiting == 0
@@ -346,6 +378,30 @@ impl Engine {
         }
         // It may have been what kept a trimmed segment.
         if log_is_here {
+            self.remove_segments(part.slot);
+        }
+    }
+
+    /// A batch was read to see where an offset lies. What could not be read stays judged.
+    fn on_facts_read(&mut self, part: &ColdPart, batches: &[Bytes], position: Option<u64>) {
+        let Some(mut call) = self.cold.calls.remove(&part.call) else {
+            return;
+        };
+        if let ColdAnswer::Facts(all) = &mut call.answer
+            && let Some(Some(facts)) = all.get_mut(part.place)
+        {
+            let (partition, segment) = (part.partition, part.segment);
+            self.place_found(partition, segment, part.target, position, batches, facts);
+        }
+        call.waiting -= 1;
+        if call.waiting == 0 {
+            self.answer(call.asker, call.answer);
+        } else {
+            self.cold.calls.insert(part.call, call);
+        }
+        // It may have been what kept a trimmed segment.
+        let log = self.partition(part.slot);
+        if log.is_some_and(|log| log.partition == part.partition) {
             self.remove_segments(part.slot);
         }
     }

@@ -24,6 +24,7 @@ impl Engine {
     pub fn on_image(&mut self, image: &Image) {
         let delta = Delta::between(&self.image, image);
         self.image = image.clone();
+        self.groups.news.note(&delta);
         self.note_deleted(&delta);
         for topic in &delta.topics_deleted {
             for (index, _) in topic.partitions() {
@@ -244,7 +245,7 @@ impl Engine {
         self.partitions[slot as usize] = Some(log);
         self.slots.insert(partition, slot);
         if coordinates {
-            self.host_groups(partition, slot);
+            self.host_groups(partition, slot, latest);
         }
         slot
     }

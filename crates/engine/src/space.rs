@@ -79,6 +79,8 @@ pub(crate) struct SpaceWatch {
     state: SpaceState,
     /// What this core might take after the last look.
     granted: u64,
+    /// And what groups might take, who may have half of the reserve besides.
+    granted_to_groups: u64,
     /// What it took since it asked for that.
     charged: u64,
     /// What it had taken when it asked the last time.
@@ -110,6 +112,7 @@ impl SpaceWatch {
                 is_scarce: false,
             },
             granted: u64::MAX,
+            granted_to_groups: u64::MAX,
             charged: 0,
             charged_when_asked: 0,
             look_after: u64::MAX,
@@ -133,6 +136,17 @@ impl SpaceWatch {
     /// True if this much may be taken without the reserve.
     pub(crate) const fn affords(&self, bytes: u64) -> bool {
         self.granted.saturating_sub(self.charged) >= bytes
+    }
+
+    /// True if what a group coordinator writes may be taken: without the half of the reserve that
+    /// is for the metadata, for segments and for deletion alone.
+    pub(crate) fn admits_groups(&mut self, bytes: u64) -> bool {
+        if self.granted_to_groups.saturating_sub(self.charged) >= bytes {
+            return true;
+        }
+        // There is less for producers still.
+        self.refuse(bytes);
+        false
     }
 
     /// True if a producer's batch may be taken. Once one is refused, all are, until a look finds
@@ -208,18 +222,19 @@ impl SpaceWatch {
         self.charged_when_asked = 0;
         let Some(seen) = seen else {
             self.granted = u64::MAX;
+            self.granted_to_groups = u64::MAX;
             self.look_after = u64::MAX;
             self.state = SpaceState::default();
             self.wanted = 0;
             return;
         };
         let reserve = reserve_of(self.configured, seen.total);
-        let spoken_for = reserve
-            .saturating_add(seen.owed_elsewhere)
-            .saturating_add(self.owed_when_asked);
-        let room = seen.free.saturating_sub(spoken_for);
+        let owed = seen.owed_elsewhere.saturating_add(self.owed_when_asked);
+        let unowed = seen.free.saturating_sub(owed);
+        let room = unowed.saturating_sub(reserve);
         let own_reserve = reserve / self.shards;
         self.granted = room / self.shards;
+        self.granted_to_groups = unowed.saturating_sub(reserve / 2) / self.shards;
         self.state.is_scarce = room < reserve.saturating_mul(PLENTY_RESERVES);
         let at_once = if self.state.is_scarce {
             self.granted.min(own_reserve.max(LOOK_BYTES))
@@ -368,10 +383,29 @@ mod tests {
     }
 
     #[test]
+    fn groups_go_on_where_producers_are_refused_but_leave_half_of_the_reserve() {
+        let mut watch = watch(90 * MIB);
+        assert!(!watch.admits(1));
+        assert!(watch.admits_groups(10 * MIB), "(90 - 50) / 4");
+        assert!(!watch.admits_groups(10 * MIB + 1));
+        watch.owe(4 * MIB);
+        assert!(watch.admits_groups(6 * MIB));
+        assert!(!watch.admits_groups(6 * MIB + 1), "between looks as well");
+        assert!(watch.begins_look(at(0)), "who is refused has it look again");
+        watch.on_look(seen(50 * MIB, 0));
+        assert!(!watch.admits_groups(1));
+        watch.on_look(seen(90 * MIB, 40 * MIB));
+        assert!(
+            !watch.admits_groups(1),
+            "what is owed to segments is not there"
+        );
+    }
+
+    #[test]
     fn who_cannot_look_refuses_nobody() {
         let mut watch = watch(0);
         assert!(!watch.admits(1));
         watch.on_look(None);
-        assert!(watch.admits(u64::MAX));
+        assert!(watch.admits(u64::MAX) && watch.admits_groups(u64::MAX));
     }
 }

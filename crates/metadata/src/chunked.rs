@@ -89,6 +89,20 @@ impl<K: Ord + Clone, V: Clone> ChunkedMap<K, V> {
         chunk.get(place).map(|(_, value)| value)
     }
 
+    /// The entries behind a key, whether it is held or not, in order.
+    pub(crate) fn iter_after<Q: Ord + ?Sized>(&self, key: &Q) -> impl Iterator<Item = (&K, &V)>
+    where
+        K: Borrow<Q>,
+    {
+        let at = self.chunk_of(key);
+        let skipped = self.chunks.get(at).map_or(0, |chunk| {
+            chunk.partition_point(|(held, _)| held.borrow() <= key)
+        });
+        let chunks = self.chunks.get(at..).unwrap_or_default().iter();
+        let entries = chunks.flat_map(|chunk| chunk.iter());
+        entries.skip(skipped).map(|(key, value)| (key, value))
+    }
+
     pub(crate) fn contains<Q: Ord + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -274,6 +288,8 @@ mod tests {
                     _ => assert_eq!(map.insert(key, value), model.insert(key, value)),
                 }
                 assert_eq!(map.get(&key), model.get(&key));
+                let behind = model.range(key + 1..).take(200);
+                assert!(map.iter_after(&key).take(200).eq(behind), "seed {seed}");
                 if next(&mut state).is_multiple_of(400) {
                     kept.push((map.clone(), model.clone()));
                 }

@@ -37,6 +37,8 @@ pub struct Delta {
     pub broker_config_changed: bool,
     /// A finalised feature level changed.
     pub features_changed: bool,
+    /// Groups whose configuration changed, by their ids.
+    pub groups_configured: Vec<String>,
     /// A quota of clients changed.
     pub client_quotas_changed: bool,
 }
@@ -69,6 +71,9 @@ impl Delta {
         delta.broker_config_changed = before.broker_defaults() != after.broker_defaults()
             || before.all_broker_overrides() != after.all_broker_overrides();
         delta.features_changed = before.features() != after.features();
+        let (old, new) = (before.group_config_map(), after.group_config_map());
+        let groups = old.differences(new).into_iter();
+        delta.groups_configured = groups.map(|one| one.key.clone()).collect();
         let (old, new) = (before.client_quotas(), after.client_quotas());
         delta.client_quotas_changed = !old.is_same(new) && old != new;
         delta

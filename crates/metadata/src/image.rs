@@ -239,6 +239,7 @@ struct Inner {
     features: Arc<BTreeMap<String, i16>>,
     client_quotas: ClientQuotas,
     client_metrics: Arc<BTreeMap<String, ConfigMap>>,
+    group_configs: ChunkedMap<String, Arc<ConfigMap>>,
     next_producer: ProducerId,
 }
 
@@ -264,6 +265,7 @@ impl Default for Image {
                 features: Arc::default(),
                 client_quotas: ClientQuotas::default(),
                 client_metrics: Arc::default(),
+                group_configs: ChunkedMap::default(),
                 next_producer: ProducerId(0),
             }),
         }
@@ -314,6 +316,12 @@ impl Image {
         self.inner.topics.iter().map(|(_, topic)| topic)
     }
 
+    /// Every topic whose name comes after this one, by name.
+    pub fn topics_after(&self, name: &str) -> impl Iterator<Item = &Arc<Topic>> {
+        let after = self.inner.topics.iter_after(name);
+        after.map(|(_, topic)| topic)
+    }
+
     /// How many topics there are.
     #[must_use]
     pub fn topic_count(&self) -> usize {
@@ -326,7 +334,8 @@ impl Image {
         self.inner.partition_count
     }
 
-    /// The finalised feature levels by name.
+    /// The finalised feature levels by name. Level 0 is of one that was taken out of use, and that
+    /// no start shall finalise anew.
     #[must_use]
     pub fn features(&self) -> &BTreeMap<String, i16> {
         &self.inner.features
@@ -342,6 +351,28 @@ impl Image {
     #[must_use]
     pub fn client_metrics(&self) -> &BTreeMap<String, ConfigMap> {
         &self.inner.client_metrics
+    }
+
+    /// What is configured of groups, by their ids. A group that nothing is configured of is not
+    /// among them.
+    pub fn group_configs(&self) -> impl Iterator<Item = (&String, &ConfigMap)> {
+        let all = self.inner.group_configs.iter();
+        all.map(|(group, configs)| (group, &**configs))
+    }
+
+    /// What is configured of one group.
+    #[must_use]
+    pub fn group_config(&self, group: &str) -> Option<&ConfigMap> {
+        self.inner
+            .group_configs
+            .get(group)
+            .map(|configs| &**configs)
+    }
+
+    /// Of how many groups anything is configured.
+    #[must_use]
+    pub fn group_config_count(&self) -> usize {
+        self.inner.group_configs.len()
     }
 
     /// Configuration set for all brokers.
@@ -394,6 +425,10 @@ impl Image {
 
     pub(crate) fn topic_map(&self) -> &ChunkedMap<TopicName, Arc<Topic>> {
         &self.inner.topics
+    }
+
+    pub(crate) fn group_config_map(&self) -> &ChunkedMap<String, Arc<ConfigMap>> {
+        &self.inner.group_configs
     }
 
     pub(crate) fn all_broker_overrides(&self) -> &BTreeMap<NodeId, ConfigMap> {
@@ -483,11 +518,7 @@ impl Inner {
                 self.client_quotas.set(entity, *key, *value);
             }
             MetadataRecord::FeatureLevel { name, level } => {
-                let features = Arc::make_mut(&mut self.features);
-                match level {
-                    0 => features.remove(name),
-                    level => features.insert(name.clone(), *level),
-                };
+                Arc::make_mut(&mut self.features).insert(name.clone(), *level);
             }
         }
         Ok(())
@@ -574,6 +605,10 @@ impl Inner {
         value: Option<&str>,
     ) -> Result<(), ReplayError> {
         let map = match resource {
+            ConfigResource::Group(name) => {
+                self.set_group_config(name, key, value);
+                return Ok(());
+            }
             ConfigResource::BrokerDefault => Arc::make_mut(&mut self.broker_defaults),
             ConfigResource::Broker(node) => {
                 let all = Arc::make_mut(&mut self.broker_overrides);
@@ -612,6 +647,21 @@ impl Inner {
             Arc::make_mut(&mut self.client_metrics).remove(name);
         }
         Ok(())
+    }
+
+    fn set_group_config(&mut self, group: &str, key: &str, value: Option<&str>) {
+        let known = self.group_configs.get(group);
+        let mut configs = known.map_or_else(ConfigMap::new, |configs| (**configs).clone());
+        match value {
+            Some(value) => configs.insert(key.to_owned(), value.to_owned()),
+            None => configs.remove(key),
+        };
+        if configs.is_empty() {
+            self.group_configs.remove(group);
+        } else {
+            let group = group.to_owned();
+            self.group_configs.insert(group, Arc::new(configs));
+        }
     }
 }
 

@@ -45,6 +45,7 @@ const CLEAR_ELR: u32 = 28;
 /// Types of resources as numbers, of KIP-133.
 const RESOURCE_TOPIC: u8 = 2;
 const RESOURCE_BROKER: u8 = 4;
+const RESOURCE_GROUP: u8 = 32;
 
 /// Kafka's metadata cannot be taken over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -292,11 +293,12 @@ impl KafkaMetadata {
                     .parse()
                     .ok()
                     .map(|id| ConfigResource::Broker(NodeId(id))),
+                RESOURCE_GROUP if !name.is_empty() => Some(ConfigResource::Group(name)),
                 _ => None,
             };
             match resource {
                 Some(resource) => records.extend(set_all(&resource, values)),
-                None => self.left_behind.add("configurations of clients and groups"),
+                None => self.left_behind.add("configurations of clients"),
             }
         }
         if self.next_producer > 0 {

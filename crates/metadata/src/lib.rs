@@ -60,7 +60,7 @@ pub use controller::{
     FeatureUpdate, FeatureUpgrade, ManualAssignment, Moment, MorePartitions, NewTopic,
     ProducerIdBlock, ProducerIdError, QuotaChange, QuotaError, QuotaOperation, RESOURCE_REPEATED,
     Reassignment, ReassignmentError, RegisterError, Registration, Reply, SupportedFeature,
-    TopicReference, check_operations,
+    TopicReference, check_lists, check_operations,
 };
 pub use delta::{Delta, TopicDelta};
 pub use image::{Broker, ConfigMap, Image, Partition, ReplayError, Topic};

@@ -32,5 +32,14 @@ pub const QUOTA_ENTITIES_MAX: usize = 20_000;
 /// Longest name of a user, client or address in a quota, in bytes.
 pub const QUOTA_NAME_BYTES_MAX: usize = 512;
 
+/// Most groups of which anything is configured.
+pub const GROUP_CONFIGS_MAX: usize = 10_000;
+
+/// Longest name of a group of which anything is configured, in bytes.
+pub const GROUP_NAME_BYTES_MAX: usize = 512;
+
+/// Longest value of a group's key, in bytes.
+pub const GROUP_VALUE_BYTES_MAX: usize = 100;
+
 /// Most subscriptions to metrics of clients.
 pub const CLIENT_METRICS_MAX: usize = 1_000;

@@ -68,6 +68,9 @@ impl Image {
         for (name, map) in self.client_metrics() {
             put_configs(&ConfigResource::ClientMetrics(name.clone()), map);
         }
+        for (name, map) in self.group_configs() {
+            put_configs(&ConfigResource::Group(name.clone()), map);
+        }
         for (entity, quotas) in self.client_quotas().entities() {
             for (key, value) in quotas.iter() {
                 records.push(MetadataRecord::ClientQuotaSet {

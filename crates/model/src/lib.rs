@@ -11,6 +11,8 @@
 mod batch;
 mod epochs;
 mod error_code;
+mod group_config;
+mod group_place;
 mod host_port;
 mod ids;
 pub mod limits;
@@ -25,6 +27,10 @@ mod topic_name;
 pub use batch::{Attributes, BatchHeader, Compression, TimestampType};
 pub use epochs::{BrokerEpoch, LeaderEpoch, PartitionEpoch};
 pub use error_code::{ErrorCode, Retriability};
+pub use group_config::{
+    GROUP_CONFIG_BOUNDS, GROUP_CONFIG_KEYS, GroupConfigKey, check_group_config, group_config_key,
+};
+pub use group_place::partition_of_group;
 pub use host_port::HostPort;
 pub use ids::{ClusterId, NodeId, ParseIdError, PartitionIndex, ShardId, TopicId, TopicPartition};
 pub use offsets::{Cursors, MetadataOffset, Offset, OffsetDelta};

@@ -105,16 +105,16 @@ impl Reader {
             .retain(|(other, _), _| *other != partition);
     }
 
-    /// Reads whole batches. Empty if the segment has none from the target on. Beside them, what was
-    /// found wrong, if anything.
+    /// Reads whole batches. Empty if the segment has none from the target on. Beside them, where the
+    /// first of them lies, and what was found wrong, if anything.
     pub(crate) async fn read(
         &self,
         patience: &Patience,
         read: &ColdRead,
-    ) -> (Result<Vec<Bytes>, ReadFailure>, Vec<ColdFault>) {
+    ) -> (Result<Vec<Bytes>, ReadFailure>, Option<u64>, Vec<ColdFault>) {
         let open = match self.opened(patience, read).await {
             Ok(open) => open,
-            Err(failure) => return (Err(failure), Vec::new()),
+            Err(failure) => return (Err(failure), None, Vec::new()),
         };
         let index = open.index.as_ref().map_or(&[][..], |(index, _)| index);
         let mut landings = Landings::new(match read.target {
@@ -141,7 +141,7 @@ impl Reader {
                 faults.push(ColdFault::Index);
             }
             faults.extend(damage.map(|at| ColdFault::Damage { at }));
-            return (found, faults);
+            return (found, walk.found_at, faults);
         }
     }
 
@@ -240,6 +240,8 @@ struct Walk {
     passed: u64,
     /// Bytes before the first batch that was wanted.
     skipped: u64,
+    /// Where that one lies.
+    found_at: Option<u64>,
     succession: Succession,
     buffer: Bytes,
     buffer_at: u64,
@@ -255,6 +257,7 @@ impl Walk {
             position,
             passed: 0,
             skipped: 0,
+            found_at: None,
             succession: start.map_or_else(
                 || Succession::from_start(read.segment),
                 Succession::from_entry,
@@ -308,6 +311,8 @@ impl Walk {
                 break;
             }
             next = Some(header.end_offset());
+            let at = self.position - bytes.len() as u64;
+            self.found_at.get_or_insert(at);
             run.extend_from_slice(&bytes);
             if run.len() >= read.bytes_max {
                 break;

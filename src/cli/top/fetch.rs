@@ -15,7 +15,7 @@ const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
 /// An admin listener.
 #[derive(Clone, Debug)]
-pub(super) struct Endpoint {
+pub(in crate::cli) struct Endpoint {
     address: String,
 }
 
@@ -36,10 +36,10 @@ impl FromStr for Endpoint {
 
 impl Endpoint {
     /// The text of a page.
-    pub(super) fn get(&self, path: &str) -> Result<String, Failure> {
+    pub(in crate::cli) fn get(&self, path: &str) -> Result<String, Failure> {
         let answer = self.ask(path).map_err(|error| {
             Failure(format!(
-                "metrics cannot be read from {}: {error}\n  is a broker running there? name its klamm.admin.listener with --admin HOST:PORT",
+                "{path} cannot be read from {}: {error}\n  is a klamm broker running there? name its klamm.admin.listener with --admin HOST:PORT",
                 self.address
             ))
         })?;
@@ -71,7 +71,12 @@ impl Endpoint {
             write!(&stream, "GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n")?;
             let mut answer = Vec::new();
             stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer)?;
-            return Ok(String::from_utf8_lossy(&answer).into_owned());
+            let answer = String::from_utf8_lossy(&answer).into_owned();
+            if !answer.starts_with("HTTP/") {
+                let why = "what listens there does not speak HTTP";
+                return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, why));
+            }
+            return Ok(answer);
         }
         Err(last)
     }

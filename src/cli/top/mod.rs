@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use self::fetch::Endpoint;
+pub(super) use self::fetch::Endpoint;
 use self::numbers::Numbers;
 use self::view::View;
 use super::connect::Failure;

@@ -1,11 +1,13 @@
 //! What administrators ask: names of groups, what is in them, and that they be deleted.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 
 use bytes::Bytes;
 
 use super::api::{
     DeleteGroupError, DescribedGroup, DescribedMember, GroupState, GroupType, List, ListedGroup,
+    ListedGroups,
 };
 use super::disarm;
 use super::group::Group;
@@ -13,34 +15,75 @@ use super::names::GroupId;
 use super::notes::Happened;
 use super::turn::{Turn, text};
 use crate::kit::Record;
+use crate::limits::{ANSWER_BYTES, ANSWER_GROUPS_MAX};
 use crate::record::group_key;
 
-/// A group in a list, if the list asks for such ones.
-pub(super) fn listed(id: &GroupId, group: &Group, list: &List) -> Option<ListedGroup> {
-    let fits = |asked: &[String], word: &str| {
-        asked.is_empty() || asked.iter().any(|asked| asked.eq_ignore_ascii_case(word))
+/// Groups that a list asks for, as many as one answer may have.
+pub(super) fn list(groups: &BTreeMap<GroupId, Group>, list: &List) -> ListedGroups {
+    let mut answer = ListedGroups::default();
+    let mut bytes = 0;
+    let begin = match &list.from {
+        Some(from) => Bound::Included(from),
+        None => Bound::Unbounded,
     };
-    let state = group.state();
-    let group_type = GroupType::Classic;
-    (fits(&list.states, state.as_str()) && fits(&list.types, group_type.as_str())).then(|| {
-        ListedGroup {
-            group: id.clone(),
-            protocol_type: group.protocol_type().to_owned(),
-            state,
-            group_type,
+    let found = groups.range::<GroupId, _>((begin, Bound::Unbounded));
+    for (looks, (id, group)) in found.enumerate() {
+        if looks >= ANSWER_GROUPS_MAX || bytes >= ANSWER_BYTES {
+            answer.next = Some(id.clone());
+            break;
         }
+        let listed = listed(id, group, list);
+        bytes += listed.as_ref().map_or(0, |listed| {
+            size_of::<ListedGroup>() + id.as_str().len() + listed.protocol_type.len()
+        });
+        answer.groups.extend(listed);
+    }
+    answer
+}
+
+/// A group in a list, if the list asks for such ones.
+fn listed(id: &GroupId, group: &Group, list: &List) -> Option<ListedGroup> {
+    let state = group.state();
+    let group_type = match group.consumer {
+        Some(_) => GroupType::Consumer,
+        None => GroupType::Classic,
+    };
+    let states = list.states.as_ref();
+    let types = list.types.as_ref();
+    let fits = states.is_none_or(|states| states.contains(&state))
+        && types.is_none_or(|types| types.contains(&group_type));
+    fits.then(|| ListedGroup {
+        group: id.clone(),
+        protocol_type: group.protocol_type().to_owned(),
+        state,
+        group_type,
     })
+}
+
+/// What the description of a group takes at most.
+pub(super) fn bytes_of(group: &Group) -> usize {
+    let members = group.round.iter().flat_map(|round| &round.members);
+    let members = members.map(|(id, member)| {
+        let instance = member.instance.as_ref();
+        let instance = instance.map_or(0, |instance| instance.as_str().len());
+        let names = member.client_id.len() + member.client_host.len();
+        size_of::<DescribedMember>() + id.as_str().len() + instance + names
+    });
+    let kept = group.kept.as_ref().map_or(0, |kept| kept.value().len());
+    size_of::<DescribedGroup>() + kept + members.sum::<usize>()
 }
 
 /// A group, described; metadata and assignments only while they go together.
 pub(super) fn described(id: &GroupId, group: Option<&Group>) -> DescribedGroup {
-    let Some(group) = group else {
+    let is_consumer = group.is_some_and(|group| group.consumer.is_some());
+    let Some(group) = group.filter(|_| !is_consumer) else {
         return DescribedGroup {
             group: id.clone(),
             state: GroupState::Dead,
             protocol_type: String::new(),
             protocol: String::new(),
             members: Vec::new(),
+            is_consumer,
         };
     };
     let state = group.state();
@@ -75,6 +118,7 @@ pub(super) fn described(id: &GroupId, group: Option<&Group>) -> DescribedGroup {
         protocol_type: group.protocol_type().to_owned(),
         protocol,
         members,
+        is_consumer,
     }
 }
 
@@ -97,7 +141,9 @@ impl Turn<'_> {
         if round.is_some_and(|round| round.armed.is_some()) {
             disarm(self, id);
         }
-        let records = group.offset_count() + usize::from(group.kept.is_some());
+        let consumer = group.consumer.as_ref();
+        let parts = consumer.map_or(0, |consumer| consumer.record_count());
+        let records = group.offset_count() + usize::from(group.kept.is_some()) + parts;
         if self.decision.records.len() + records <= records_max {
             self.forget_all(id, group);
         } else {
@@ -106,6 +152,9 @@ impl Turn<'_> {
         }
         if group.kept.is_some() {
             self.bury_group(id);
+        }
+        if let Some(consumer) = &group.consumer {
+            self.bury_consumer_group(id, consumer);
         }
         Ok(())
     }

@@ -1,11 +1,16 @@
 //! What may be asked of a group coordinator, and what it answers, in words of the domain. Versions
 //! of the wire appear only as the small facts that they stand for; handlers map errors to codes.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use klamm_model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName};
 
+use super::consumer::api::{
+    ConsumerHeartbeat, ConsumerHeartbeatDone, ConsumerHeartbeatRefused, DescribeConsumersError,
+    DescribedConsumerGroup, MemberEpoch,
+};
 use super::names::{GenerationId, GroupId, GroupInstanceId, MemberId};
 
 /// What may be asked of a [`crate::Coordinator`].
@@ -32,6 +37,15 @@ pub enum Command {
     Describe {
         /// Which ones.
         groups: Vec<GroupId>,
+        /// Bytes that the description of each of them may take at most.
+        bytes_max: usize,
+    },
+    /// A member of the consumer protocol joins, lives or leaves.
+    ConsumerHeartbeat(ConsumerHeartbeat),
+    /// Describe groups of the consumer protocol.
+    DescribeConsumers {
+        /// Which ones.
+        groups: Vec<GroupId>,
     },
     /// Delete groups that are empty, with their offsets.
     Delete {
@@ -54,13 +68,23 @@ pub enum Reply {
     /// To `CommitOffsets`.
     CommitOffsets(Result<Vec<CommittedTopic>, CommitError>),
     /// To `FetchOffsets`.
-    FetchOffsets(Vec<FetchedTopic>),
+    FetchOffsets(Result<FetchedOffsets, FetchOffsetsError>),
     /// To `DeleteOffsets`.
     DeleteOffsets(Result<Vec<DeletedTopic>, DeleteOffsetsError>),
-    /// To `List`, in the order of names.
-    List(Vec<ListedGroup>),
-    /// To `Describe`: one answer for each group, in order.
-    Describe(Vec<DescribedGroup>),
+    /// To `List`.
+    List(ListedGroups),
+    /// To `Describe`: one answer for each group, in order; `None` for one whose description would
+    /// take more than it may.
+    Describe(Vec<Option<DescribedGroup>>),
+    /// To `ConsumerHeartbeat`.
+    ConsumerHeartbeat(Result<ConsumerHeartbeatDone, ConsumerHeartbeatRefused>),
+    /// To `DescribeConsumers`: one answer for each group, in order.
+    DescribeConsumers(
+        Vec<(
+            GroupId,
+            Result<DescribedConsumerGroup, DescribeConsumersError>,
+        )>,
+    ),
     /// To `Delete`: one answer for each *name*, in the order of first mention.
     Delete(Vec<(GroupId, Result<(), DeleteGroupError>)>),
 }
@@ -310,8 +334,11 @@ pub struct CommitOffsets {
     pub member: Option<MemberId>,
     /// The name of a static member.
     pub instance: Option<GroupInstanceId>,
-    /// The round; `None` for those without a membership (-1 of the wire, and all below 0).
+    /// The round, or the member's epoch in a group of the consumer protocol; `None` for those
+    /// without a membership (-1 of the wire, and all below 0).
     pub generation: Option<GenerationId>,
+    /// The client knows epochs of members (versions from 9 of the wire on).
+    pub understands_epochs: bool,
     /// For how long the offsets are kept, where the request says so (as versions up to 4 can).
     pub retention: Option<Duration>,
     /// The offsets. The host has made sure that the topics exist.
@@ -368,6 +395,10 @@ pub enum CommitError {
     FencedInstance,
     /// The round is another: join anew.
     IllegalGeneration,
+    /// The member's epoch is another: it must not commit for what it may not hold any longer.
+    StaleMemberEpoch,
+    /// Members of groups of the consumer protocol must say their epoch.
+    UnsupportedVersion,
     /// A round is not complete: join it first.
     RebalanceInProgress,
     /// More than the log takes at once, or than is kept of one group.
@@ -381,8 +412,35 @@ pub struct FetchOffsets {
     pub group: GroupId,
     /// Which offsets; `None` is all that are kept.
     pub topics: Option<Vec<FetchTopic>>,
+    /// Of all that are kept those from this one on, where an earlier answer ended before it; `None`
+    /// is from the first.
+    pub from: Option<(TopicName, PartitionIndex)>,
+    /// Who asks, where it says so: it must be a member of a group of the consumer protocol.
+    pub member: Option<(MemberId, MemberEpoch)>,
     /// Do not answer with an offset that an open transaction may still change.
     pub require_stable: bool,
+}
+
+/// Why no offset was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchOffsetsError {
+    /// It is no member.
+    UnknownMember,
+    /// The member's epoch is another.
+    StaleMemberEpoch,
+    /// The same, of a member of the classic protocol.
+    IllegalGeneration,
+}
+
+/// Kept offsets of one group, as many as one answer may have
+/// ([`ANSWER_OFFSETS_MAX`](crate::limits::ANSWER_OFFSETS_MAX) and
+/// [`ANSWER_BYTES`](crate::limits::ANSWER_BYTES)); the rest is asked for again.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct FetchedOffsets {
+    /// The offsets.
+    pub topics: Vec<FetchedTopic>,
+    /// The first one that is not in the answer, if there are more.
+    pub next: Option<(TopicName, PartitionIndex)>,
 }
 
 /// Partitions of one topic that are asked for.
@@ -453,12 +511,23 @@ pub enum DeleteOffsetsError {
 /// Asks for the names of groups.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct List {
-    /// Only groups in one of these states, as Kafka writes them, in letters of any case; empty is
-    /// all. One that does not exist fits no group.
-    pub states: Vec<String>,
-    /// Only groups of one of these types, as Kafka writes them (`classic`, `consumer`), in letters
-    /// of any case; empty is all.
-    pub types: Vec<String>,
+    /// Only groups in one of these states; `None` is all.
+    pub states: Option<BTreeSet<GroupState>>,
+    /// Only groups of one of these types; `None` is all.
+    pub types: Option<BTreeSet<GroupType>>,
+    /// Only groups from this one on, where an earlier answer ended before it.
+    pub from: Option<GroupId>,
+}
+
+/// Groups in the order of names, as many as one answer may have
+/// ([`ANSWER_GROUPS_MAX`](crate::limits::ANSWER_GROUPS_MAX) and
+/// [`ANSWER_BYTES`](crate::limits::ANSWER_BYTES)); the rest is asked for again.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ListedGroups {
+    /// The groups.
+    pub groups: Vec<ListedGroup>,
+    /// The first one that was not looked at, if there are more.
+    pub next: Option<GroupId>,
 }
 
 /// A group in a list.
@@ -479,14 +548,27 @@ pub struct ListedGroup {
 pub enum GroupType {
     /// JoinGroup, SyncGroup and Heartbeat.
     Classic,
+    /// ConsumerGroupHeartbeat (KIP-848).
+    Consumer,
 }
 
 impl GroupType {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Classic, Self::Consumer];
+
+    /// The type of this name, in letters of any case.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|group_type| group_type.as_str().eq_ignore_ascii_case(name))
+    }
+
     /// As Kafka writes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Classic => "classic",
+            Self::Consumer => "consumer",
         }
     }
 }
@@ -501,6 +583,10 @@ pub enum GroupState {
     PreparingRebalance,
     /// The round is complete; the leader's assignments are awaited.
     CompletingRebalance,
+    /// Of the consumer protocol: the work has to be divided anew.
+    Assigning,
+    /// Of the consumer protocol: the work is divided, but not all members have what they shall.
+    Reconciling,
     /// Members have their assignments.
     Stable,
     /// There is no such group.
@@ -508,6 +594,24 @@ pub enum GroupState {
 }
 
 impl GroupState {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Empty,
+        Self::PreparingRebalance,
+        Self::CompletingRebalance,
+        Self::Assigning,
+        Self::Reconciling,
+        Self::Stable,
+        Self::Dead,
+    ];
+
+    /// The state of this name, in letters of any case.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let mut all = Self::ALL.into_iter();
+        all.find(|state| state.as_str().eq_ignore_ascii_case(name))
+    }
+
     /// As Kafka writes it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -515,6 +619,8 @@ impl GroupState {
             Self::Empty => "Empty",
             Self::PreparingRebalance => "PreparingRebalance",
             Self::CompletingRebalance => "CompletingRebalance",
+            Self::Assigning => "Assigning",
+            Self::Reconciling => "Reconciling",
             Self::Stable => "Stable",
             Self::Dead => "Dead",
         }
@@ -535,6 +641,8 @@ pub struct DescribedGroup {
     pub protocol: String,
     /// Its members.
     pub members: Vec<DescribedMember>,
+    /// It is there, but of another protocol: dead to those who ask for a classic one.
+    pub is_consumer: bool,
 }
 
 /// A member, described.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::consumer::config::ConsumerConfig;
+
 /// The bounds within which groups live. Each field is one key of Kafka's, its default Kafka's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupConfig {
@@ -20,6 +22,8 @@ pub struct GroupConfig {
     pub offsets_retention: Duration,
     /// `offsets.retention.check.interval.ms`.
     pub offsets_check_interval: Duration,
+    /// What concerns groups of the consumer protocol alone.
+    pub consumer: ConsumerConfig,
     /// Most bytes of keys and values that one batch of the partition takes, its `max.message.bytes`
     /// less what batches and records add.
     pub batch_bytes_max: usize,
@@ -35,6 +39,7 @@ impl Default for GroupConfig {
             offset_metadata_bytes_max: 4_096,
             offsets_retention: Duration::from_secs(10_080 * 60),
             offsets_check_interval: Duration::from_secs(600),
+            consumer: ConsumerConfig::default(),
             batch_bytes_max: 1_000_000,
         }
     }

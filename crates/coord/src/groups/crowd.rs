@@ -128,6 +128,7 @@ fn form(crowd: &mut Crowd, number: u64) -> (GroupId, GenerationId, Vec<MemberId>
         member: Some(members[0].clone()),
         instance: None,
         generation: Some(generation),
+        understands_epochs: true,
         retention: None,
         topics: vec![CommitTopic {
             topic,

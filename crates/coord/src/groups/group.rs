@@ -6,8 +6,10 @@ use std::sync::Arc;
 use klamm_model::{LeaderEpoch, Offset, PartitionIndex, TopicId, TopicName, WallTime};
 
 use super::api::GroupState;
+use super::consumer::group::ConsumerGroup;
 use super::names::GenerationId;
 use super::round::Round;
+use super::subscription::CONSUMER;
 use crate::limits::{GROUP_ITSELF_BYTES, OFFSET_BYTES, TOPIC_BYTES};
 use crate::record::{GroupValue, MemberValue, MembersOf, RecordError};
 
@@ -18,6 +20,8 @@ pub(super) struct Group {
     pub(super) kept: Option<Kept>,
     /// Hard: the offsets that the log keeps.
     pub(super) offsets: BTreeMap<TopicName, BTreeMap<PartitionIndex, Committed>>,
+    /// The group, if it is one of the consumer protocol. Then there is neither of the others.
+    pub(super) consumer: Option<Box<ConsumerGroup>>,
     /// Soft: the group while it has members. Without it, it is empty.
     pub(super) round: Option<Box<Round>>,
 }
@@ -126,6 +130,9 @@ impl Kept {
 
 impl Group {
     pub(super) fn state(&self) -> GroupState {
+        if let Some(consumer) = &self.consumer {
+            return consumer.state();
+        }
         self.round
             .as_ref()
             .map_or(GroupState::Empty, |round| round.state)
@@ -133,6 +140,9 @@ impl Group {
 
     /// The kind of group; empty where nobody ever joined.
     pub(super) fn protocol_type(&self) -> &str {
+        if self.consumer.is_some() {
+            return CONSUMER;
+        }
         let live = self.round.as_ref().map(|round| &round.protocol_type);
         let kept = self.kept.as_ref().map(|kept| &kept.protocol_type);
         live.or(kept).and_then(|kind| kind.as_deref()).unwrap_or("")
@@ -156,7 +166,10 @@ impl Group {
 
     /// Nothing of it is left.
     pub(super) fn is_void(&self) -> bool {
-        self.kept.is_none() && self.offsets.is_empty() && self.round.is_none()
+        self.kept.is_none()
+            && self.offsets.is_empty()
+            && self.round.is_none()
+            && self.consumer.is_none()
     }
 
     /// The number of offsets.

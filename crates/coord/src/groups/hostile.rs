@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use klamm_model::Offset;
 
-use super::testing::Host;
+use super::testing::{Host, committing};
 use super::*;
 use crate::limits::{
     GROUP_BYTES_MAX, NAME_BYTES_MAX, PENDING_MEMBERS_MAX, PROTOCOLS_MAX, SWEEP_RECORDS_MAX,
@@ -28,6 +28,14 @@ fn join(group: &str) -> Join {
         member_id_required: false,
         may_skip_assignment: false,
         reason: None,
+    }
+}
+
+/// The topic `t`, of which no id is known.
+fn unnamed() -> TopicReference {
+    TopicReference {
+        name: TopicName::new("t").expect("a name"),
+        id: TopicId::ZERO,
     }
 }
 
@@ -185,21 +193,7 @@ fn a_commit_names_no_more_than_the_log_takes_at_once() {
         (0..count).map(partition).collect::<Vec<_>>()
     };
     let mut commit = |count| {
-        let topic = TopicReference {
-            name: TopicName::new("t").expect("a name"),
-            id: klamm_model::TopicId::ZERO,
-        };
-        let (_, mut replies) = host.decide(Command::CommitOffsets(CommitOffsets {
-            group: GroupId::new("g"),
-            member: None,
-            instance: None,
-            generation: None,
-            retention: None,
-            topics: vec![CommitTopic {
-                topic,
-                partitions: partitions(count),
-            }],
-        }));
+        let (_, mut replies) = host.decide(committing("g", unnamed(), partitions(count)));
         match replies.pop() {
             Some((_, Reply::CommitOffsets(result))) => (result.map(|_| ()), host.log.len()),
             other => panic!("a commit is answered: {other:?}"),
@@ -225,21 +219,11 @@ fn a_sweep_of_very_many_offsets_takes_many_small_decisions() {
             leader_epoch: None,
             metadata: String::new(),
         };
-        let topic = TopicReference {
-            name: TopicName::new("t").expect("a name"),
-            id: klamm_model::TopicId::ZERO,
-        };
-        host.decide(Command::CommitOffsets(CommitOffsets {
-            group: GroupId::new(&format!("g{number}")),
-            member: None,
-            instance: None,
-            generation: None,
-            retention: None,
-            topics: vec![CommitTopic {
-                topic,
-                partitions: (0..each).map(partition).collect(),
-            }],
-        }));
+        host.decide(committing(
+            &format!("g{number}"),
+            unnamed(),
+            (0..each).map(partition).collect(),
+        ));
     }
     let begun = host.log.len();
     assert_eq!(begun as i32, groups * each);
@@ -365,27 +349,13 @@ fn a_static_member_that_is_refused_has_replaced_nobody() {
 }
 
 fn commit(host: &mut Host, group: &str, partition: i32, metadata: usize) -> Option<CommitError> {
-    let topic = TopicReference {
-        name: TopicName::new("t").expect("a name"),
-        id: klamm_model::TopicId::ZERO,
-    };
     let partition = CommitPartition {
         partition: PartitionIndex(partition),
         offset: Offset(host.log.len() as i64),
         leader_epoch: None,
         metadata: "m".repeat(metadata),
     };
-    let (_, mut replies) = host.decide(Command::CommitOffsets(CommitOffsets {
-        group: GroupId::new(group),
-        member: None,
-        instance: None,
-        generation: None,
-        retention: None,
-        topics: vec![CommitTopic {
-            topic,
-            partitions: vec![partition],
-        }],
-    }));
+    let (_, mut replies) = host.decide(committing(group, unnamed(), vec![partition]));
     match replies.pop() {
         Some((_, Reply::CommitOffsets(result))) => result.err(),
         other => panic!("a commit is answered: {other:?}"),
@@ -564,6 +534,7 @@ fn commit_all(host: &mut Host, group: &str, id: u8, partitions: i32, retention: 
         member: None,
         instance: None,
         generation: None,
+        understands_epochs: true,
         retention,
         topics: vec![CommitTopic {
             topic: t(id),
@@ -579,7 +550,7 @@ fn commit_all(host: &mut Host, group: &str, id: u8, partitions: i32, retention: 
 fn t(id: u8) -> TopicReference {
     TopicReference {
         name: TopicName::new("t").expect("a name"),
-        id: klamm_model::TopicId([id; 16]),
+        id: TopicId([id; 16]),
     }
 }
 
@@ -590,17 +561,31 @@ fn seen(host: &mut Host, group: &str, id: u8, partitions: i32) -> [usize; 2] {
         topic: t(id),
         partitions: (0..partitions).map(PartitionIndex).collect(),
     };
-    [None, Some(vec![asked])].map(|topics| {
-        let (_, replies) = host.decide(Command::FetchOffsets(FetchOffsets {
-            group: GroupId::new(group),
-            topics,
-            require_stable: false,
-        }));
-        let [(_, Reply::FetchOffsets(topics))] = &replies[..] else {
-            panic!("a fetch is answered: {replies:?}");
-        };
-        let offsets = topics.iter().flat_map(|topic| &topic.partitions);
-        offsets.filter(|(_, kept)| kept.is_some()).count()
+    [None, Some(asked)].map(|asked| {
+        let (mut from, mut seen, mut told) = (None, 0, 0);
+        loop {
+            let topics = asked.clone().map(|mut asked| {
+                asked.partitions.drain(..told);
+                vec![asked]
+            });
+            let (_, replies) = host.decide(Command::FetchOffsets(FetchOffsets {
+                group: GroupId::new(group),
+                topics,
+                from: from.take(),
+                member: None,
+                require_stable: false,
+            }));
+            let [(_, Reply::FetchOffsets(Ok(fetched)))] = &replies[..] else {
+                panic!("a fetch is answered: {replies:?}");
+            };
+            let offsets = fetched.topics.iter().flat_map(|topic| &topic.partitions);
+            told += offsets.clone().count();
+            seen += offsets.filter(|(_, kept)| kept.is_some()).count();
+            if fetched.next.is_none() {
+                return seen;
+            }
+            from.clone_from(&fetched.next);
+        }
     })
 }
 

@@ -91,7 +91,10 @@ impl Turn<'_> {
     fn admits(&self, round: &Round, member: Option<&MemberId>) -> bool {
         let known = member.and_then(|member| round.members.get(member));
         match round.state {
-            GroupState::Empty | GroupState::Dead => true,
+            GroupState::Empty
+            | GroupState::Dead
+            | GroupState::Assigning
+            | GroupState::Reconciling => true,
             // Those that wait are counted, not the members: so the last to come again are the ones
             // that go where the group has become too large.
             GroupState::PreparingRebalance => {
@@ -175,7 +178,10 @@ impl Turn<'_> {
                     self.rebalance(&join.group, round);
                 }
             }
-            GroupState::Empty | GroupState::Dead => {
+            GroupState::Empty
+            | GroupState::Dead
+            | GroupState::Assigning
+            | GroupState::Reconciling => {
                 self.refuse_join(ticket, Some(id), JoinError::UnknownMember);
             }
         }
@@ -202,10 +208,12 @@ impl Turn<'_> {
         round.grew |= round
             .join_until
             .is_some_and(|until| until.initial.is_some());
-        let member = id.clone();
-        let reason = Notes::said(join.reason.as_ref());
-        self.notes
-            .push(&join.group, Happened::Joined { member, reason });
+        let joined = Happened::Joined {
+            member: id.clone(),
+            client: Notes::client(&profile.client_id, &profile.client_host),
+            reason: Notes::said(join.reason.as_ref()),
+        };
+        self.notes.push(&join.group, joined);
         let deadline = self.moment.now.plus(NEW_MEMBER_JOIN_TIMEOUT);
         round.add(id, profile, Some(ticket), deadline);
         self.rebalance(&join.group, round);
@@ -279,7 +287,11 @@ impl Turn<'_> {
             GroupState::Stable => self.rebalance(&join.group, round),
             // The old id may have been sent to the leader already, which would divide for it.
             GroupState::CompletingRebalance => self.begin_round(&join.group, round),
-            GroupState::PreparingRebalance | GroupState::Empty | GroupState::Dead => {
+            GroupState::PreparingRebalance
+            | GroupState::Empty
+            | GroupState::Dead
+            | GroupState::Assigning
+            | GroupState::Reconciling => {
                 self.end_joining_if_all_came(&join.group, round);
             }
         }

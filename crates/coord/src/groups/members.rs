@@ -33,7 +33,10 @@ impl Turn<'_> {
             GroupState::PreparingRebalance => Err(HeartbeatError::RebalanceInProgress),
             // Members may begin with heartbeats before they have asked for their part.
             GroupState::CompletingRebalance | GroupState::Stable => Ok(()),
-            GroupState::Empty | GroupState::Dead => Err(HeartbeatError::UnknownMember),
+            GroupState::Empty
+            | GroupState::Dead
+            | GroupState::Assigning
+            | GroupState::Reconciling => Err(HeartbeatError::UnknownMember),
         }
     }
 
@@ -89,7 +92,10 @@ impl Turn<'_> {
         match round.state {
             GroupState::CompletingRebalance | GroupState::Stable => self.begin_round(group, round),
             GroupState::PreparingRebalance => self.end_joining_if_all_came(group, round),
-            GroupState::Empty | GroupState::Dead => {}
+            GroupState::Empty
+            | GroupState::Dead
+            | GroupState::Assigning
+            | GroupState::Reconciling => {}
         }
     }
 

@@ -2,18 +2,24 @@
 //! file beside this one decides one subject.
 
 mod admin;
+#[cfg(test)]
+mod answers;
 mod api;
 mod config;
+mod consumer;
 #[cfg(test)]
 mod crowd;
 #[cfg(test)]
 mod exhaustive;
 mod forget;
 mod group;
+mod history;
 #[cfg(test)]
 mod hostile;
 mod join;
+mod look;
 mod members;
+mod moves;
 mod names;
 mod notes;
 mod offsets;
@@ -36,19 +42,30 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
-use klamm_model::{Instant, PartitionIndex, TopicName, WallTime};
+use klamm_model::{Instant, PartitionIndex, TopicId, TopicName, WallTime};
 
 pub use api::{
     Command, CommitError, CommitOffsets, CommitPartition, CommitPartitionError, CommitTopic,
     CommittedTopic, DeleteGroupError, DeleteOffsetError, DeleteOffsets, DeleteOffsetsError,
-    DeletedTopic, DescribedGroup, DescribedMember, FetchOffsets, FetchTopic, FetchedTopic,
-    GroupState, GroupType, Heartbeat, HeartbeatError, Join, JoinError, JoinRefused, Joined,
-    JoinedMember, KeptOffset, Leave, LeaveError, LeaveMemberError, Leaving, Left, List,
-    ListedGroup, Protocol, Reply, Sync, SyncError, Synced, TopicReference,
+    DeletedTopic, DescribedGroup, DescribedMember, FetchOffsets, FetchOffsetsError, FetchTopic,
+    FetchedOffsets, FetchedTopic, GroupState, GroupType, Heartbeat, HeartbeatError, Join,
+    JoinError, JoinRefused, Joined, JoinedMember, KeptOffset, Leave, LeaveError, LeaveMemberError,
+    Leaving, Left, List, ListedGroup, ListedGroups, Protocol, Reply, Sync, SyncError, Synced,
+    TopicReference,
 };
 pub use config::GroupConfig;
+pub use consumer::api::{
+    ConsumerHeartbeat, ConsumerHeartbeatDone, ConsumerHeartbeatError, ConsumerHeartbeatRefused,
+    DescribeConsumersError, DescribedConsumer, DescribedConsumerGroup, MemberEpoch,
+    TopicPartitions,
+};
+pub use consumer::config::{Assignor, ConsumerConfig, GroupSettings, MigrationPolicy};
+pub use consumer::view::{SeenTopic, TopicsView};
+pub use history::{Event, Histories, History, RefusedCommits};
+pub use look::{GroupHead, LookFrom, MembersRoom, SeenGroup, SeenMember, SeenMembers, SeenOffset};
+pub use moves::{MemberMoves, Moves, NamedPartitions};
 pub use names::{GenerationId, GroupId, GroupInstanceId, MemberId};
-pub use notes::{Happened, Note};
+pub use notes::{Client, Happened, Note};
 pub use stats::{Counters, Stats};
 pub use turn::TimerKey;
 
@@ -57,7 +74,8 @@ use crate::limits::{
     COORDINATOR_BYTES_MAX, GROUPS_MAX, OFFSETS_MAX, SWEEP_LOOKS_MAX, SWEEP_PAUSE,
     SWEEP_RECORDS_MAX, WALL_CLOCK_DOUBT,
 };
-use crate::record::{Key, OffsetValue, RecordError};
+use crate::record::{Key, OffsetValue, Part, RecordError};
+use consumer::group::ConsumerGroup;
 use forget::Forgetting;
 use group::{Committed, Group, Kept, bytes_of_topic};
 use notes::Notes;
@@ -94,7 +112,7 @@ pub struct Coordinator {
     offsets: usize,
     /// What they take, what is kept of groups, and what members said.
     bytes: usize,
-    /// Most of these; [`COORDINATOR_BYTES_MAX`] but in tests.
+    /// Most of these; [`COORDINATOR_BYTES_MAX`] unless the host says less.
     bytes_max: usize,
     /// Most of the offsets; [`OFFSETS_MAX`] but in tests.
     offsets_max: usize,
@@ -107,8 +125,12 @@ pub struct Coordinator {
     /// Since when the wall clock is ahead of what is believed.
     doubted: Option<Instant>,
     forgetting: Forgetting,
+    surroundings: consumer::Surroundings,
+    searches: consumer::regexes::Searches,
     /// Most tombstones of one decision; [`SWEEP_RECORDS_MAX`] but in tests.
     tombstones_max: usize,
+    /// Topics of offsets that were replayed, with their ids, until the host has taken them.
+    topics_read: Option<BTreeMap<TopicName, BTreeSet<TopicId>>>,
 }
 
 impl Coordinator {
@@ -136,8 +158,39 @@ impl Coordinator {
             believed: None,
             doubted: None,
             forgetting: Forgetting::none(),
+            surroundings: consumer::Surroundings::unknown(),
+            searches: consumer::regexes::Searches::none(),
             tombstones_max: SWEEP_RECORDS_MAX,
+            topics_read: Some(BTreeMap::new()),
         }
+    }
+
+    /// The topics of offsets in the log that was replayed, each with every id that was kept with
+    /// it: once, when all is loaded. Those that are gone are to be told to
+    /// [`on_topics_deleted`](Self::on_topics_deleted).
+    #[must_use]
+    pub fn take_topics_read(&mut self) -> Vec<TopicReference> {
+        let read = self.topics_read.take().unwrap_or_default().into_iter();
+        let named = read.flat_map(|(name, ids)| {
+            let name = move |id| TopicReference {
+                name: name.clone(),
+                id,
+            };
+            ids.into_iter().map(name)
+        });
+        named.collect()
+    }
+
+    /// Bytes that are held, as [`Stats::bytes`] counts them; no walk.
+    #[must_use]
+    pub const fn bytes_held(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many bytes it may hold from now on, [`COORDINATOR_BYTES_MAX`] unless it is told. Where it
+    /// holds more already, nothing is let go, but nothing is added.
+    pub const fn set_bytes_max(&mut self, bytes: usize) {
+        self.bytes_max = bytes;
     }
 
     /// What the configuration says from now on. Waits that have begun end as they were begun.
@@ -163,7 +216,8 @@ impl Coordinator {
                 self.replay_offset(group, &topic, PartitionIndex(partition), value)
             }
             Key::Group { group } => self.replay_group(group, value),
-            Key::Consumer | Key::Share | Key::Streams | Key::Unknown => {
+            Key::Consumer { group, part } => self.replay_consumer(group, part, value),
+            Key::Share | Key::Streams | Key::Unknown => {
                 self.counters.records_skipped += 1;
                 Ok(())
             }
@@ -179,6 +233,7 @@ impl Coordinator {
     ) -> Result<(), ReplayError> {
         if let Some(value) = value {
             let value = OffsetValue::decode(value).map_err(ReplayError::Value)?;
+            self.note_read(topic, value.topic_id);
             let committed = Committed {
                 offset: value.offset,
                 leader_epoch: value.leader_epoch,
@@ -219,6 +274,19 @@ impl Coordinator {
         Ok(())
     }
 
+    fn note_read(&mut self, topic: &TopicName, id: TopicId) {
+        if let Some(read) = &mut self.topics_read {
+            match read.get_mut(topic) {
+                Some(ids) => {
+                    ids.insert(id);
+                }
+                None => {
+                    read.insert(topic.clone(), BTreeSet::from([id]));
+                }
+            }
+        }
+    }
+
     fn replay_group(&mut self, id: &str, value: Option<&[u8]>) -> Result<(), ReplayError> {
         if let Some(value) = value {
             let kept = Kept::decode(value).map_err(ReplayError::Value)?;
@@ -228,6 +296,41 @@ impl Coordinator {
         } else if let Some(group) = self.groups.get_mut(id) {
             let gone = group.kept.take();
             self.bytes -= gone.map_or(0, |kept| kept.value().len());
+            self.drop_if_void(id);
+        }
+        Ok(())
+    }
+
+    fn replay_consumer(
+        &mut self,
+        id: &str,
+        part: Part<'_>,
+        value: Option<&[u8]>,
+    ) -> Result<(), ReplayError> {
+        let there = self
+            .groups
+            .get(id)
+            .is_some_and(|group| group.consumer.is_some());
+        if value.is_none() && !there {
+            return Ok(());
+        }
+        // Read before anything is made for it.
+        let mut fresh = Box::<ConsumerGroup>::default();
+        let group = self.groups.get_mut(id);
+        let consumer = group.and_then(|group| group.consumer.as_mut());
+        let is_new = consumer.is_none();
+        let consumer = consumer.unwrap_or(&mut fresh);
+        let before = consumer.bytes;
+        consumer.replay(part, value).map_err(ReplayError::Value)?;
+        let after = consumer.bytes;
+        let is_void = consumer.is_void();
+        self.bytes = self.bytes + after - before;
+        if is_new && !is_void {
+            self.group_or_new(id).consumer = Some(fresh);
+        } else if is_void {
+            if let Some(group) = self.groups.get_mut(id) {
+                group.consumer = None;
+            }
             self.drop_if_void(id);
         }
         Ok(())
@@ -253,8 +356,14 @@ impl Coordinator {
     pub fn on_loaded(&mut self, moment: Moment) -> Decision<Reply, TimerKey> {
         self.believed = Some((moment.now, moment.wall));
         let mut bytes = self.bytes;
+        let sessions = self.sessions();
         let (mut turn, groups) = self.turn(moment);
         for (id, group) in groups {
+            if group.consumer.is_some() {
+                let session = sessions(id);
+                consumer::on_revived(&mut turn, id, group, session);
+                continue;
+            }
             let Some(kept) = group.kept.as_ref().filter(|kept| kept.len() > 0) else {
                 continue;
             };
@@ -265,8 +374,10 @@ impl Coordinator {
             group.round = Some(round);
         }
         turn.set_timer(TimerKey::Sweep, turn.config.offsets_check_interval);
-        let decision = turn.finish();
+        let mut decision = turn.finish();
         self.bytes = bytes;
+        self.search_all();
+        self.arm_searches(moment, &mut decision);
         decision
     }
 
@@ -283,6 +394,9 @@ impl Coordinator {
                 if sync.group.as_str().is_empty() {
                     return refused(ticket, Reply::Sync(Err(SyncError::InvalidGroupId)));
                 }
+                if self.is_consumer(&sync.group) {
+                    return self.sync_consumers(moment, ticket, &sync);
+                }
                 let unknown = Reply::Sync(Err(SyncError::UnknownMember));
                 let group = sync.group.clone();
                 self.in_round(moment, &group, ticket, unknown, |turn, round, kept| {
@@ -295,6 +409,9 @@ impl Coordinator {
                         ticket,
                         Reply::Heartbeat(Err(HeartbeatError::InvalidGroupId)),
                     );
+                }
+                if self.is_consumer(&heartbeat.group) {
+                    return self.heartbeat_consumers(moment, ticket, &heartbeat);
                 }
                 let unknown = Reply::Heartbeat(Err(HeartbeatError::UnknownMember));
                 let group = heartbeat.group.clone();
@@ -311,18 +428,29 @@ impl Coordinator {
                 turn.delete_offsets(groups.get(&delete.group), ticket, delete);
             }),
             Command::List(list) => self.alone(moment, |turn, groups| {
-                let listed = groups.iter();
-                let listed = listed.filter_map(|(id, group)| admin::listed(id, group, &list));
-                let reply = Reply::List(listed.collect());
+                let reply = Reply::List(admin::list(groups, &list));
                 turn.decision.held();
                 turn.answer(ticket, reply);
             }),
-            Command::Describe { groups: asked } => self.alone(moment, |turn, groups| {
-                let described = asked.iter().map(|id| admin::described(id, groups.get(id)));
+            Command::Describe {
+                groups: asked,
+                bytes_max,
+            } => self.alone(moment, |turn, groups| {
+                let described = asked.iter().map(|id| {
+                    let group = groups.get(id);
+                    let fits = group.is_none_or(|group| admin::bytes_of(group) <= bytes_max);
+                    fits.then(|| admin::described(id, group))
+                });
                 let reply = Reply::Describe(described.collect());
                 turn.decision.held();
                 turn.answer(ticket, reply);
             }),
+            Command::ConsumerHeartbeat(heartbeat) => {
+                self.consumer_heartbeat(moment, ticket, &heartbeat)
+            }
+            Command::DescribeConsumers { groups: asked } => {
+                self.describe_consumers(moment, ticket, asked)
+            }
             Command::Delete { groups } => self.delete(moment, ticket, groups),
         }
     }
@@ -330,9 +458,13 @@ impl Coordinator {
     /// A timer has fired.
     pub fn on_timer(&mut self, moment: Moment, key: TimerKey) -> Decision<Reply, TimerKey> {
         let group = match key {
+            TimerKey::Group(group) if self.is_consumer(&group) => {
+                return self.on_consumer_due(moment, &group);
+            }
             TimerKey::Group(group) => group,
             TimerKey::Sweep => return self.sweep(moment),
             TimerKey::Forget => return self.forget(moment),
+            TimerKey::Regexes => return self.on_searches_due(moment),
         };
         let (mut turn, groups) = self.turn(moment);
         let mut change = Change::default();
@@ -373,8 +505,13 @@ impl Coordinator {
     pub fn hash(&self) -> u64 {
         let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
         for (id, group) in &self.groups {
-            if group.kept.is_none() && group.offsets.is_empty() {
+            let consumer = group.consumer.as_ref();
+            let consumer = consumer.filter(|consumer| !consumer.is_unkept());
+            if group.kept.is_none() && group.offsets.is_empty() && consumer.is_none() {
                 continue;
+            }
+            if let Some(consumer) = consumer {
+                consumer.hash(|part| hash.part(part));
             }
             hash.part(id.as_str().as_bytes());
             hash.part(group.kept.as_ref().map_or(&[], Kept::value));
@@ -410,8 +547,13 @@ impl Coordinator {
                 GroupState::Empty | GroupState::Dead => stats.empty += 1,
                 GroupState::PreparingRebalance => stats.preparing_rebalance += 1,
                 GroupState::CompletingRebalance => stats.completing_rebalance += 1,
+                GroupState::Assigning => stats.assigning += 1,
+                GroupState::Reconciling => stats.reconciling += 1,
                 GroupState::Stable => stats.stable += 1,
             }
+            stats.consumer_groups += usize::from(group.consumer.is_some());
+            let consumers = group.consumer.as_ref();
+            stats.members += consumers.map_or(0, |consumer| consumer.members.len());
             stats.members += group.round.as_ref().map_or(0, |round| round.members.len());
         }
         stats
@@ -428,6 +570,18 @@ impl Coordinator {
             return refused(ticket, Reply::Join(Err(JoinRefused { member, error })));
         }
         let group = join.group.clone();
+        let consumer = self
+            .groups
+            .get(&group)
+            .and_then(|group| group.consumer.as_deref());
+        if let Some(consumer) = consumer {
+            if !consumer.is_empty() {
+                return self.join_consumers(moment, ticket, &join);
+            }
+            if join.member.is_none() {
+                return self.join_instead(moment, ticket, join);
+            }
+        }
         if join.member.is_none() {
             let new = !self.groups.contains_key(&group);
             let full = self.bytes >= self.bytes_max || self.groups.len() >= GROUPS_MAX;
@@ -455,6 +609,9 @@ impl Coordinator {
         let refusal = Reply::Leave(Err(error));
         if error == LeaveError::InvalidGroupId {
             return refused(ticket, refusal);
+        }
+        if self.is_consumer(&leave.group) {
+            return self.leave_consumers(moment, ticket, leave);
         }
         let group = leave.group.clone();
         self.in_round(moment, &group, ticket, refusal, |turn, round, _| {
@@ -551,6 +708,12 @@ impl Coordinator {
                 if none_left && group.kept.is_some() && group.round.is_none() {
                     turn.bury_group(id);
                 }
+                if let Some(consumer) = &group.consumer
+                    && none_left
+                    && consumer.is_empty()
+                {
+                    turn.bury_consumer_group(id, consumer);
+                }
             }
             let wait = if reached.is_some() {
                 SWEEP_PAUSE
@@ -618,6 +781,21 @@ impl Coordinator {
         unknown: Reply,
         decide: impl FnOnce(&mut Turn<'_>, &mut Round, Option<&Kept>),
     ) -> Decision<Reply, TimerKey> {
+        if self.is_consumer(id) {
+            return refused(ticket, unknown);
+        }
+        self.in_any_round(moment, id, ticket, unknown, decide)
+    }
+
+    /// The same, also where the group was one of the consumer protocol so far.
+    fn in_any_round(
+        &mut self,
+        moment: Moment,
+        id: &GroupId,
+        ticket: Ticket,
+        unknown: Reply,
+        decide: impl FnOnce(&mut Turn<'_>, &mut Round, Option<&Kept>),
+    ) -> Decision<Reply, TimerKey> {
         let (mut turn, groups) = self.turn(moment);
         let Some(group) = groups.get_mut(id) else {
             turn.answer(ticket, unknown);
@@ -678,11 +856,20 @@ fn disarm(turn: &mut Turn<'_>, id: &GroupId) {
 /// Sets the timer of a group, if something is due before it fires. One that would fire too early is
 /// left as it is: a sign of life costs no timer.
 fn arm(turn: &mut Turn<'_>, id: &GroupId, round: &mut Round) {
-    let Some(wanted) = round.wanted.take() else {
+    arm_at(turn, id, &mut round.wanted, &mut round.armed);
+}
+
+fn arm_at(
+    turn: &mut Turn<'_>,
+    id: &GroupId,
+    wanted: &mut Option<Instant>,
+    armed: &mut Option<Instant>,
+) {
+    let Some(wanted) = wanted.take() else {
         return;
     };
-    if round.armed.is_none_or(|armed| wanted < armed) {
-        round.armed = Some(wanted);
+    if armed.is_none_or(|armed| wanted < armed) {
+        *armed = Some(wanted);
         let key = TimerKey::Group(id.clone());
         let at = Some(wanted);
         turn.decision.timers.push(Timer { key, at });

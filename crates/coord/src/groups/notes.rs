@@ -2,8 +2,18 @@
 
 use std::fmt;
 
+use super::moves::Moves;
 use super::names::{GenerationId, GroupId, MemberId};
 use crate::limits::NOTES_MAX;
+
+/// A client, as it was when it joined.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Client {
+    /// Its own name.
+    pub id: String,
+    /// Where it calls from.
+    pub host: String,
+}
 
 /// Something that happened to a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +31,8 @@ pub enum Happened {
     Joined {
         /// Who.
         member: MemberId,
+        /// The client's own name, and where it calls from.
+        client: Box<Client>,
         /// What the client said about it (KIP-800).
         reason: Option<String>,
     },
@@ -60,12 +72,23 @@ pub enum Happened {
         /// The round before.
         after: GenerationId,
     },
+    /// The work of a group of the consumer protocol was divided anew.
+    Divided {
+        /// For which of the group's epochs.
+        epoch: i32,
+        /// How many partitions have another owner than before, or one for the first time.
+        moved: usize,
+    },
     /// A round is complete, and its assignments are kept.
     RoundKept {
         /// The round.
         generation: GenerationId,
         /// How many members it has.
         members: usize,
+        /// Who divided the work, if a member did.
+        leader: Option<MemberId>,
+        /// Which partitions changed hands, as far as it can be read.
+        moved: Option<Box<Moves>>,
     },
     /// Nobody is left.
     Emptied {
@@ -87,6 +110,7 @@ impl fmt::Display for Note {
             Happened::Joined {
                 member,
                 reason: why,
+                ..
             } => {
                 write!(formatter, "member {member} joined{}", reason(why))
             }
@@ -127,9 +151,14 @@ impl fmt::Display for Note {
             Happened::RoundBegan { after } => {
                 write!(formatter, "rebalance began after generation {after}")
             }
+            Happened::Divided { epoch, moved } => write!(
+                formatter,
+                "work divided anew for epoch {epoch}, partitions moved {moved}"
+            ),
             Happened::RoundKept {
                 generation,
                 members,
+                ..
             } => write!(
                 formatter,
                 "generation {generation} is stable, members {members}"
@@ -160,10 +189,20 @@ impl Notes {
 
     /// What a client said, no longer than Kafka's own clients say it.
     pub(super) fn said(reason: Option<&String>) -> Option<String> {
-        reason.map(|reason| reason.chars().take(255).collect())
+        reason.map(|reason| clipped(reason))
+    }
+
+    /// A client, its names no longer than what is remembered of what it says.
+    pub(super) fn client(id: &str, host: &str) -> Box<Client> {
+        let (id, host) = (clipped(id), clipped(host));
+        Box::new(Client { id, host })
     }
 
     pub(super) fn take(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.0)
     }
+}
+
+fn clipped(text: &str) -> String {
+    text.chars().take(255).collect()
 }

@@ -1,14 +1,17 @@
 //! Offsets: kept, read, forgotten, and let go when nobody uses them any longer.
 
 use std::collections::BTreeSet;
+use std::mem;
+use std::ops::Bound;
 
 use klamm_model::{Offset, PartitionIndex, TopicId, TopicName, WallTime};
 
 use super::api::{
     CommitError, CommitOffsets, CommitPartition, CommitPartitionError, CommittedTopic,
-    DeleteOffsetError, DeleteOffsets, DeleteOffsetsError, DeletedTopic, FetchOffsets, FetchedTopic,
-    GroupState, KeptOffset, Reply, TopicReference,
+    DeleteOffsetError, DeleteOffsets, DeleteOffsetsError, DeletedTopic, FetchOffsets, FetchTopic,
+    FetchedOffsets, FetchedTopic, GroupState, KeptOffset, Reply, TopicReference,
 };
+use super::consumer;
 use super::forget::Forgetting;
 use super::group::{Committed, Group, bytes_of_topic};
 use super::join::{Identity, identify};
@@ -16,7 +19,9 @@ use super::names::GroupId;
 use super::subscription::{Topics, are_consumers, topics_of};
 use super::turn::Turn;
 use crate::kit::{Record, Ticket};
-use crate::limits::{GROUP_OFFSETS_MAX, NAME_BYTES_MAX, OFFSET_BYTES};
+use crate::limits::{
+    ANSWER_BYTES, ANSWER_OFFSETS_MAX, GROUP_OFFSETS_MAX, NAME_BYTES_MAX, OFFSET_BYTES,
+};
 use crate::record::{OffsetValue, offset_key};
 
 /// How many more offsets the coordinator keeps in all.
@@ -146,35 +151,44 @@ impl Turn<'_> {
 
     /// Decides which offsets a client is told.
     pub(super) fn fetch(&mut self, group: Option<&Group>, ticket: Ticket, fetch: FetchOffsets) {
-        let topics = match fetch.topics {
-            None => group
-                .map(|kept| all_offsets(&fetch.group, kept, self.forgetting))
-                .unwrap_or_default(),
-            Some(topics) => topics
-                .into_iter()
-                .map(|asked| FetchedTopic {
-                    partitions: asked
-                        .partitions
-                        .iter()
-                        .map(|partition| {
-                            let found = lookup(group, &asked.topic, *partition);
-                            let shown = found.filter(|kept| {
-                                !self.forgetting.hides(
-                                    &fetch.group,
-                                    &asked.topic.name,
-                                    *partition,
-                                    kept,
-                                )
-                            });
-                            (*partition, shown.map(seen))
-                        })
-                        .collect(),
-                    topic: asked.topic,
-                })
-                .collect(),
+        if let Err(error) = consumer::may_fetch(group, &fetch) {
+            self.decision.held();
+            self.answer(ticket, Reply::FetchOffsets(Err(error)));
+            return;
+        }
+        let fetched = match &fetch.topics {
+            Some(topics) => self.asked_offsets(group, &fetch.group, topics),
+            None => group.map_or_else(FetchedOffsets::default, |kept| {
+                all_offsets(&fetch.group, kept, fetch.from.as_ref(), self.forgetting)
+            }),
         };
         self.decision.held();
-        self.answer(ticket, Reply::FetchOffsets(topics));
+        self.answer(ticket, Reply::FetchOffsets(Ok(fetched)));
+    }
+
+    /// Offsets that are asked for, in that order.
+    fn asked_offsets(
+        &self,
+        group: Option<&Group>,
+        id: &GroupId,
+        topics: &[FetchTopic],
+    ) -> FetchedOffsets {
+        let mut answer = Answer::default();
+        for asked in topics {
+            let name = &asked.topic.name;
+            for &partition in &asked.partitions {
+                if answer.is_full() {
+                    answer.fetched.next = Some((name.clone(), partition));
+                    return answer.fetched;
+                }
+                let found = lookup(group, &asked.topic, partition);
+                let hides = |kept: &&Committed| self.forgetting.hides(id, name, partition, kept);
+                let shown = found.filter(|kept| !hides(kept));
+                answer.add(&asked.topic, partition, shown);
+            }
+            answer.end_topic(&asked.topic);
+        }
+        answer.fetched
     }
 
     /// Decides which offsets are forgotten on request.
@@ -198,14 +212,16 @@ impl Turn<'_> {
             return Err(DeleteOffsetsError::InvalidGroupId);
         }
         let group = group.ok_or(DeleteOffsetsError::GroupNotFound)?;
-        let read = match &group.round {
-            Some(round) if round.state != GroupState::Empty => {
+        let consumer = group.consumer.as_ref();
+        let read = match (consumer, &group.round) {
+            (Some(consumer), _) => Topics::Of(consumer),
+            (None, Some(round)) if round.state != GroupState::Empty => {
                 if !are_consumers(group.protocol_type()) {
                     return Err(DeleteOffsetsError::NonEmptyGroup);
                 }
                 topics_of(round)
             }
-            Some(_) | None => Topics::Known(Default::default()),
+            (None, Some(_) | None) => Topics::Known(Default::default()),
         };
         let mut answers = Vec::with_capacity(delete.topics.len());
         let mut buried = BTreeSet::new();
@@ -283,18 +299,24 @@ impl Turn<'_> {
 }
 
 /// Which offsets of a group may expire, and since when they are counted as unused.
-struct ExpiryRule {
+struct ExpiryRule<'g> {
     /// Offsets of these topics stay.
-    read: Topics,
+    read: Topics<'g>,
     /// Since when nobody is there; otherwise each offset counts from its own commit.
     since: Option<WallTime>,
 }
 
-impl ExpiryRule {
+impl<'g> ExpiryRule<'g> {
     /// None may while a round is under way, or while it is not known what members read (G7).
-    fn of(group: &Group) -> Option<Self> {
+    fn of(group: &'g Group) -> Option<Self> {
         let nothing = || Topics::Known(Default::default());
         let kind = group.protocol_type();
+        if let Some(consumer) = &group.consumer {
+            return Some(Self {
+                read: Topics::Of(consumer),
+                since: None,
+            });
+        }
         match (group.state(), &group.round) {
             // Consumers that use no membership.
             (GroupState::Empty, _) if kind.is_empty() => Some(Self {
@@ -322,6 +344,9 @@ fn check(group: Option<&Group>, commit: &CommitOffsets) -> Result<(), CommitErro
             Some(_) => Err(CommitError::GroupNotFound),
         };
     };
+    if let Some(consumer) = &group.consumer {
+        return consumer::may_commit(consumer, commit);
+    }
     let state = group.state();
     if commit.generation.is_none() && state == GroupState::Empty {
         return Ok(());
@@ -383,25 +408,83 @@ fn lookup<'g>(
     same_topic(committed.topic_id, topic.id).then_some(committed)
 }
 
-fn all_offsets(id: &GroupId, group: &Group, forgetting: &Forgetting) -> Vec<FetchedTopic> {
-    let topics = group.offsets.iter().map(|(name, partitions)| {
+/// What is kept of a group from an offset on.
+fn all_offsets(
+    id: &GroupId,
+    group: &Group,
+    from: Option<&(TopicName, PartitionIndex)>,
+    forgetting: &Forgetting,
+) -> FetchedOffsets {
+    let mut answer = Answer::default();
+    let begin = from.map_or(Bound::Unbounded, |(topic, _)| Bound::Included(topic));
+    let topics = group
+        .offsets
+        .range::<TopicName, _>((begin, Bound::Unbounded));
+    for (name, partitions) in topics {
         let id_of = partitions.values().next().map(|first| first.topic_id);
-        let shown = partitions
-            .iter()
-            .filter(|(partition, kept)| !forgetting.hides(id, name, **partition, kept));
-        FetchedTopic {
-            topic: TopicReference {
-                name: name.clone(),
-                id: id_of.unwrap_or(TopicId::ZERO),
-            },
-            partitions: shown
-                .map(|(partition, kept)| (*partition, Some(seen(kept))))
-                .collect(),
+        let topic = TopicReference {
+            name: name.clone(),
+            id: id_of.unwrap_or(TopicId::ZERO),
+        };
+        let begin = from.filter(|(topic, _)| topic == name);
+        let begin = begin.map_or(Bound::Unbounded, |(_, index)| Bound::Included(*index));
+        for (&partition, kept) in partitions.range((begin, Bound::Unbounded)) {
+            if answer.is_full() {
+                answer.fetched.next = Some((name.clone(), partition));
+                return answer.fetched;
+            }
+            if forgetting.hides(id, name, partition, kept) {
+                answer.looks += 1;
+            } else {
+                answer.add(&topic, partition, Some(kept));
+            }
         }
-    });
-    topics
-        .filter(|topic| !topic.partitions.is_empty())
-        .collect()
+        answer.is_open = false;
+    }
+    answer.fetched
+}
+
+/// Offsets that are told, as they become more.
+#[derive(Default)]
+struct Answer {
+    fetched: FetchedOffsets,
+    /// The last topic may get more partitions.
+    is_open: bool,
+    looks: usize,
+    bytes: usize,
+}
+
+impl Answer {
+    /// The rest is to be asked for again.
+    const fn is_full(&self) -> bool {
+        self.looks >= ANSWER_OFFSETS_MAX || self.bytes >= ANSWER_BYTES
+    }
+
+    fn add(&mut self, topic: &TopicReference, partition: PartitionIndex, kept: Option<&Committed>) {
+        self.looks += 1;
+        self.bytes += size_of::<KeptOffset>() + kept.map_or(0, |kept| kept.metadata.len());
+        self.begin(topic);
+        if let Some(topic) = self.fetched.topics.last_mut() {
+            topic.partitions.push((partition, kept.map(seen)));
+        }
+    }
+
+    /// A topic is complete: also one of which nothing was asked is named.
+    fn end_topic(&mut self, topic: &TopicReference) {
+        self.begin(topic);
+        self.is_open = false;
+    }
+
+    fn begin(&mut self, topic: &TopicReference) {
+        if !mem::replace(&mut self.is_open, true) {
+            self.looks += 1;
+            self.bytes += size_of::<FetchedTopic>() + topic.name.as_str().len();
+            self.fetched.topics.push(FetchedTopic {
+                topic: topic.clone(),
+                partitions: Vec::new(),
+            });
+        }
+    }
 }
 
 fn seen(committed: &Committed) -> KeptOffset {

@@ -17,7 +17,10 @@ impl Turn<'_> {
             GroupState::Empty | GroupState::CompletingRebalance | GroupState::Stable => {
                 self.begin_round(group, round);
             }
-            GroupState::PreparingRebalance | GroupState::Dead => {
+            GroupState::PreparingRebalance
+            | GroupState::Dead
+            | GroupState::Assigning
+            | GroupState::Reconciling => {
                 self.end_joining_if_all_came(group, round);
             }
         }

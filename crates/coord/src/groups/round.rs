@@ -140,6 +140,13 @@ impl Member {
         known.map(|known| &known.metadata)
     }
 
+    /// What it knows, with what it says about it.
+    pub(super) fn protocols(&self) -> impl Iterator<Item = (&Arc<str>, &Bytes)> {
+        self.protocols
+            .iter()
+            .map(|known| (&known.name, &known.metadata))
+    }
+
     /// What it says about each protocol.
     pub(super) fn subscriptions(&self) -> impl Iterator<Item = &Bytes> {
         self.protocols.iter().map(|known| &known.metadata)

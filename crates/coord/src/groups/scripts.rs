@@ -9,8 +9,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
-use klamm_model::{LeaderEpoch, Offset, TopicId};
+use klamm_model::{LeaderEpoch, Offset};
 
+use super::consumer::testing::{
+    TestTopics, assignment, owned, show_assignment, show_partitions, show_record,
+};
 use super::testing::Host;
 use super::*;
 use crate::kit::Record;
@@ -112,6 +115,22 @@ impl Script {
                     .input(|coordinator, moment| coordinator.on_topics_deleted(moment, &topics));
                 (None, replies)
             }
+            "topics" => {
+                let replies = self.host.see_topics(TestTopics::of(&words.plain));
+                (None, replies)
+            }
+            "settings" => {
+                let settings = GroupSettings {
+                    session_timeout: Some(words.seconds("session", 45)),
+                    heartbeat_interval: Some(words.seconds("heartbeat", 5)),
+                    assignment_interval: Some(words.seconds("assignment", 1)),
+                };
+                let group = GroupId::new(words.plain[0]);
+                self.host
+                    .coordinator
+                    .set_group_settings(&group, Some(settings));
+                return String::new();
+            }
             "stats" => return format!("{:?}\n", self.host.coordinator.stats()),
             _ => {
                 let command = self.command(verb, &words);
@@ -152,6 +171,20 @@ impl Script {
                 "members" => config.members_max = number as usize,
                 "batch" => config.batch_bytes_max = number as usize,
                 "metadata" => config.offset_metadata_bytes_max = number as usize,
+                "consumers" => config.consumer.members_max = number as usize,
+                "migration" => {
+                    config.consumer.migration = match number {
+                        0 => MigrationPolicy::Disabled,
+                        1 => MigrationPolicy::Upgrade,
+                        2 => MigrationPolicy::Downgrade,
+                        _ => MigrationPolicy::Bidirectional,
+                    };
+                }
+                "session" => {
+                    config.consumer.session_timeout = Duration::from_secs(number);
+                    config.consumer.session_timeout_min = Duration::from_secs(1);
+                }
+                "interval" => config.consumer.assignment_interval = Duration::from_secs(number),
                 "retention" => config.offsets_retention = Duration::from_secs(number),
                 other => panic!("unknown setting {other}"),
             }
@@ -227,6 +260,7 @@ impl Script {
                     .named
                     .get("generation")
                     .map(|word| GenerationId(word.parse().expect("a generation"))),
+                understands_epochs: true,
                 retention: words
                     .named
                     .contains_key("retention")
@@ -244,6 +278,14 @@ impl Script {
                 Command::FetchOffsets(FetchOffsets {
                     group,
                     topics: (!all).then(|| topics.collect()),
+                    member: words.named.get("member").map(|id| {
+                        let epoch = words
+                            .named
+                            .get("epoch")
+                            .map_or(-1, |word| word.parse().expect("an epoch"));
+                        (MemberId::new(id), MemberEpoch(epoch))
+                    }),
+                    from: None,
                     require_stable: false,
                 })
             }
@@ -254,19 +296,51 @@ impl Script {
                     .map(|(name, partitions)| (topic(&name).name, partitions))
                     .collect(),
             }),
+            "hb" => {
+                let names = |name: &str| {
+                    let words = words.named.get(name)?;
+                    let words = words.split(',').filter(|word| !word.is_empty());
+                    Some(words.map(str::to_owned).collect())
+                };
+                let said = |name: &str| words.named.get(name).map(|word| word.to_string());
+                let epoch = words.plain[2].parse().expect("an epoch");
+                let joins = epoch == 0;
+                let owned = words.named.get("owned").map(|word| owned(word));
+                let timeout = words.named.get("rebalance").map(|word| word.parse::<i32>());
+                let timeout = timeout.map(|word| word.expect("seconds") * 1_000);
+                Command::ConsumerHeartbeat(ConsumerHeartbeat {
+                    group,
+                    member: MemberId::new(words.plain[1].trim_matches('"')),
+                    member_id_required: words.has("v1"),
+                    epoch: MemberEpoch(epoch),
+                    instance,
+                    rack: said("rack"),
+                    rebalance_timeout_ms: timeout.unwrap_or(if joins { 60_000 } else { -1 }),
+                    client_id: "client".to_owned(),
+                    client_host: "/127.0.0.1".to_owned(),
+                    topics: names("topics"),
+                    regex: said("regex"),
+                    assignor: said("by"),
+                    owned: owned.or_else(|| joins.then(Vec::new)),
+                })
+            }
+            "describe-consumers" => Command::DescribeConsumers {
+                groups: groups(words),
+            },
             "list" => {
                 let of = |name: &str| {
-                    let words = words.named.get(name).copied().unwrap_or("");
-                    let words = words.split(',').filter(|word| !word.is_empty());
-                    words.map(str::to_owned).collect()
+                    let words = words.named.get(name).copied();
+                    words.map(|words| words.split(','))
                 };
                 Command::List(List {
-                    states: of("states"),
-                    types: of("types"),
+                    states: of("states").map(|words| words.filter_map(GroupState::named).collect()),
+                    types: of("types").map(|words| words.filter_map(GroupType::named).collect()),
+                    from: None,
                 })
             }
             "describe" => Command::Describe {
                 groups: groups(words),
+                bytes_max: usize::MAX,
             },
             "delete" => Command::Delete {
                 groups: groups(words),
@@ -283,6 +357,9 @@ impl Script {
 
     fn assignment(&self, word: &str) -> (MemberId, Bytes) {
         let (member, what) = word.split_once(':').expect("member:assignment");
+        if let Some(what) = what.strip_prefix('@') {
+            return (self.id(member), assignment(what));
+        }
         let what = match what.strip_prefix('*') {
             Some(length) => "x".repeat(length.parse().expect("a length")),
             None => what.to_owned(),
@@ -317,7 +394,7 @@ impl Script {
                 format!("{:?}{}", refused.error, member.unwrap_or_default())
             }
             Reply::Sync(Ok(synced)) => {
-                let part = String::from_utf8_lossy(&synced.assignment);
+                let part = show_assignment(&synced.assignment);
                 format!(
                     "synced {}/{} {part:?}",
                     synced.protocol_type, synced.protocol
@@ -339,9 +416,9 @@ impl Script {
                     .collect();
                 format!("committed{}", failed.concat())
             }
-            Reply::FetchOffsets(topics) => {
+            Reply::FetchOffsets(Ok(fetched)) => {
                 let mut out = "fetched".to_owned();
-                for topic in topics {
+                for topic in &fetched.topics {
                     for (partition, offset) in &topic.partitions {
                         write!(out, " {}/{partition}=", topic.topic.name).expect("to a string");
                         match offset {
@@ -370,8 +447,9 @@ impl Script {
                 });
                 all.collect::<Vec<_>>().join(", ")
             }
-            Reply::List(listed) if listed.is_empty() => "nothing".to_owned(),
+            Reply::List(listed) if listed.groups.is_empty() => "nothing".to_owned(),
             Reply::List(listed) => listed
+                .groups
                 .iter()
                 .map(|listed| {
                     let kind = &listed.protocol_type;
@@ -384,6 +462,7 @@ impl Script {
                 .join("\n"),
             Reply::Describe(described) => described
                 .iter()
+                .flatten()
                 .map(|group| self.show_described(group))
                 .collect::<Vec<_>>()
                 .join("\n"),
@@ -392,6 +471,27 @@ impl Script {
                 .map(|(group, result)| format!("{group} {result:?}"))
                 .collect::<Vec<_>>()
                 .join(", "),
+            Reply::ConsumerHeartbeat(Ok(done)) => {
+                let member = self.short_consumer(done.member.as_str());
+                let wait = done.heartbeat_interval.as_millis();
+                let given = done.assignment.as_ref().map(|given| show_partitions(given));
+                let given = given
+                    .map(|given| format!(" gets {given}"))
+                    .unwrap_or_default();
+                format!("{member} in {} again in {wait} ms{given}", done.epoch)
+            }
+            Reply::ConsumerHeartbeat(Err(refused)) => {
+                format!("{:?}: {}", refused.error, refused.message)
+            }
+            Reply::DescribeConsumers(described) => {
+                let described = described.iter();
+                let described = described.map(|(id, group)| match group {
+                    Ok(group) => self.show_consumers(id, group),
+                    Err(error) => format!("{id} {error:?}"),
+                });
+                described.collect::<Vec<_>>().join("\n")
+            }
+            Reply::FetchOffsets(Err(error)) => format!("{error:?}"),
             Reply::Heartbeat(Ok(())) => "heard".to_owned(),
             Reply::Sync(Err(error)) => format!("{error:?}"),
             Reply::Heartbeat(Err(error)) => format!("{error:?}"),
@@ -418,6 +518,39 @@ impl Script {
             out.push_str(", skips");
         }
         out
+    }
+
+    fn show_consumers(&mut self, id: &GroupId, group: &DescribedConsumerGroup) -> String {
+        let mut out = format!(
+            "{id} {:?} epoch {} targets {} by {}",
+            group.state, group.epoch, group.assignment_epoch, group.assignor
+        );
+        for member in &group.members {
+            let parts = |parts: &[(TopicName, TopicPartitions)]| {
+                let parts: Vec<_> = parts.iter().map(|(_, part)| part.clone()).collect();
+                show_partitions(&parts)
+            };
+            write!(
+                out,
+                "\n  {} in {} reads {} has {} shall have {}",
+                self.short_consumer(member.member.as_str()),
+                member.epoch,
+                member.topics.join(","),
+                parts(&member.assignment),
+                parts(&member.target),
+            )
+            .expect("to a string");
+        }
+        out
+    }
+
+    /// Ids that the coordinator made, but for their randomness.
+    fn short_consumer(&mut self, id: &str) -> String {
+        if id.len() == 36 && id.contains("-4000-") {
+            "made".to_owned()
+        } else {
+            self.short(id)
+        }
     }
 
     fn show_described(&mut self, group: &DescribedGroup) -> String {
@@ -471,6 +604,10 @@ impl Script {
                 }
                 out
             }
+            Key::Consumer { group, part } => {
+                let value = record.value.as_deref();
+                show_record(group, part, value, |id| self.short_consumer(id))
+            }
             other => panic!("this program writes no {other:?}"),
         }
     }
@@ -497,7 +634,7 @@ fn topic(word: &str) -> TopicReference {
     let (name, version) = word.split_once('@').unwrap_or((word, "1"));
     TopicReference {
         name: TopicName::new(name).expect("a name"),
-        id: TopicId([version.parse().expect("a number"); 16]),
+        id: TestTopics::id(name, version.parse().expect("a number")),
     }
 }
 

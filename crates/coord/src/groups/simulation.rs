@@ -168,7 +168,9 @@ impl Simulation {
             }
             _ => {
                 let groups = GROUPS.map(GroupId::new).to_vec();
-                let (_, replies) = self.host.decide(Command::Describe { groups });
+                let bytes_max = usize::MAX;
+                let describe = Command::Describe { groups, bytes_max };
+                let (_, replies) = self.host.decide(describe);
                 self.take(replies);
             }
         }
@@ -329,6 +331,7 @@ impl Simulation {
             generation: client.member.as_ref().map(|_| client.generation),
             member: client.member,
             instance: client.instance,
+            understands_epochs: true,
             retention: None,
             topics: vec![CommitTopic {
                 topic: topic(),
@@ -351,6 +354,8 @@ impl Simulation {
                 topic: topic(),
                 partitions: vec![PartitionIndex(0)],
             }]),
+            member: None,
+            from: None,
             require_stable: true,
         });
         let offsets = self.offsets.entry(group.clone()).or_default();
@@ -464,7 +469,7 @@ impl Simulation {
             let lost = self.chance(25);
             match reply {
                 Reply::CommitOffsets(result) => self.on_committed(ticket, result.is_ok(), lost),
-                Reply::FetchOffsets(topics) => self.on_fetched(ticket, &topics),
+                Reply::FetchOffsets(Ok(fetched)) => self.on_fetched(ticket, &fetched.topics),
                 Reply::Join(result) => {
                     if let Some(who) = self.caller(ticket, lost) {
                         self.on_joined(who, result);
@@ -478,6 +483,9 @@ impl Simulation {
                 Reply::Heartbeat(_)
                 | Reply::Leave(_)
                 | Reply::DeleteOffsets(_)
+                | Reply::ConsumerHeartbeat(_)
+                | Reply::DescribeConsumers(_)
+                | Reply::FetchOffsets(Err(_))
                 | Reply::Delete(_)
                 | Reply::List(_)
                 | Reply::Describe(_) => {}

@@ -9,6 +9,12 @@ pub struct Stats {
     pub preparing_rebalance: usize,
     /// Groups whose round waits for assignments.
     pub completing_rebalance: usize,
+    /// Groups of the consumer protocol whose work has to be divided anew.
+    pub assigning: usize,
+    /// Groups of the consumer protocol of whose members not all have what they shall.
+    pub reconciling: usize,
+    /// Groups of the consumer protocol, in any state.
+    pub consumer_groups: usize,
     /// Groups whose members have their assignments.
     pub stable: usize,
     /// Members of all groups.

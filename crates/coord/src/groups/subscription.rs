@@ -5,24 +5,28 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
+use super::consumer::group::ConsumerGroup;
 use super::round::Round;
 use crate::record::{Reader, RecordError};
 
 /// The kind of group whose metadata can be read.
-const CONSUMER: &str = "consumer";
+pub(super) const CONSUMER: &str = "consumer";
 
 /// What members of a group read.
-pub(super) enum Topics {
+pub(super) enum Topics<'g> {
     /// These.
     Known(BTreeSet<String>),
+    /// What the members of a group of the consumer protocol read.
+    Of(&'g ConsumerGroup),
     /// Nobody can tell; for consumers that is taken for all of them.
     Unknown,
 }
 
-impl Topics {
+impl Topics<'_> {
     pub(super) fn contains(&self, topic: &str) -> bool {
         match self {
             Self::Known(topics) => topics.contains(topic),
+            Self::Of(group) => group.reads(topic),
             Self::Unknown => true,
         }
     }
@@ -34,7 +38,7 @@ pub(super) fn are_consumers(protocol_type: &str) -> bool {
 }
 
 /// What the members of a round read, by any of the protocols that they know.
-pub(super) fn topics_of(round: &Round) -> Topics {
+pub(super) fn topics_of(round: &Round) -> Topics<'static> {
     let mut topics = BTreeSet::new();
     for member in round.members.values() {
         for metadata in member.subscriptions() {

@@ -7,9 +7,11 @@ use bytes::Bytes;
 use super::api::{GroupState, Reply, Sync, SyncError, Synced};
 use super::group::Kept;
 use super::join::{Identity, identify};
+use super::moves::Moves;
 use super::names::MemberId;
 use super::notes::Happened;
 use super::round::Round;
+use super::subscription::are_consumers;
 use super::turn::{Turn, text};
 use crate::kit::Ticket;
 
@@ -48,7 +50,10 @@ impl Turn<'_> {
                 self.decision.held();
                 self.answer(ticket, Reply::Sync(Ok(synced)));
             }
-            GroupState::Empty | GroupState::Dead => {
+            GroupState::Empty
+            | GroupState::Dead
+            | GroupState::Assigning
+            | GroupState::Reconciling => {
                 self.refuse_sync(ticket, SyncError::UnknownMember);
             }
         }
@@ -72,9 +77,17 @@ impl Turn<'_> {
         }
         self.decision.records.push(record);
         self.counters.rebalances_completed += 1;
+        let now = round.members.keys().map(|id| {
+            let assignment = assignments.get(id.as_str());
+            (id.as_str(), assignment.map_or(&[][..], |bytes| bytes))
+        });
+        let moved = are_consumers(round.protocol_type.as_deref().unwrap_or(""))
+            .then(|| Moves::between(assigned(kept), now.collect()));
         let kept = Happened::RoundKept {
             generation: round.generation,
             members: round.members.len(),
+            leader: round.leader.clone(),
+            moved: moved.flatten().map(Box::new),
         };
         self.notes.push(&sync.group, kept);
         round.state = GroupState::Stable;
@@ -90,6 +103,14 @@ impl Turn<'_> {
             round.heard(id.as_str(), self.moment.now);
         }
     }
+}
+
+/// What members had by the round that is kept.
+fn assigned(kept: Option<&Kept>) -> Vec<(&str, &[u8])> {
+    let members = kept.into_iter().flat_map(Kept::members);
+    members
+        .map(|member| (member.member, member.assignment))
+        .collect()
 }
 
 /// A member has asked for its part.

@@ -2,16 +2,35 @@
 //! replies that are held, and what must be true after every input.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use klamm_model::{Instant, WallTime};
 
+use super::consumer::testing::TestTopics;
 use super::*;
 use crate::kit::{Hold, Record};
-use crate::record::GroupValue;
+use crate::record::{EpochValue, GroupValue};
 
 /// The wall clock when a test begins, in milliseconds.
 const WALL: i64 = 1_000_000;
+
+/// A commit by somebody who is no member.
+pub(super) fn committing(
+    group: &str,
+    topic: TopicReference,
+    partitions: Vec<CommitPartition>,
+) -> Command {
+    Command::CommitOffsets(CommitOffsets {
+        group: GroupId::new(group),
+        member: None,
+        instance: None,
+        generation: None,
+        understands_epochs: true,
+        retention: None,
+        topics: vec![CommitTopic { topic, partitions }],
+    })
+}
 
 #[derive(Clone)]
 pub(super) struct Host {
@@ -19,6 +38,8 @@ pub(super) struct Host {
     /// Replays what was appended, and does nothing else (G4).
     shadow: Coordinator,
     pub(super) log: Vec<Record>,
+    /// Where decisions end: what fits into one batch is kept all or none.
+    pub(super) ends: Vec<usize>,
     /// Records that no crash can take back.
     pub(super) committed: usize,
     held: VecDeque<(usize, Ticket, Reply)>,
@@ -32,6 +53,8 @@ pub(super) struct Host {
     next_ticket: u64,
     /// Everything is committed at once.
     pub(super) commits_at_once: bool,
+    /// What the coordinator knows of topics.
+    pub(super) topics: TestTopics,
     /// How long joining may take (G5).
     pub(super) longest_round: Duration,
 }
@@ -42,6 +65,7 @@ impl Host {
             coordinator: Coordinator::new(config.clone()),
             shadow: Coordinator::new(config),
             log: Vec::new(),
+            ends: Vec::new(),
             committed: 0,
             held: VecDeque::new(),
             timers: BTreeMap::new(),
@@ -51,6 +75,7 @@ impl Host {
             waiting: BTreeSet::new(),
             next_ticket: 1,
             commits_at_once: true,
+            topics: TestTopics::default(),
             longest_round: Duration::from_secs(1_800),
         };
         let replies = host.input(|coordinator, moment| coordinator.on_loaded(moment));
@@ -91,6 +116,7 @@ impl Host {
                 "the log takes every record"
             );
             self.check_generation(record);
+            self.check_epoch(record);
             self.check_expiry(record, expired_before);
             let value = record.value.as_deref();
             for machine in [&mut self.coordinator, &mut self.shadow] {
@@ -98,6 +124,7 @@ impl Host {
             }
         }
         self.log.extend(decision.records);
+        self.ends.push(self.log.len());
         for timer in decision.timers {
             assert!(
                 timer.at.is_none_or(|at| at > self.now),
@@ -117,7 +144,9 @@ impl Host {
             if let TimerKey::Group(id) = key {
                 let group = self.coordinator.groups.get(id);
                 let round = group.and_then(|group| group.round.as_ref());
-                let armed = round.and_then(|round| round.armed);
+                let consumer = group.and_then(|group| group.consumer.as_ref());
+                let armed = consumer.and_then(|consumer| consumer.armed);
+                let armed = armed.or_else(|| round.and_then(|round| round.armed));
                 assert_eq!(armed, Some(*at), "{id}: a timer is there for a round");
             }
         }
@@ -130,6 +159,7 @@ impl Host {
             self.check(id, group);
             bytes += group.round.as_ref().map_or(0, |round| round.bytes);
             bytes += Group::bytes(id.as_str());
+            bytes += group.consumer.as_ref().map_or(0, |group| group.bytes);
             bytes += group.kept.as_ref().map_or(0, |kept| kept.value().len());
             bytes += group.offsets.keys().map(bytes_of_topic).sum::<usize>();
             let offsets = group.offsets.values().flat_map(BTreeMap::values);
@@ -159,6 +189,25 @@ impl Host {
             seen.extend(self.commit(self.committed));
         }
         seen
+    }
+
+    /// Epochs of groups only grow, unless all of the group is gone (G3).
+    fn check_epoch(&self, record: &Record) {
+        let Ok(Key::Consumer { group, part }) = Key::decode(&record.key) else {
+            return;
+        };
+        let group = self.coordinator.groups.get(group);
+        let group = group.and_then(|group| group.consumer.as_ref());
+        let kept = group.and_then(|group| group.kept);
+        if let (Part::Epoch, Some(kept), Some(value)) = (part, kept, &record.value) {
+            let value = EpochValue::decode(value).expect("of this program");
+            // The same one is written again with the hash of its topics when the work is divided.
+            let again = value.epoch == kept.epoch && value.metadata_hash != kept.metadata_hash;
+            assert!(
+                value.epoch > kept.epoch || again,
+                "G3: {value:?} after {kept:?}"
+            );
+        }
     }
 
     /// Kept generations only grow (G3); a static member's new id is kept in the same one.
@@ -199,6 +248,15 @@ impl Host {
             let read = subscription::topics_of(round).contains(topic);
             assert!(!read, "G7: {group} loses {topic}, which is read");
         }
+    }
+
+    /// Topics are others now.
+    pub(super) fn see_topics(&mut self, topics: TestTopics) -> Vec<(Ticket, Reply)> {
+        let changed = topics.changes(&self.topics);
+        self.topics = topics.clone();
+        self.input(|coordinator, moment| {
+            coordinator.on_topics_changed(moment, Arc::new(topics), &changed)
+        })
     }
 
     /// The log is safe up to here.
@@ -277,6 +335,7 @@ impl Host {
     pub(super) fn crash(&mut self, end: usize, compact: bool) {
         assert!(end >= self.committed, "what is committed survives");
         self.log.truncate(end);
+        self.ends.clear();
         self.committed = end;
         let plain = self.rebuilt(&self.log);
         if compact {
@@ -293,6 +352,18 @@ impl Host {
         self.held.clear();
         self.waiting.clear();
         self.timers.clear();
+        let topics = Arc::new(self.topics.clone());
+        let moment = Moment {
+            now: self.now,
+            wall: WallTime(WALL),
+            seed: 0,
+        };
+        let decision = self.coordinator.on_topics_changed(moment, topics, &[]);
+        assert_eq!(
+            decision,
+            Decision::nothing(),
+            "nothing follows before the start"
+        );
         let replies = self.input(|coordinator, moment| coordinator.on_loaded(moment));
         assert!(replies.is_empty(), "nobody waits after a start");
     }
@@ -303,6 +374,18 @@ impl Host {
             !group.is_void(),
             "{id}: a group without anything is forgotten"
         );
+        if let Some(consumer) = &group.consumer {
+            consumer::testing::check(id.as_str(), consumer);
+            assert!(
+                group.kept.is_none() && group.round.is_none(),
+                "{id}: one protocol"
+            );
+            if let Some(due) = consumer.next_due() {
+                let timer = self.timers.get(&TimerKey::Group(id.clone()));
+                let in_time = timer.is_some_and(|at| *at <= due.max(self.now).plus(SWEEP_PAUSE));
+                assert!(in_time, "{id}: a timer fires in time");
+            }
+        }
         let Some(round) = &group.round else {
             return;
         };
@@ -380,7 +463,9 @@ impl Host {
                 );
             }
             GroupState::Empty => assert!(round.members.is_empty(), "{id}: an empty group is empty"),
-            GroupState::Dead => panic!("{id}: no group is dead"),
+            GroupState::Dead | GroupState::Assigning | GroupState::Reconciling => {
+                panic!("{id}: no round is {:?}", round.state)
+            }
         }
         if let Some(due) = round.next_due() {
             let timer = self.timers.get(&TimerKey::Group(id.clone()));

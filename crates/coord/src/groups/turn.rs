@@ -23,6 +23,8 @@ pub enum TimerKey {
     Group(GroupId),
     /// Offsets may have expired.
     Sweep,
+    /// Names of topics are to be held against regular expressions.
+    Regexes,
     /// More is to be forgotten: of topics that are gone, of groups that are deleted.
     Forget,
 }
@@ -89,18 +91,23 @@ impl Turn<'_> {
     /// An id for a new member, as Kafka makes them: its own name, and 122 random bits in the form
     /// of a UUID of version 4.
     pub(super) fn member_id(&self, name: &str) -> MemberId {
-        let bits = self.moment.seed & !(0xf << 76) | 0x4 << 76;
-        let bits = bits & !(0x3 << 62) | 0x2 << 62;
-        let digits = format!("{bits:032x}");
-        let parts = [
-            &digits[..8],
-            &digits[8..12],
-            &digits[12..16],
-            &digits[16..20],
-            &digits[20..],
-        ];
-        MemberId::new(&format!("{name}-{}", parts.join("-")))
+        MemberId::new(&format!("{name}-{}", random_uuid(self.moment.seed)))
     }
+}
+
+/// 122 random bits in the form of a UUID of version 4.
+pub(super) fn random_uuid(seed: u128) -> String {
+    let bits = seed & !(0xf << 76) | 0x4 << 76;
+    let bits = bits & !(0x3 << 62) | 0x2 << 62;
+    let digits = format!("{bits:032x}");
+    let parts = [
+        &digits[..8],
+        &digits[8..12],
+        &digits[12..16],
+        &digits[16..20],
+        &digits[20..],
+    ];
+    parts.join("-")
 }
 
 /// The text, or none.

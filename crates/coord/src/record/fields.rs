@@ -45,6 +45,15 @@ impl<'a> Reader<'a> {
         Ok(*taken)
     }
 
+    pub(crate) fn int8(&mut self) -> Result<i8, RecordError> {
+        self.array().map(i8::from_be_bytes)
+    }
+
+    /// Whether what follows is the null of the flexible form.
+    pub(crate) fn is_null(&self) -> bool {
+        self.left.first() == Some(&0)
+    }
+
     pub(crate) fn int16(&mut self) -> Result<i16, RecordError> {
         self.array().map(i16::from_be_bytes)
     }
@@ -150,6 +159,15 @@ impl Writer {
         Self(bytes)
     }
 
+    /// Part of a value: begins with nothing.
+    pub(crate) fn bare(capacity: usize) -> Self {
+        Self(BytesMut::with_capacity(capacity))
+    }
+
+    pub(crate) fn int8(&mut self, value: i8) {
+        self.0.put_i8(value);
+    }
+
     pub(crate) fn int32(&mut self, value: i32) {
         self.0.put_i32(value);
     }
@@ -192,6 +210,31 @@ impl Writer {
     pub(crate) fn compact_text(&mut self, text: &str) {
         self.varint(u32::try_from(text.len() + 1).unwrap_or(u32::MAX));
         self.0.put_slice(text.as_bytes());
+    }
+
+    /// A text in the flexible form, or none.
+    pub(crate) fn compact_nullable_text(&mut self, text: Option<&str>) {
+        match text {
+            Some(text) => self.compact_text(text),
+            None => self.varint(0),
+        }
+    }
+
+    /// The number of elements, or of bytes, in the flexible form.
+    pub(crate) fn compact_count(&mut self, count: usize) {
+        self.varint(u32::try_from(count + 1).unwrap_or(u32::MAX));
+    }
+
+    /// The end of a structure with one tagged number, that is left out where it is zero.
+    pub(crate) fn tagged_int64(&mut self, value: i64) {
+        if value == 0 {
+            self.varint(0);
+        } else {
+            self.varint(1);
+            self.varint(0);
+            self.varint(8);
+            self.int64(value);
+        }
     }
 
     pub(crate) fn raw(&mut self, bytes: &[u8]) {

@@ -1,6 +1,9 @@
 //! The records of `__consumer_offsets`: Kafka's own keys and values, byte for byte. All versions
 //! that Kafka ever wrote are read; what is written is what Kafka 4.3 writes.
 
+mod consumer;
+#[cfg(test)]
+mod consumer_tests;
 mod fields;
 mod group;
 mod offset;
@@ -9,6 +12,10 @@ mod tests;
 
 use std::fmt;
 
+pub(crate) use consumer::{
+    ClassicValue, CurrentValue, Dated, EpochValue, Part, Partitions, RegexValue, SaidValue,
+    TargetEpochValue, decode_target, encode_current, encode_target,
+};
 pub(crate) use fields::{Reader, Writer};
 pub(crate) use group::{GroupValue, MemberValue, MembersOf, group_key};
 pub(crate) use offset::{OffsetValue, offset_key};
@@ -64,8 +71,8 @@ pub(crate) enum Key<'a> {
     },
     /// Version 2: a group of the classic protocol.
     Group { group: &'a str },
-    /// Versions 3 to 8 and 16: groups of the consumer protocol (KIP-848).
-    Consumer,
+    /// Versions 3 to 8 and 16: a part of a group of the consumer protocol (KIP-848).
+    Consumer { group: &'a str, part: Part<'a> },
     /// Versions 9 to 15: share groups (KIP-932).
     Share,
     /// Versions 17 to 23: groups of streams (KIP-1071).
@@ -77,7 +84,8 @@ pub(crate) enum Key<'a> {
 impl<'a> Key<'a> {
     pub(crate) fn decode(key: &'a [u8]) -> Result<Self, RecordError> {
         let mut reader = Reader::new(key);
-        Ok(match reader.int16()? {
+        let kind = reader.int16()?;
+        Ok(match kind {
             0 | 1 => Self::Offset {
                 group: reader.text()?,
                 topic: reader.text()?,
@@ -86,7 +94,13 @@ impl<'a> Key<'a> {
             2 => Self::Group {
                 group: reader.text()?,
             },
-            3..=8 | 16 => Self::Consumer,
+            3..=8 | 16 => {
+                let group = reader.text()?;
+                match Part::decode(kind, &mut reader)? {
+                    Some(part) => Self::Consumer { group, part },
+                    None => Self::Unknown,
+                }
+            }
             9..=15 => Self::Share,
             17..=23 => Self::Streams,
             _ => Self::Unknown,

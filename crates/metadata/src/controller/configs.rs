@@ -10,7 +10,9 @@ use klamm_model::{
 
 use super::{Controller, Decision, Growth, Reply, client_metrics};
 use crate::image::ConfigMap;
-use crate::limits::{BROKER_KEYS_MAX, CLIENT_METRICS_MAX, CONFIG_VALUE_BYTES_MAX};
+use crate::limits::{
+    BROKER_KEYS_MAX, CLIENT_METRICS_MAX, CONFIG_VALUE_BYTES_MAX, GROUP_CONFIGS_MAX,
+};
 use crate::record::{ConfigResource, MetadataRecord};
 
 /// Longest key that is kept.
@@ -62,6 +64,8 @@ pub enum ConfigError {
     TooManyKeys,
     /// More subscriptions to metrics of clients than are kept.
     TooManySubscriptions,
+    /// More groups with configuration than are kept.
+    TooManyGroups,
 }
 
 impl ConfigError {
@@ -72,9 +76,10 @@ impl ConfigError {
             Self::UnknownTopic(_) => ErrorCode::UnknownTopicOrPartition,
             Self::Invalid(_) => ErrorCode::InvalidConfig,
             Self::Request(_) => ErrorCode::InvalidRequest,
-            Self::TooLarge | Self::TooManyKeys | Self::TooManySubscriptions => {
-                ErrorCode::PolicyViolation
-            }
+            Self::TooLarge
+            | Self::TooManyKeys
+            | Self::TooManySubscriptions
+            | Self::TooManyGroups => ErrorCode::PolicyViolation,
         }
     }
 }
@@ -95,11 +100,21 @@ impl fmt::Display for ConfigError {
                 formatter,
                 "There can be no more than {CLIENT_METRICS_MAX} subscriptions."
             ),
+            Self::TooManyGroups => write!(
+                formatter,
+                "No more than {GROUP_CONFIGS_MAX} groups can be configured."
+            ),
         }
     }
 }
 
 impl std::error::Error for ConfigError {}
+
+/// Of how many resources anything is set, with the changes of a command that went before.
+struct Counts {
+    subscriptions: usize,
+    groups: usize,
+}
 
 impl Controller {
     pub(super) fn set_configs(
@@ -116,13 +131,16 @@ impl Controller {
         let mut records = Vec::new();
         let mut answers = Vec::new();
         let mut too_large = false;
-        let mut subscriptions = self.image.client_metrics().len();
+        let mut counts = Counts {
+            subscriptions: self.image.client_metrics().len(),
+            groups: self.image.group_config_count(),
+        };
         for change in &changes {
             let repeated = mentions.get(&change.resource).is_some_and(|&n| n > 1);
             let outcome = if repeated {
                 Err(ConfigError::Request(RESOURCE_REPEATED.to_owned()))
             } else {
-                self.change_config(change, mode, &mut subscriptions)
+                self.change_config(change, mode, &mut counts)
             };
             answers.push(outcome.map(|more| {
                 too_large |= growth.add(&more).is_err();
@@ -148,7 +166,7 @@ impl Controller {
         &self,
         change: &ConfigChange,
         mode: ConfigMode,
-        subscriptions: &mut usize,
+        counts: &mut Counts,
     ) -> Result<Vec<MetadataRecord>, ConfigError> {
         check_operations(&change.operations)?;
         let empty = ConfigMap::new();
@@ -165,6 +183,7 @@ impl Controller {
                 self.image.client_metrics().get(name).unwrap_or(&empty),
                 None,
             ),
+            ConfigResource::Group(name) => (self.image.group_config(name).unwrap_or(&empty), None),
         };
         let is_topic = matches!(change.resource, ConfigResource::Topic(_));
         let after = apply_operations(is_topic, before, &change.operations, mode)?;
@@ -187,11 +206,13 @@ impl Controller {
             }
             client_metrics::check(name, &after)?;
             if before.is_empty() && !after.is_empty() {
-                if *subscriptions >= CLIENT_METRICS_MAX {
+                if counts.subscriptions >= CLIENT_METRICS_MAX {
                     return Err(ConfigError::TooManySubscriptions);
                 }
-                *subscriptions += 1;
+                counts.subscriptions += 1;
             }
+        } else if let ConfigResource::Group(name) = &change.resource {
+            self.check_group(name, before, &after, &mut counts.groups)?;
         } else {
             for (key, value) in changed(before, &after) {
                 check_broker_value(key, value)?;
@@ -237,6 +258,16 @@ pub fn check_operations(operations: &[(String, ConfigOperation)]) -> Result<(), 
         "Null value not supported for : {}",
         nulls.join(", ")
     )))
+}
+
+/// Faults of a change of a topic that can be seen before anything is known of the topic: words that
+/// are added to keys that are no lists, or taken from them.
+///
+/// # Errors
+/// [`ConfigError::Invalid`] in Kafka's words.
+pub fn check_lists(operations: &[(String, ConfigOperation)]) -> Result<(), ConfigError> {
+    let mut operations = operations.iter();
+    operations.try_for_each(|(key, operation)| operate(true, key, operation, None).map(drop))
 }
 
 /// The whole configuration of a resource after some operations, nothing checked but that words are
@@ -304,7 +335,13 @@ fn operate(
         ConfigOperation::Append(value) => {
             list("APPEND")?;
             let mut kept = current_words();
-            for word in words(value.as_deref().unwrap_or_default()) {
+            let value = value.as_deref().unwrap_or_default();
+            // Nothing is a word too, and one that no list takes.
+            let added = match value.is_empty() {
+                true => vec![String::new()],
+                false => words(value),
+            };
+            for word in added {
                 if !kept.contains(&word) {
                     kept.push(word);
                 }

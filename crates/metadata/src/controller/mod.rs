@@ -7,6 +7,7 @@ mod configs;
 mod deletion;
 mod elections;
 mod features;
+mod groups;
 mod partitions;
 mod placement;
 mod producers;
@@ -25,7 +26,8 @@ use klamm_model::{Instant, MetadataOffset, NodeId, Random, TopicId, TopicName, W
 pub use brokers::{RegisterError, Registration, SupportedFeature};
 pub use client_metrics::CLIENT_METRICS_KEYS;
 pub use configs::{
-    ConfigChange, ConfigError, ConfigMode, ConfigOperation, RESOURCE_REPEATED, check_operations,
+    ConfigChange, ConfigError, ConfigMode, ConfigOperation, RESOURCE_REPEATED, check_lists,
+    check_operations,
 };
 pub use deletion::{DeleteTopicError, DeletedTopic, TopicReference};
 pub use elections::{Elected, ElectionError, ElectionKind};
@@ -36,7 +38,7 @@ pub use quotas::{QuotaChange, QuotaError, QuotaOperation};
 pub use reassignments::{Reassignment, ReassignmentError};
 pub use topics::{CreateTopicError, CreatedTopic, ManualAssignment, NewTopic};
 
-use crate::image::{Image, ReplayError};
+use crate::image::{ConfigMap, Image, ReplayError};
 use crate::limits::{OPERATION_BYTES_MAX, OPERATION_RECORDS_MAX};
 use crate::quota::QuotaEntity;
 use crate::record::{MetadataRecord, size_hint};
@@ -50,6 +52,8 @@ pub struct BrokerDefaults {
     pub replication_factor: i16,
     /// Topics that are created by need with a shape of their own, such as `__consumer_offsets`.
     pub internal_topics: Vec<NewTopic>,
+    /// The defaults of groups' keys and their bounds, under the names that the file has for them.
+    pub groups: ConfigMap,
 }
 
 impl Default for BrokerDefaults {
@@ -58,6 +62,7 @@ impl Default for BrokerDefaults {
             partitions: 1,
             replication_factor: 1,
             internal_topics: Vec::new(),
+            groups: ConfigMap::new(),
         }
     }
 }

@@ -18,10 +18,29 @@ struct Script {
     within: Option<i64>,
 }
 
+/// What the file of a broker says of groups, where it says nothing.
+fn defaults() -> BrokerDefaults {
+    let groups = [
+        ("group.consumer.session.timeout.ms", "45000"),
+        ("group.consumer.min.session.timeout.ms", "45000"),
+        ("group.consumer.max.session.timeout.ms", "60000"),
+        ("group.consumer.heartbeat.interval.ms", "5000"),
+        ("group.consumer.min.heartbeat.interval.ms", "5000"),
+        ("group.consumer.max.heartbeat.interval.ms", "15000"),
+        ("group.streams.max.standby.replicas", "2"),
+    ];
+    BrokerDefaults {
+        groups: groups
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
+        ..BrokerDefaults::default()
+    }
+}
+
 impl Script {
     fn new() -> Self {
         Self {
-            controller: Controller::resume(Image::default(), BrokerDefaults::default()),
+            controller: Controller::resume(Image::default(), defaults()),
             position: 0,
             within: None,
         }
@@ -212,6 +231,9 @@ impl Script {
                 },
             )
             .expect("a string");
+            if !delta.groups_configured.is_empty() {
+                writeln!(out, "configured {:?}", delta.groups_configured).expect("a string");
+            }
         }
         let records = decision.records.len();
         writeln!(out, "records {records}").expect("a string");
@@ -371,6 +393,7 @@ fn config_change(words: &[&str]) -> ConfigChange {
     let resource = match words[0].split_once(':').expect("kind:name") {
         ("topic", name) => ConfigResource::Topic(TopicName::new(name).expect("legal")),
         ("metrics", name) => ConfigResource::ClientMetrics(name.to_owned()),
+        ("group", name) => ConfigResource::Group(name.to_owned()),
         ("broker", "") => ConfigResource::BrokerDefault,
         ("broker", node) => ConfigResource::Broker(NodeId(node.parse().expect("a number"))),
         other => panic!("unknown resource {other:?}"),
@@ -505,6 +528,9 @@ fn show(image: &Image) -> String {
     for (name, keys) in image.client_metrics() {
         writeln!(out, "metrics {name} {keys:?}").expect("string");
     }
+    for (name, keys) in image.group_configs() {
+        writeln!(out, "group {name} {keys:?}").expect("string");
+    }
     for (entity, limits) in image.client_quotas().entities() {
         let limits = limits.iter().map(|(key, value)| (key.name(), value.get()));
         let limits: Vec<_> = limits.collect();
@@ -573,6 +599,11 @@ fn create_topics_answers_as_kafka_does() {
 #[test]
 fn subscriptions_to_client_metrics_are_kept_and_refused_as_in_kafka() {
     check("client_metrics.txt");
+}
+
+#[test]
+fn configuration_of_groups_is_kept_and_refused_as_in_kafka() {
+    check("groups.txt");
 }
 
 #[test]

@@ -89,10 +89,15 @@ impl Chance {
                 Command::DeleteTopics { topics }
             }
             9 | 10 => {
-                let resource = match self.below(3) {
+                let resource = match self.below(4) {
                     0 => ConfigResource::BrokerDefault,
+                    3 => ConfigResource::Group(format!("g{}", self.below(3))),
                     1 => ConfigResource::Broker(NodeId(self.below(3) as i32)),
                     _ => ConfigResource::Topic(TopicName::new("a").expect("legal")),
+                };
+                let key = match resource {
+                    ConfigResource::Group(_) => "consumer.assignment.interval.ms",
+                    _ => "retention.ms",
                 };
                 let operation = match self.below(3) {
                     0 => ConfigOperation::Delete,
@@ -101,7 +106,7 @@ impl Chance {
                 Command::SetConfigs {
                     changes: vec![ConfigChange {
                         resource,
-                        operations: vec![("retention.ms".to_owned(), operation)],
+                        operations: vec![(key.to_owned(), operation)],
                     }],
                     mode: ConfigMode::Incremental,
                     validate_only: false,

@@ -184,7 +184,7 @@ pub(crate) fn size_hint(record: &MetadataRecord) -> usize {
             } => {
                 let named = match resource {
                     ConfigResource::Topic(name) => name.as_str().len(),
-                    ConfigResource::ClientMetrics(name) => name.len(),
+                    ConfigResource::ClientMetrics(name) | ConfigResource::Group(name) => name.len(),
                     ConfigResource::BrokerDefault | ConfigResource::Broker(_) => 4,
                 };
                 10 + named + key.len() + value.as_ref().map_or(0, String::len)
@@ -301,6 +301,10 @@ fn put_resource(out: &mut BytesMut, resource: &ConfigResource) {
         }
         ConfigResource::ClientMetrics(name) => {
             out.put_u8(3);
+            put_text(out, name);
+        }
+        ConfigResource::Group(name) => {
+            out.put_u8(4);
             put_text(out, name);
         }
     }
@@ -509,6 +513,7 @@ impl<'a> Reader<'a> {
             1 => ConfigResource::Broker(self.node()?),
             2 => ConfigResource::Topic(self.topic_name()?),
             3 => ConfigResource::ClientMetrics(self.text("subscription name")?),
+            4 => ConfigResource::Group(self.text("group")?),
             _ => return self.illegal("configuration resource"),
         })
     }
@@ -657,6 +662,7 @@ mod tests {
             config(ConfigResource::Broker(NodeId(3)), Some("")),
             config(ConfigResource::Topic(name), None),
             config(ConfigResource::ClientMetrics("m".to_owned()), Some("1")),
+            config(ConfigResource::Group("g".to_owned()), Some("1")),
             MetadataRecord::ProducerIdsAllocated {
                 next: ProducerId(1000),
             },
@@ -730,7 +736,7 @@ mod tests {
         let bytes = encode(&one_of_each_kind());
         for length in 0..bytes.len() {
             let cut = decode(&bytes[..length]);
-            assert!(cut.is_err() || cut.expect("whole records").len() < 15);
+            assert!(cut.is_err() || cut.expect("whole records").len() < 16);
         }
         for place in 0..bytes.len() {
             for value in [0, 1, 0x7f, 0x80, 0xff] {

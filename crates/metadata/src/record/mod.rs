@@ -36,6 +36,8 @@ pub enum ConfigResource {
     Topic(TopicName),
     /// A subscription to metrics of clients (KIP-714).
     ClientMetrics(String),
+    /// A group, by its id; whether there is one or not.
+    Group(String),
 }
 
 /// The registration of one partition, whole.

@@ -104,6 +104,12 @@ impl Records {
         &self.header
     }
 
+    /// Bytes of the records that are still to come, unpacked.
+    #[must_use]
+    pub fn bytes_left(&self) -> usize {
+        self.rest.len()
+    }
+
     fn next_record(&mut self) -> Result<Record, WalkError> {
         let mut rest: &[u8] = &self.rest;
         let body = take_body(&mut rest)?;
