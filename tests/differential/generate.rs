@@ -363,7 +363,6 @@ const RECORDS: &[&str] = &[
     "none 2 magic=1",
     "none 2 count=3",
     "none 2 attributes=32",
-    "none 2 attributes=16",
     "none 2 id=5 epoch=0 sequence=0",
     "none 2 producer=0 sequence=7",
 ];

@@ -54,6 +54,7 @@ pub(crate) fn run(pair: &mut Pair<'_>) {
     members(pair);
     static_member(pair);
     refused(pair);
+    empty_handed(pair);
     forgotten(pair);
 }
 
@@ -307,6 +308,8 @@ fn forgotten(pair: &mut Pair<'_>) {
         pair.at_every_version(47, &json!({ "group_id": group, "topics": topics }));
         pair.at_every_version(9, &fetching(group, json!([fetched("one", json!([0]))])));
     }
+    // Nothing is left of it.
+    pair.at_newest(42, json!({ "groups_names": ["o"] }));
     for groups in [
         json!(["r"]),
         json!(["j-9", "j-9", "r"]),
@@ -322,4 +325,40 @@ fn forgotten(pair: &mut Pair<'_>) {
         16,
         &json!({ "states_filter": ["empty"], "types_filter": ["x"] }),
     );
+}
+
+/// Requests that name nothing, or nothing that there is.
+fn empty_handed(pair: &mut Pair<'_>) {
+    let without = |topic: &str| json!({ "name": topic, "topic_id": format!("@id of {topic}"), "partitions": [] });
+    for topics in [
+        json!([without("absent")]),
+        json!([without("one")]),
+        json!([
+            without("absent"),
+            committed("one", 0, 4, json!("")),
+            without("three")
+        ]),
+    ] {
+        pair.at_every_version(8, &committing("e", "", json!(-1), topics));
+    }
+    let nowhere = json!({ "topic_id": null, "name": "absent", "partition_indexes": [0, 1] });
+    pair.at_newest(
+        9,
+        fetching("e", json!([nowhere, fetched("one", json!([0]))])),
+    );
+    let part = || json!([{ "partition_index": 7 }]);
+    for topics in [
+        json!([{ "name": "absent", "partitions": [] }, { "name": "one", "partitions": [] }]),
+        json!([{ "name": "one", "partitions": part() }, { "name": "one", "partitions": part() }]),
+        // Twice, in two answers.
+        json!([{ "name": "one", "partitions": [{ "partition_index": 0 }] },
+            { "name": "one", "partitions": [{ "partition_index": 0 }] }]),
+    ] {
+        pair.at_every_version(47, &json!({ "group_id": "e", "topics": topics }));
+    }
+    for group in ["e", "r"] {
+        for version in pair.versions(13).filter(|&version| version >= 3) {
+            pair.at(13, version, json!({ "group_id": group, "members": [] }));
+        }
+    }
 }

@@ -17,11 +17,14 @@ mod install;
 #[path = "../../crates/wire/build/table.rs"]
 mod table;
 
+mod admins;
 mod apis;
 mod codec;
 mod compare;
+mod consumer_groups;
 mod expected;
 mod generate;
+mod group_configs;
 mod groups;
 mod history;
 mod kafka;
@@ -47,6 +50,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("log.retention.ms", "-1"),
     ("num.partitions", "2"),
     ("group.initial.rebalance.delay.ms", "0"),
+    ("group.consumer.assignment.interval.ms", "0"),
     ("offsets.topic.replication.factor", "1"),
     ("transaction.state.log.replication.factor", "1"),
     ("transaction.state.log.min.isr", "1"),
@@ -89,6 +93,8 @@ fn answers_differ_from_apache_kafkas_only_where_the_page_says_so() {
     groups::warm_up(&mut pair);
     history::run(&mut pair);
     groups::run(&mut pair);
+    consumer_groups::run(&mut pair);
+    group_configs::run(&mut pair);
     let variable = |name: &str| std::env::var(name).ok();
     let seed = variable("KLAMM_DIFFERENTIAL_SEED")
         .map_or(SEED, |text| text.parse().expect("a seed is a number"));

@@ -69,7 +69,7 @@ const RULES: &[Rule] = &[
         "each cluster hands out blocks of its own",
     ),
     rule(
-        &[11, 13, 15],
+        &[11, 13, 15, 68, 69],
         "member_id",
         Left::Member,
         "ids of members are random",
@@ -86,6 +86,30 @@ const RULES: &[Rule] = &[
         "records",
         Left::Batches,
         "the last batch may be cut at the limit",
+    ),
+    rule(
+        &[68, 69],
+        "group_epoch",
+        Left::Sign,
+        "groups begin with another epoch",
+    ),
+    rule(
+        &[68, 69],
+        "assignment_epoch",
+        Left::Sign,
+        "groups begin with another epoch",
+    ),
+    rule(
+        &[68, 69],
+        "member_epoch",
+        Left::Sign,
+        "groups begin with another epoch",
+    ),
+    rule(
+        &[68, 69],
+        "heartbeat_interval_ms",
+        Left::Sign,
+        "members that wait for others come more often",
     ),
     rule(
         &[],
@@ -199,7 +223,7 @@ const RULES: &[Rule] = &[
     rule(
         &[
             0, 1, 2, 8, 9, 10, 15, 16, 19, 20, 21, 23, 32, 33, 34, 35, 37, 42, 43, 44, 45, 47, 48,
-            49, 57, 61, 74,
+            49, 57, 61, 68, 69, 74,
         ],
         "*",
         Left::Sorted,
@@ -331,6 +355,7 @@ fn order_of(value: &Value) -> String {
         "producer_id",
         "group_id",
         "key",
+        "member_id",
     ];
     let mut key = String::new();
     for name in names {

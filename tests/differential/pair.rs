@@ -16,7 +16,7 @@ const SETTLED: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// APIs whose requests change something; all others can be asked again.
 const CHANGING: &[i16] = &[
-    0, 1, 8, 11, 12, 13, 14, 19, 20, 21, 22, 33, 34, 37, 42, 43, 44, 45, 47, 57,
+    0, 1, 8, 11, 12, 13, 14, 19, 20, 21, 22, 33, 34, 37, 42, 43, 44, 45, 47, 57, 68,
 ];
 
 pub(crate) struct Pair<'a> {
@@ -197,7 +197,7 @@ impl Pair<'_> {
             .as_array()
             .into_iter()
             .flatten()
-            .filter(|resource| resource["resource_type"] == 2)
+            .filter(|resource| resource["resource_type"] == 2 || resource["resource_type"] == 32)
             .map(|resource| {
                 let keys: Vec<&Value> = resource["configs"]
                     .as_array()

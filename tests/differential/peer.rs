@@ -70,6 +70,8 @@ pub(crate) struct Peer<'a> {
     sessions: Vec<i64>,
     /// Ids of members of groups, in the order in which they were given out.
     members: Vec<String>,
+    /// The last epoch of each member of a group, by group and id.
+    epochs: BTreeMap<(String, String), i64>,
 }
 
 impl<'a> Peer<'a> {
@@ -85,6 +87,7 @@ impl<'a> Peer<'a> {
             producers: Vec::new(),
             sessions: Vec::new(),
             members: Vec::new(),
+            epochs: BTreeMap::new(),
         }
     }
 
@@ -206,13 +209,27 @@ impl<'a> Peer<'a> {
             list.push(id);
         }
         let member = answer.get("member_id").and_then(Value::as_str);
-        if let Some(member) = member.filter(|id| ask.key == 11 && id.len() > 36)
+        if let Some(member) = member.filter(|id| is_new_member(ask, id))
             && !self.members.iter().any(|known| known == member)
         {
             self.members.push(member.to_owned());
         }
+        self.learn_epoch(ask, answer);
         if let Some(cluster) = answer.get("cluster_id").and_then(Value::as_str) {
             self.cluster = cluster.to_owned();
+        }
+    }
+
+    /// Members say the epoch that they were told last, which each broker counts from another number.
+    fn learn_epoch(&mut self, ask: &Ask, answer: &Value) {
+        let group = ask.body["group_id"].as_str();
+        let (member, epoch) = (
+            answer["member_id"].as_str(),
+            answer["member_epoch"].as_i64(),
+        );
+        if let (68, Some(group), Some(member), Some(epoch)) = (ask.key, group, member, epoch) {
+            let place = (group.to_owned(), member.to_owned());
+            self.epochs.insert(place, epoch);
         }
     }
 
@@ -295,6 +312,15 @@ fn number(bytes: &[u8], at: usize, size: usize) -> i64 {
     bytes.iter().fold(sign, add)
 }
 
+/// True of the id of a member that the broker made.
+fn is_new_member(ask: &Ask, id: &str) -> bool {
+    match ask.key {
+        11 => id.len() > 36,
+        68 => ask.body["member_id"] == json!("") && !id.is_empty(),
+        _ => false,
+    }
+}
+
 /// The next frame, or what there is instead.
 fn read(client: &mut Client) -> Result<Vec<u8>, Outcome> {
     match client.read_frame() {
@@ -313,6 +339,16 @@ impl Words for Peer<'_> {
         if let Some(place) = word.strip_prefix("@session ") {
             let place: usize = place.parse().expect(word);
             return self.sessions.get(place).copied().unwrap_or(424_242);
+        }
+        if let Some(words) = word.strip_prefix("@epoch ") {
+            let mut words = words.split(' ');
+            let mut next = || words.next().expect(word);
+            let (group, more) = (next().to_owned(), next().parse::<i64>().expect(word));
+            let member = self.text(&words.collect::<Vec<_>>().join(" "));
+            return self
+                .epochs
+                .get(&(group, member))
+                .map_or(0, |epoch| epoch + more);
         }
         panic!("no number {word:?}")
     }
