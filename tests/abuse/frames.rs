@@ -472,17 +472,16 @@ fn flood_of_bad_connections_costs_a_line_a_second_and_none_is_forgotten() {
     }
     let seconds = begun.elapsed().as_secs() + 2;
     // Lines for one connection, and the number of those that share a line.
-    let told = || {
+    let told = || -> (u64, Vec<u64>) {
         let text = log.text();
         let lines = text.lines().filter(|line| line.contains("WARN"));
-        let lines: Vec<_> = lines.filter(|line| line.contains("closed")).collect();
-        let shared = lines.iter().filter_map(|line| {
-            let count = line.split("connections=").nth(1)?;
+        let (single, others): (Vec<_>, Vec<_>) =
+            lines.partition(|line| line.contains("connection closed"));
+        let shared = others.iter().filter_map(|line| {
+            let count = line.split("left out").nth(1)?.split("times=").nth(1)?;
             count.split_whitespace().next()?.parse::<u64>().ok()
         });
-        let shared: Vec<u64> = shared.collect();
-        let single = lines.len() - shared.len();
-        (single as u64, shared)
+        (single.len() as u64, shared.collect())
     };
     let (single, shared) = wait_for("every connection is told of", || {
         let (single, shared) = told();

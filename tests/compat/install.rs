@@ -198,6 +198,24 @@ pub(crate) fn franz_go() -> Installed {
     })
 }
 
+/// The admin clients of Go: gives the program.
+pub(crate) fn go_admins() -> Installed {
+    static ADMINS: OnceLock<Installed> = OnceLock::new();
+    once(&ADMINS, || {
+        let folder = "../differential/admins/go";
+        let files = ["go.mod", "go.sum", "main.go", "franz.go", "sarama.go"];
+        let recipe = files.map(|file| format!("{folder}/{file}"));
+        let recipe = recipe.each_ref().map(String::as_str);
+        let installed = install("go-admins", &recipe, |target| {
+            let mut build = Command::new("go");
+            build.arg("build").arg("-o").arg(target.join("admins"));
+            build.arg(".").current_dir(sources().join(folder));
+            vec![build]
+        })?;
+        Ok(installed.join("admins"))
+    })
+}
+
 /// Apache Kafka's jars: gives the class path.
 pub(crate) fn java() -> Installed {
     static JAVA: OnceLock<Installed> = OnceLock::new();

@@ -12,8 +12,10 @@
 mod harness;
 
 mod clients;
+mod consumer_groups;
 mod flights;
 mod groups;
+#[allow(dead_code, reason = "the differential test uses the rest")]
 mod install;
 mod tools;
 

@@ -252,7 +252,7 @@ fn readmes_serve_keeps_its_data_where_the_readme_says() {
 
 /// How each block of README.md is run: by the test named here, or not at all, and why. A block that is
 /// new has no line yet.
-const README_BLOCKS: [(&str, &str); 5] = [
+const README_BLOCKS: [(&str, &str); 6] = [
     (
         "-- serve",
         "readmes_serve_keeps_its_data_where_the_readme_says",
@@ -263,6 +263,10 @@ const README_BLOCKS: [(&str, &str); 5] = [
     ),
     (
         "-- topic create",
+        "readmes_commands_for_another_terminal_work_as_they_stand",
+    ),
+    (
+        "--group readers",
         "readmes_commands_for_another_terminal_work_as_they_stand",
     ),
     ("-- bench", "readmes_load_is_made_and_measured_as_it_stands"),
@@ -299,7 +303,7 @@ fn run_block(block: &str, broker: Option<&Broker>) -> Output {
 
 #[test]
 fn readmes_doctor_says_what_this_machine_lacks() {
-    let output = run_block(&readme_commands()[4], None);
+    let output = run_block(&readme_commands()[5], None);
     let text = String::from_utf8_lossy(&output.stdout);
     // This machine may have problems.
     assert!(matches!(output.status.code(), Some(0 | 1)), "{text}");
@@ -334,8 +338,8 @@ fn commands_that_the_readme_names_in_passing_exist() {
 #[test]
 fn readmes_commands_for_another_terminal_work_as_they_stand() {
     let broker = Broker::start();
-    let commands = readme_commands();
-    let commands = &commands[2];
+    let all = readme_commands();
+    let commands = &all[2];
     assert!(commands.contains("topic create greetings"), "{commands}");
     if broker.process().is_none() {
         return skipped("readme", "the broker that runs may have the topic");
@@ -345,6 +349,12 @@ fn readmes_commands_for_another_terminal_work_as_they_stand() {
     assert_eq!(out, "created greetings with 3 partitions\nhello\n", "{err}");
     assert!(err.contains("1 record delivered"), "{err}");
     assert!(err.lines().any(|line| line == "1 record"), "{err}");
+    let (out, err) = told(&run_block(&all[3], Some(&broker)));
+    assert!(
+        out.starts_with("hello\ngroup readers  Empty  classic"),
+        "{out}{err}"
+    );
+    assert!(err.contains("assigned greetings:0-2\n"), "{err}");
 }
 
 #[test]
@@ -353,7 +363,7 @@ fn readmes_load_is_made_and_measured_as_it_stands() {
     let Some(broker) = Broker::own(test, Options::new()) else {
         return;
     };
-    let output = run_block(&readme_commands()[3], Some(&broker));
+    let output = run_block(&readme_commands()[4], Some(&broker));
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let err = String::from_utf8_lossy(&output.stderr);
     // A busy machine cannot keep the rate, and says so.

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use klamm_client::admin::NewTopic;
 use klamm_client::asynchronous::futures_io::{AsyncRead, AsyncWrite};
-use klamm_client::asynchronous::{AsyncConsumer, AsyncProducer, ProduceError, Runtime, wall_time};
+use klamm_client::asynchronous::{
+    AsyncConsumer, AsyncGroupConsumer, AsyncProducer, ProduceError, Runtime, wall_time,
+};
 use klamm_client::blocking::{Client, ClientOptions};
 use klamm_client::fetcher::{ConsumerOptions, Event, StartAt};
+use klamm_client::group::{GroupEvent, GroupOptions, GroupReset};
 use klamm_client::hub::HubOptions;
 use klamm_client::metadata::PartitionName;
 use klamm_client::producer::{ProducerOptions, ProducerRecord};
@@ -279,4 +282,63 @@ fn what_cannot_be_sent_is_told_in_time() {
             "{refused:?}"
         );
     });
+}
+
+#[test]
+fn async_members_read_commit_and_share_a_group() {
+    let broker = Broker::start_with(crate::groups::options());
+    let name = topic(&broker, 2);
+    let group = unique("async");
+    let member = || {
+        let options = GroupOptions {
+            offset_reset: GroupReset::Earliest,
+            heartbeat_interval: Duration::from_millis(200),
+            auto_commit: None,
+            ..GroupOptions::new(&group)
+        };
+        let address = broker.address().to_string();
+        AsyncGroupConsumer::new(
+            Tokio,
+            &address,
+            HubOptions::default(),
+            options,
+            [name.clone()],
+        )
+    };
+    run(async {
+        let mut producer = producer(&broker, ProducerOptions::default());
+        for number in 0..20 {
+            let record = ProducerRecord::new(name.clone(), wall_time());
+            let record = record.partition(PartitionIndex(number % 2)).value("v");
+            producer.send(&record).await.expect("room");
+        }
+        producer.flush().await;
+        let mut first = member();
+        let mut read = 0;
+        while read < 20 {
+            match first.next_event().await {
+                GroupEvent::Read(Event::Record(..)) => read += 1,
+                GroupEvent::Ended(error) => panic!("{error}"),
+                _ => {}
+            }
+        }
+        first.commit().await.expect("kept");
+        let mut second = member();
+        while first.assignment().count() != 1 || second.assignment().count() != 1 {
+            let turn = Duration::from_millis(50);
+            let look = tokio::time::timeout(turn, first.next_event()).await;
+            assert!(!matches!(look, Ok(GroupEvent::Lost { .. })), "{look:?}");
+            let look = tokio::time::timeout(turn, second.next_event()).await;
+            // What was committed is not read again.
+            let record = matches!(look, Ok(GroupEvent::Read(Event::Record(..))));
+            assert!(!record, "{look:?}");
+        }
+        assert!(first.close(PATIENCE).await);
+        assert!(second.close(PATIENCE).await);
+    });
+    let address = broker.address().to_string();
+    let mut client = Client::connect(&address, ClientOptions::default()).expect("it listens");
+    let kept = client.list_group_offsets(&group, None).expect("an answer");
+    let kept: i64 = kept.into_values().map(|kept| kept.offset.0).sum();
+    assert_eq!(kept, 20);
 }

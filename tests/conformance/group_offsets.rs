@@ -1,13 +1,80 @@
 //! Committed offsets of groups: kept and found in every version, after every end of the broker, in a
 //! log that was compacted, and after a decision that its log does not take.
 
-use klamm_wire::offset_commit;
+use std::fs;
+
+use klamm_wire::{list_groups, offset_commit};
 
 use crate::groups::{
     COMMIT, FETCH, JOIN, SYNC, beat, commit, commit_as, describe, fetch, fetch_loaded, group,
     join_anew, listed, options, sync,
 };
-use crate::harness::{Broker, End, Topic, creation, wait_for};
+use crate::harness::{Broker, Client, End, Topic, creation, wait_for};
+
+/// Makes the topic of groups as an administrator may: one partition, small segments.
+fn make_topic_of_groups(client: &mut Client, segment_bytes: &str) {
+    let configs = [
+        ("cleanup.policy", "compact"),
+        ("internal.segment.bytes", segment_bytes),
+        ("min.cleanable.dirty.ratio", "0.01"),
+    ];
+    let made = client.call(&creation("__consumer_offsets", 1, 1, &configs), 7);
+    let made = made.view().topics().iter();
+    let codes: Vec<i16> = made.map(|one| one.error_code()).collect();
+    assert_eq!(codes, [0]);
+}
+
+#[test]
+fn log_of_groups_that_cannot_be_read_is_said_and_read_when_it_can_be() {
+    let test = "log_of_groups_that_cannot_be_read_is_said";
+    // What is compacted away cannot be damaged.
+    let own = || options().set("log.cleaner.enable", false);
+    let Some(mut broker) = Broker::own(test, own()) else {
+        return;
+    };
+    let mut client = broker.client();
+    make_topic_of_groups(&mut client, "4000");
+    let topic = client.create_topic("read", 1);
+    let group = group(&mut client, "kept");
+    for offset in 0..200 {
+        assert_eq!(commit(&mut client, &group, &topic, offset, COMMIT), 0);
+    }
+    broker.end(End::Stop);
+    let folder = broker.folder().join("__consumer_offsets-0");
+    let segment = folder.join("00000000000000000000.log");
+    let right = fs::read(&segment).expect("the first segment");
+    let mut wrong = right.clone();
+    wrong[1000] ^= 1;
+    fs::write(&segment, &wrong).expect("written");
+    broker.start_again();
+    client = broker.client();
+    let list = |client: &mut Client| {
+        let reply = client.call(&list_groups::Request::default(), 4);
+        let groups = reply.view().groups().iter().count();
+        (reply.view().error_code(), groups)
+    };
+    // A list without the groups of this coordinator would be taken for whole.
+    wait_for("a coordinator that fails", || {
+        let (code, groups) = list(&mut client);
+        assert_eq!(groups, 0);
+        (code == 15).then_some(())
+    });
+    let told = "the log of a group coordinator cannot be read";
+    broker.expect_log(0, &[told, "is tried again"]);
+    fs::write(&segment, &right).expect("written");
+    let found = wait_for("groups that are served", || {
+        let found = fetch(&mut client, &group, &topic, FETCH);
+        (found.0 != 14 && found.0 != 16).then_some(found)
+    });
+    assert_eq!(found, (0, 199, "at 199".to_owned()));
+    broker.expect_log(0, &["can be read again"]);
+    assert_eq!(list(&mut client), (0, 1));
+    if let Some(process) = broker.process() {
+        let times = process.log.text().matches(told).count();
+        assert_eq!(times, 1, "told once, however often it is tried");
+    }
+    broker.is_healthy();
+}
 
 #[test]
 fn offsets_are_kept_and_found_in_every_version() {
@@ -94,6 +161,36 @@ fn offsets_of_a_deleted_topic_are_forgotten() {
 }
 
 #[test]
+fn offsets_of_a_topic_that_was_deleted_just_before_a_crash_are_forgotten() {
+    let test = "offsets_of_a_topic_that_was_deleted_just_before_a_crash";
+    let Some(mut broker) = Broker::own(test, options()) else {
+        return;
+    };
+    for _ in 0..3 {
+        let mut client = broker.client();
+        let stays = client.create_topic("stays", 1);
+        let goes = client.create_topic("goes", 1);
+        let groups: Vec<String> = (0..20).map(|_| group(&mut client, "follower")).collect();
+        for group in &groups {
+            for topic in [&stays, &goes] {
+                assert_eq!(commit(&mut client, group, topic, 7, COMMIT), 0);
+            }
+        }
+        assert_eq!(client.delete_topic(&goes), 0);
+        broker.end(End::Kill);
+        broker.start_again();
+        client = broker.client();
+        for group in &groups {
+            assert_eq!(fetch_loaded(&mut client, group, &stays).1, 7);
+            wait_for("forgotten offset", || {
+                (fetch_loaded(&mut client, group, &goes).1 == -1).then_some(())
+            });
+            assert_eq!(fetch_loaded(&mut client, group, &stays).1, 7);
+        }
+    }
+}
+
+#[test]
 fn offsets_are_found_again_in_a_log_that_was_compacted() {
     let test = "offsets_are_found_again_in_a_log_that_was_compacted";
     let own = || options().set("log.cleaner.backoff.ms", 20);
@@ -101,20 +198,7 @@ fn offsets_are_found_again_in_a_log_that_was_compacted() {
         return;
     };
     let mut client = broker.client();
-    // As an administrator may make it: one partition, small segments.
-    let configs = [
-        ("cleanup.policy", "compact"),
-        ("internal.segment.bytes", "4000"),
-        ("min.cleanable.dirty.ratio", "0.01"),
-    ];
-    let made = client.call(&creation("__consumer_offsets", 1, 1, &configs), 7);
-    let code = made
-        .view()
-        .topics()
-        .iter()
-        .next()
-        .map(|one| one.error_code());
-    assert_eq!(code, Some(0));
+    make_topic_of_groups(&mut client, "4000");
     let topic = client.create_topic("read", 1);
     let groups: Vec<String> = (0..5).map(|_| group(&mut client, "kept")).collect();
     let member = join_anew(&mut client, &groups[0], JOIN);
@@ -154,18 +238,7 @@ fn decision_that_the_log_does_not_take_loses_nothing_that_was_kept() {
     };
     let mut client = broker.client();
     // A batch of a long text is larger than these segments.
-    let configs = [
-        ("cleanup.policy", "compact"),
-        ("internal.segment.bytes", "2000"),
-    ];
-    let made = client.call(&creation("__consumer_offsets", 1, 1, &configs), 7);
-    let code = made
-        .view()
-        .topics()
-        .iter()
-        .next()
-        .map(|one| one.error_code());
-    assert_eq!(code, Some(0));
+    make_topic_of_groups(&mut client, "2000");
     let topic = client.create_topic("read", 1);
     let group = group(&mut client, "kept");
     let member = join_anew(&mut client, &group, JOIN);

@@ -61,6 +61,20 @@ pub(crate) struct Round {
     members: Vec<String>,
 }
 
+impl Round {
+    /// What a member needs to know of a round to go on in it.
+    pub(crate) fn told(member: &str, generation: i32) -> Self {
+        Self {
+            code: 0,
+            generation,
+            member: member.to_owned(),
+            leader: String::new(),
+            protocol: None,
+            members: Vec::new(),
+        }
+    }
+}
+
 struct Joining<'a> {
     group: &'a str,
     member: &'a str,

@@ -193,10 +193,13 @@ impl Client {
         let mut size = [0; 4];
         let mut filled = 0;
         while filled < size.len() {
-            match self.stream.read(&mut size[filled..])? {
-                0 if filled == 0 => return Ok(None),
-                0 => return Err(ErrorKind::UnexpectedEof.into()),
-                read => filled += read,
+            match self.stream.read(&mut size[filled..]) {
+                Ok(0) if filled == 0 => return Ok(None),
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(read) => filled += read,
+                // A signal says nothing about the broker.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
         }
         let size = usize::try_from(i32::from_be_bytes(size)).expect("a size");

@@ -1,5 +1,5 @@
 """confluent-kafka. Usage: confluent.py produce BROKER TOPIC CODEC | consume BROKER TOPIC
-    | subscribe BROKER TOPIC GROUP COUNT
+    | subscribe BROKER TOPIC GROUP COUNT [PROTOCOL]
 """
 
 import sys
@@ -58,10 +58,11 @@ def consume(broker, topic):
     consumer.close()
 
 
-def subscribe(broker, topic, group, count):
+def subscribe(broker, topic, group, count, protocol="classic"):
     consumer = Consumer({
         "bootstrap.servers": broker,
         "group.id": group,
+        "group.protocol": protocol,
         "auto.offset.reset": "earliest",
     })
     consumer.subscribe([topic])
