@@ -9,10 +9,10 @@ use super::api::{
     DeleteGroupError, DescribedGroup, DescribedMember, GroupState, GroupType, List, ListedGroup,
     ListedGroups,
 };
-use super::disarm;
 use super::group::Group;
 use super::names::GroupId;
 use super::notes::Happened;
+use super::timers::disarm;
 use super::turn::{Turn, text};
 use crate::kit::Record;
 use crate::limits::{ANSWER_BYTES, ANSWER_GROUPS_MAX};

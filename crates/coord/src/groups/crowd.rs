@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use allocation_counter::measure;
-use klamm_model::{Instant, Offset, TopicId, WallTime};
+use klamm_model::{Instant, Offset, PartitionIndex, TopicId, WallTime};
 
 use super::scripts::subscription;
 use super::*;

@@ -7,12 +7,13 @@ use std::ops::Bound;
 
 use klamm_model::{PartitionIndex, TopicId, TopicName};
 
+use super::Coordinator;
 use super::api::{DeleteGroupError, Reply, TopicReference};
 use super::group::{Committed, Group};
 use super::names::GroupId;
 use super::offsets::same_topic;
 use super::turn::{TimerKey, Turn};
-use crate::kit::Ticket;
+use crate::kit::{Decision, Moment, Ticket};
 use crate::limits::{SWEEP_LOOKS_MAX, SWEEP_PAUSE};
 
 /// Topics that are gone, by name, each with the ids that it had.
@@ -265,4 +266,69 @@ impl Turn<'_> {
         }
         true
     }
+}
+
+impl Coordinator {
+    /// These topics are no more: neither are the offsets in them. Nobody is told of them from now
+    /// on; they are forgotten now as far as one decision goes, and the rest soon after it.
+    pub fn on_topics_deleted(
+        &mut self,
+        moment: Moment,
+        topics: &[TopicReference],
+    ) -> Decision<Reply, TimerKey> {
+        self.forgetting.add_topics(&self.groups, topics);
+        self.forget(moment)
+    }
+
+    pub(super) fn forget(&mut self, moment: Moment) -> Decision<Reply, TimerKey> {
+        let records_max = self.tombstones_max;
+        self.alone(moment, |turn, groups| turn.forget(groups, records_max))
+    }
+
+    pub(super) fn delete(
+        &mut self,
+        moment: Moment,
+        ticket: Ticket,
+        asked: Vec<GroupId>,
+    ) -> Decision<Reply, TimerKey> {
+        let mut answered: BTreeSet<GroupId> = BTreeSet::new();
+        let mut freed = 0;
+        let records_max = self.tombstones_max;
+        let decision = self.alone(moment, |turn, groups| {
+            let mut deleted = Vec::new();
+            let mut condemned = VecDeque::new();
+            for id in asked {
+                if !answered.insert(id.clone()) {
+                    continue;
+                }
+                if let Some(group) = groups.get(&id) {
+                    freed += round_bytes(group);
+                }
+                let group = groups.get_mut(&id);
+                let result = turn.delete_group(&id, group, records_max, &mut condemned);
+                if let Some(group) = groups.get_mut(&id) {
+                    freed -= round_bytes(group);
+                    if group.is_void() {
+                        freed += Group::bytes(id.as_str());
+                        groups.remove(&id);
+                    }
+                }
+                deleted.push((id, result));
+            }
+            if condemned.is_empty() {
+                turn.decision.held();
+                turn.answer(ticket, Reply::Delete(deleted));
+            } else {
+                turn.forgetting.await_all(ticket, deleted, condemned);
+                turn.set_timer(TimerKey::Forget, SWEEP_PAUSE);
+            }
+        });
+        self.bytes -= freed;
+        decision
+    }
+}
+
+/// What the round of a group holds.
+fn round_bytes(group: &Group) -> usize {
+    group.round.as_ref().map_or(0, |round| round.bytes)
 }

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use klamm_model::Offset;
+use bytes::Bytes;
+use klamm_model::{Offset, PartitionIndex};
 
 use super::testing::{Host, committing};
 use super::*;

@@ -17,6 +17,7 @@ mod history;
 #[cfg(test)]
 mod hostile;
 mod join;
+mod loaded;
 mod look;
 mod members;
 mod moves;
@@ -24,6 +25,7 @@ mod names;
 mod notes;
 mod offsets;
 mod rebalance;
+mod replay;
 mod round;
 #[cfg(test)]
 mod scripts;
@@ -31,18 +33,16 @@ mod scripts;
 mod simulation;
 mod stats;
 mod subscription;
+mod sweep;
 mod sync;
 #[cfg(test)]
 mod testing;
+mod timers;
 mod turn;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt;
-use std::ops::Bound;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
-use klamm_model::{Instant, PartitionIndex, TopicId, TopicName, WallTime};
+use klamm_model::{Instant, TopicId, TopicName, WallTime};
 
 pub use api::{
     Command, CommitError, CommitOffsets, CommitPartition, CommitPartitionError, CommitTopic,
@@ -66,42 +66,19 @@ pub use look::{GroupHead, LookFrom, MembersRoom, SeenGroup, SeenMember, SeenMemb
 pub use moves::{MemberMoves, Moves, NamedPartitions};
 pub use names::{GenerationId, GroupId, GroupInstanceId, MemberId};
 pub use notes::{Client, Happened, Note};
+pub use replay::ReplayError;
 pub use stats::{Counters, Stats};
 pub use turn::TimerKey;
 
-use crate::kit::{Decision, Moment, Ticket, Timer};
-use crate::limits::{
-    COORDINATOR_BYTES_MAX, GROUPS_MAX, OFFSETS_MAX, SWEEP_LOOKS_MAX, SWEEP_PAUSE,
-    SWEEP_RECORDS_MAX, WALL_CLOCK_DOUBT,
-};
-use crate::record::{Key, OffsetValue, Part, RecordError};
-use consumer::group::ConsumerGroup;
+use crate::kit::{Decision, Moment, Ticket};
+use crate::limits::{COORDINATOR_BYTES_MAX, GROUPS_MAX, OFFSETS_MAX, SWEEP_RECORDS_MAX};
 use forget::Forgetting;
-use group::{Committed, Group, Kept, bytes_of_topic};
+use group::{Group, Kept};
 use notes::Notes;
 use offsets::RoomForOffsets;
-use round::{Profile, Round};
+use round::Round;
+use timers::{arm, put_back};
 use turn::Turn;
-
-/// Why a record cannot be replayed. Kinds of records that are not served are no error.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReplayError {
-    /// The key cannot be read.
-    Key(RecordError),
-    /// The value cannot be read.
-    Value(RecordError),
-}
-
-impl fmt::Display for ReplayError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Key(error) => write!(formatter, "key of a {error}"),
-            Self::Value(error) => write!(formatter, "value of a {error}"),
-        }
-    }
-}
-
-impl std::error::Error for ReplayError {}
 
 /// The coordinator of all groups of one partition of `__consumer_offsets`.
 #[derive(Clone, Debug)]
@@ -165,22 +142,6 @@ impl Coordinator {
         }
     }
 
-    /// The topics of offsets in the log that was replayed, each with every id that was kept with
-    /// it: once, when all is loaded. Those that are gone are to be told to
-    /// [`on_topics_deleted`](Self::on_topics_deleted).
-    #[must_use]
-    pub fn take_topics_read(&mut self) -> Vec<TopicReference> {
-        let read = self.topics_read.take().unwrap_or_default().into_iter();
-        let named = read.flat_map(|(name, ids)| {
-            let name = move |id| TopicReference {
-                name: name.clone(),
-                id,
-            };
-            ids.into_iter().map(name)
-        });
-        named.collect()
-    }
-
     /// Bytes that are held, as [`Stats::bytes`] counts them; no walk.
     #[must_use]
     pub const fn bytes_held(&self) -> usize {
@@ -196,189 +157,6 @@ impl Coordinator {
     /// What the configuration says from now on. Waits that have begun end as they were begun.
     pub fn set_config(&mut self, config: GroupConfig) {
         self.config = config;
-    }
-
-    /// Replays one record: of the log that is read at the start, or of a decision that was appended.
-    /// Hard state changes here and nowhere else.
-    ///
-    /// # Errors
-    /// If the record cannot be read, which no decision of this program causes. Nothing has changed
-    /// then.
-    pub fn replay(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), ReplayError> {
-        match Key::decode(key).map_err(ReplayError::Key)? {
-            Key::Offset {
-                group,
-                topic,
-                partition,
-            } => {
-                let topic =
-                    TopicName::new(topic).map_err(|_| ReplayError::Key(RecordError::BadText))?;
-                self.replay_offset(group, &topic, PartitionIndex(partition), value)
-            }
-            Key::Group { group } => self.replay_group(group, value),
-            Key::Consumer { group, part } => self.replay_consumer(group, part, value),
-            Key::Share | Key::Streams | Key::Unknown => {
-                self.counters.records_skipped += 1;
-                Ok(())
-            }
-        }
-    }
-
-    fn replay_offset(
-        &mut self,
-        id: &str,
-        topic: &TopicName,
-        partition: PartitionIndex,
-        value: Option<&[u8]>,
-    ) -> Result<(), ReplayError> {
-        if let Some(value) = value {
-            let value = OffsetValue::decode(value).map_err(ReplayError::Value)?;
-            self.note_read(topic, value.topic_id);
-            let committed = Committed {
-                offset: value.offset,
-                leader_epoch: value.leader_epoch,
-                metadata: value.metadata.into(),
-                committed: value.committed,
-                expires: value.expires,
-                topic_id: value.topic_id,
-            };
-            let mut held = committed.bytes();
-            let group = self.group_or_new(id);
-            let partitions = match group.offsets.get_mut(topic) {
-                Some(partitions) => partitions,
-                None => {
-                    held += bytes_of_topic(topic);
-                    group.offsets.entry(topic.clone()).or_default()
-                }
-            };
-            let earlier = partitions.insert(partition, committed);
-            self.offsets += usize::from(earlier.is_none());
-            self.bytes += held;
-            self.bytes -= earlier.as_ref().map_or(0, Committed::bytes);
-            return Ok(());
-        }
-        let Some(group) = self.groups.get_mut(id) else {
-            return Ok(());
-        };
-        if let Some(partitions) = group.offsets.get_mut(topic) {
-            if let Some(gone) = partitions.remove(&partition) {
-                self.offsets -= 1;
-                self.bytes -= gone.bytes();
-            }
-            if partitions.is_empty() {
-                group.offsets.remove(topic);
-                self.bytes -= bytes_of_topic(topic);
-            }
-        }
-        self.drop_if_void(id);
-        Ok(())
-    }
-
-    fn note_read(&mut self, topic: &TopicName, id: TopicId) {
-        if let Some(read) = &mut self.topics_read {
-            match read.get_mut(topic) {
-                Some(ids) => {
-                    ids.insert(id);
-                }
-                None => {
-                    read.insert(topic.clone(), BTreeSet::from([id]));
-                }
-            }
-        }
-    }
-
-    fn replay_group(&mut self, id: &str, value: Option<&[u8]>) -> Result<(), ReplayError> {
-        if let Some(value) = value {
-            let kept = Kept::decode(value).map_err(ReplayError::Value)?;
-            self.bytes += kept.value().len();
-            let earlier = self.group_or_new(id).kept.replace(kept);
-            self.bytes -= earlier.map_or(0, |kept| kept.value().len());
-        } else if let Some(group) = self.groups.get_mut(id) {
-            let gone = group.kept.take();
-            self.bytes -= gone.map_or(0, |kept| kept.value().len());
-            self.drop_if_void(id);
-        }
-        Ok(())
-    }
-
-    fn replay_consumer(
-        &mut self,
-        id: &str,
-        part: Part<'_>,
-        value: Option<&[u8]>,
-    ) -> Result<(), ReplayError> {
-        let there = self
-            .groups
-            .get(id)
-            .is_some_and(|group| group.consumer.is_some());
-        if value.is_none() && !there {
-            return Ok(());
-        }
-        // Read before anything is made for it.
-        let mut fresh = Box::<ConsumerGroup>::default();
-        let group = self.groups.get_mut(id);
-        let consumer = group.and_then(|group| group.consumer.as_mut());
-        let is_new = consumer.is_none();
-        let consumer = consumer.unwrap_or(&mut fresh);
-        let before = consumer.bytes;
-        consumer.replay(part, value).map_err(ReplayError::Value)?;
-        let after = consumer.bytes;
-        let is_void = consumer.is_void();
-        self.bytes = self.bytes + after - before;
-        if is_new && !is_void {
-            self.group_or_new(id).consumer = Some(fresh);
-        } else if is_void {
-            if let Some(group) = self.groups.get_mut(id) {
-                group.consumer = None;
-            }
-            self.drop_if_void(id);
-        }
-        Ok(())
-    }
-
-    fn group_or_new(&mut self, id: &str) -> &mut Group {
-        if !self.groups.contains_key(id) {
-            self.bytes += Group::bytes(id);
-            self.groups.insert(GroupId::new(id), Group::default());
-        }
-        self.groups.get_mut(id).expect("it is there or was made")
-    }
-
-    fn drop_if_void(&mut self, id: &str) {
-        if self.groups.get(id).is_some_and(Group::is_void) {
-            self.groups.remove(id);
-            self.bytes -= Group::bytes(id);
-        }
-    }
-
-    /// Everything in the log has been replayed: members have a session's time to be heard of, and
-    /// commands may come.
-    pub fn on_loaded(&mut self, moment: Moment) -> Decision<Reply, TimerKey> {
-        self.believed = Some((moment.now, moment.wall));
-        let mut bytes = self.bytes;
-        let sessions = self.sessions();
-        let (mut turn, groups) = self.turn(moment);
-        for (id, group) in groups {
-            if group.consumer.is_some() {
-                let session = sessions(id);
-                consumer::on_revived(&mut turn, id, group, session);
-                continue;
-            }
-            let Some(kept) = group.kept.as_ref().filter(|kept| kept.len() > 0) else {
-                continue;
-            };
-            let mut round = Box::new(revive(kept, moment));
-            turn.on_revived(id, &mut round);
-            arm(&mut turn, id, &mut round);
-            bytes += round.bytes;
-            group.round = Some(round);
-        }
-        turn.set_timer(TimerKey::Sweep, turn.config.offsets_check_interval);
-        let mut decision = turn.finish();
-        self.bytes = bytes;
-        self.search_all();
-        self.arm_searches(moment, &mut decision);
-        decision
     }
 
     /// Decides a command. The ticket is answered now or by a later decision, once.
@@ -481,56 +259,6 @@ impl Coordinator {
         let decision = turn.finish();
         self.settle(change, group.as_str());
         decision
-    }
-
-    /// These topics are no more: neither are the offsets in them. Nobody is told of them from now
-    /// on; they are forgotten now as far as one decision goes, and the rest soon after it.
-    pub fn on_topics_deleted(
-        &mut self,
-        moment: Moment,
-        topics: &[TopicReference],
-    ) -> Decision<Reply, TimerKey> {
-        self.forgetting.add_topics(&self.groups, topics);
-        self.forget(moment)
-    }
-
-    fn forget(&mut self, moment: Moment) -> Decision<Reply, TimerKey> {
-        let records_max = self.tombstones_max;
-        self.alone(moment, |turn, groups| turn.forget(groups, records_max))
-    }
-
-    /// A hash of the hard state: two coordinators that replayed the same records agree in it,
-    /// however those were compacted.
-    #[must_use]
-    pub fn hash(&self) -> u64 {
-        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
-        for (id, group) in &self.groups {
-            let consumer = group.consumer.as_ref();
-            let consumer = consumer.filter(|consumer| !consumer.is_unkept());
-            if group.kept.is_none() && group.offsets.is_empty() && consumer.is_none() {
-                continue;
-            }
-            if let Some(consumer) = consumer {
-                consumer.hash(|part| hash.part(part));
-            }
-            hash.part(id.as_str().as_bytes());
-            hash.part(group.kept.as_ref().map_or(&[], Kept::value));
-            for (topic, partitions) in &group.offsets {
-                hash.part(topic.as_str().as_bytes());
-                for (partition, committed) in partitions {
-                    hash.part(&partition.0.to_be_bytes());
-                    hash.part(&committed.offset.0.to_be_bytes());
-                    let epoch = committed.leader_epoch.map_or(-1, |epoch| epoch.0);
-                    hash.part(&epoch.to_be_bytes());
-                    hash.part(committed.metadata.as_bytes());
-                    hash.part(&committed.committed.0.to_be_bytes());
-                    let expires = committed.expires.map_or(-1, |at| at.0);
-                    hash.part(&expires.to_be_bytes());
-                    hash.part(&committed.topic_id.0);
-                }
-            }
-        }
-        hash.0
     }
 
     /// What it holds and did.
@@ -638,114 +366,6 @@ impl Coordinator {
         })
     }
 
-    fn delete(
-        &mut self,
-        moment: Moment,
-        ticket: Ticket,
-        asked: Vec<GroupId>,
-    ) -> Decision<Reply, TimerKey> {
-        let mut answered: BTreeSet<GroupId> = BTreeSet::new();
-        let mut freed = 0;
-        let records_max = self.tombstones_max;
-        let decision = self.alone(moment, |turn, groups| {
-            let mut deleted = Vec::new();
-            let mut condemned = VecDeque::new();
-            for id in asked {
-                if !answered.insert(id.clone()) {
-                    continue;
-                }
-                if let Some(group) = groups.get(&id) {
-                    freed += round_bytes(group);
-                }
-                let group = groups.get_mut(&id);
-                let result = turn.delete_group(&id, group, records_max, &mut condemned);
-                if let Some(group) = groups.get_mut(&id) {
-                    freed -= round_bytes(group);
-                    if group.is_void() {
-                        freed += Group::bytes(id.as_str());
-                        groups.remove(&id);
-                    }
-                }
-                deleted.push((id, result));
-            }
-            if condemned.is_empty() {
-                turn.decision.held();
-                turn.answer(ticket, Reply::Delete(deleted));
-            } else {
-                turn.forgetting.await_all(ticket, deleted, condemned);
-                turn.set_timer(TimerKey::Forget, SWEEP_PAUSE);
-            }
-        });
-        self.bytes -= freed;
-        decision
-    }
-
-    /// Lets go of offsets that nobody used for too long, and of groups that have nothing left: as
-    /// much as one decision may, and the rest soon after it.
-    fn sweep(&mut self, moment: Moment) -> Decision<Reply, TimerKey> {
-        let interval = self.config.offsets_check_interval;
-        let wall = self.believe(moment);
-        let moment = Moment { wall, ..moment };
-        let from = self.swept.take();
-        let records_max = self.tombstones_max;
-        let mut reached = None;
-        let decision = self.alone(moment, |turn, groups| {
-            let begin = from.map_or(Bound::Unbounded, Bound::Included);
-            let mut looks = 0;
-            for (id, group) in groups.range((begin, Bound::Unbounded)) {
-                if looks >= SWEEP_LOOKS_MAX {
-                    reached = Some(id.clone());
-                    break;
-                }
-                looks += 1 + group.offset_count();
-                let none_left = turn.expire(id, group, records_max);
-                if turn.decision.records.len() >= records_max {
-                    // Perhaps in the middle of this one.
-                    reached = Some(id.clone());
-                    break;
-                }
-                // A round is there as long as ids are given out, too.
-                if none_left && group.kept.is_some() && group.round.is_none() {
-                    turn.bury_group(id);
-                }
-                if let Some(consumer) = &group.consumer
-                    && none_left
-                    && consumer.is_empty()
-                {
-                    turn.bury_consumer_group(id, consumer);
-                }
-            }
-            let wait = if reached.is_some() {
-                SWEEP_PAUSE
-            } else {
-                interval
-            };
-            turn.set_timer(TimerKey::Sweep, wait);
-        });
-        self.swept = reached;
-        decision
-    }
-
-    /// The time by the wall, but for a clock that jumps ahead: since the last sweep no more is
-    /// believed to have passed than twice what has, until the clock has said the same for a day. So
-    /// a wrong one can be set right before everything has expired.
-    fn believe(&mut self, moment: Moment) -> WallTime {
-        let likely = self.believed.map_or(moment.wall, |(at, wall)| {
-            let passed = moment.now.since(at).as_millis().saturating_mul(2);
-            let passed = i64::try_from(passed).unwrap_or(i64::MAX);
-            WallTime(wall.0.saturating_add(passed))
-        });
-        let since = *self.doubted.get_or_insert(moment.now);
-        let mut wall = moment.wall;
-        if wall <= likely || moment.now.since(since) >= WALL_CLOCK_DOUBT {
-            self.doubted = None;
-        } else {
-            wall = likely;
-        }
-        self.believed = Some((moment.now, wall));
-        wall
-    }
-
     /// One input, and the groups that it may concern.
     const fn turn(&mut self, moment: Moment) -> (Turn<'_>, &mut BTreeMap<GroupId, Group>) {
         let turn = Turn {
@@ -818,11 +438,6 @@ impl Coordinator {
     }
 }
 
-/// What the round of a group holds.
-fn round_bytes(group: &Group) -> usize {
-    group.round.as_ref().map_or(0, |round| round.bytes)
-}
-
 /// Bytes of one round, before and after an input.
 #[derive(Clone, Copy, Default)]
 struct Change {
@@ -835,86 +450,4 @@ fn refused(ticket: Ticket, reply: Reply) -> Decision<Reply, TimerKey> {
     let mut decision = Decision::nothing();
     decision.answer(ticket, reply);
     decision
-}
-
-/// Leaves the round with its group, unless nothing is left of it, and sets its timer.
-fn put_back(turn: &mut Turn<'_>, id: &GroupId, group: &mut Group, mut round: Box<Round>) {
-    if !round.is_void() {
-        arm(turn, id, &mut round);
-        group.round = Some(round);
-    } else if round.armed.is_some() {
-        disarm(turn, id);
-    }
-}
-
-/// Takes back the timer of a group that has no round any longer.
-fn disarm(turn: &mut Turn<'_>, id: &GroupId) {
-    let key = TimerKey::Group(id.clone());
-    turn.decision.timers.push(Timer { key, at: None });
-}
-
-/// Sets the timer of a group, if something is due before it fires. One that would fire too early is
-/// left as it is: a sign of life costs no timer.
-fn arm(turn: &mut Turn<'_>, id: &GroupId, round: &mut Round) {
-    arm_at(turn, id, &mut round.wanted, &mut round.armed);
-}
-
-fn arm_at(
-    turn: &mut Turn<'_>,
-    id: &GroupId,
-    wanted: &mut Option<Instant>,
-    armed: &mut Option<Instant>,
-) {
-    let Some(wanted) = wanted.take() else {
-        return;
-    };
-    if armed.is_none_or(|armed| wanted < armed) {
-        *armed = Some(wanted);
-        let key = TimerKey::Group(id.clone());
-        let at = Some(wanted);
-        turn.decision.timers.push(Timer { key, at });
-    }
-}
-
-/// The round of a group as the log keeps it.
-fn revive(kept: &Kept, moment: Moment) -> Round {
-    let mut round = Round::empty(kept.generation, kept.protocol_type.clone());
-    let head = kept.head();
-    round.state = GroupState::Stable;
-    round.protocol = head.protocol.map(Into::into);
-    for member in kept.members() {
-        let session_timeout = millis(member.session_timeout_ms);
-        let protocol = Protocol {
-            name: head.protocol.unwrap_or("").to_owned(),
-            metadata: Bytes::copy_from_slice(member.subscription),
-        };
-        let profile = Profile {
-            instance: member.instance.map(GroupInstanceId::new),
-            client_id: member.client_id.into(),
-            client_host: member.client_host.into(),
-            session_timeout,
-            rebalance_timeout: millis(member.rebalance_timeout_ms),
-            protocols: vec![protocol],
-        };
-        let deadline = moment.now.plus(session_timeout);
-        round.add(MemberId::new(member.member), profile, None, deadline);
-    }
-    round.leader = head.leader.map(MemberId::new);
-    round
-}
-
-fn millis(millis: i32) -> Duration {
-    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
-}
-
-/// Fowler, Noll and Vo's hash, 1a; parts do not run into each other.
-struct Fnv(u64);
-
-impl Fnv {
-    fn part(&mut self, bytes: &[u8]) {
-        let length = (bytes.len() as u64).to_be_bytes();
-        for byte in length.iter().chain(bytes) {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
 }

@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
-use klamm_model::{LeaderEpoch, Offset};
+use bytes::{BufMut, Bytes, BytesMut};
+use klamm_model::{LeaderEpoch, Offset, PartitionIndex};
 
 use super::consumer::testing::{
     TestTopics, assignment, owned, show_assignment, show_partitions, show_record,
@@ -17,7 +17,7 @@ use super::consumer::testing::{
 use super::testing::Host;
 use super::*;
 use crate::kit::Record;
-use crate::record::GroupValue;
+use crate::record::{GroupValue, Key, OffsetValue};
 
 struct Script {
     host: Host,

@@ -7,12 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use klamm_model::{Instant, Offset, Random, TopicId};
+use klamm_model::{Instant, Offset, PartitionIndex, Random, TopicId};
 
 use super::scripts::subscription;
 use super::testing::Host;
 use super::*;
-use crate::record::GroupValue;
+use crate::record::{GroupValue, Key};
 
 /// How many runs a test makes.
 const SEEDS: u64 = 600;

@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use klamm_model::{Instant, WallTime};
 
 use super::consumer::testing::TestTopics;
+use super::group::{Committed, bytes_of_topic};
 use super::*;
 use crate::kit::{Hold, Record};
-use crate::record::{EpochValue, GroupValue};
+use crate::limits::SWEEP_PAUSE;
+use crate::record::{EpochValue, GroupValue, Key, Part};
 
 /// The wall clock when a test begins, in milliseconds.
 const WALL: i64 = 1_000_000;

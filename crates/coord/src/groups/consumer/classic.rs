@@ -13,11 +13,12 @@ use super::super::api::{
     Heartbeat, HeartbeatError, Join, JoinError, JoinRefused, Joined, Leave, LeaveMemberError, Left,
     Reply, Sync, SyncError, Synced,
 };
+use super::super::loaded::millis;
 use super::super::names::{GroupInstanceId, MemberId};
 use super::super::notes::Notes;
 use super::super::subscription::CONSUMER;
 use super::super::turn::{TimerKey, random_uuid};
-use super::super::{Coordinator, millis, refused};
+use super::super::{Coordinator, refused};
 use super::Plan;
 use super::api::{ConsumerHeartbeatError, ConsumerHeartbeatRefused, TopicPartitions};
 use super::config::MigrationPolicy;

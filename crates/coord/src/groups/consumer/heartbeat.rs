@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use klamm_model::{Instant, PartitionIndex, WallTime};
 
-use super::super::millis;
+use super::super::loaded::millis;
 use super::super::names::{GroupId, MemberId};
 use super::super::notes::Notes;
 use super::Plan;

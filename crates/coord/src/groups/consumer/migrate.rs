@@ -7,13 +7,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use klamm_model::WallTime;
 
+use super::super::Coordinator;
 use super::super::api::{JoinError, JoinRefused, Reply, SyncError};
 use super::super::group::{Group, Kept};
+use super::super::loaded::{millis, revive};
 use super::super::names::{GroupId, MemberId};
 use super::super::round::Round;
 use super::super::subscription::CONSUMER;
+use super::super::timers::{arm, disarm};
 use super::super::turn::TimerKey;
-use super::super::{Coordinator, arm, millis, revive};
 use super::Plan;
 use super::api::{ConsumerHeartbeat, ConsumerHeartbeatRefused};
 use super::classic::{assignment_of, cannot_upgrade};
@@ -244,7 +246,7 @@ impl Coordinator {
                 consumer.wanted = None;
             }
             turn.begin_round(id, &mut round);
-            super::super::disarm(&mut turn, id);
+            disarm(&mut turn, id);
             arm(&mut turn, id, &mut round);
             group.round = Some(round);
         }

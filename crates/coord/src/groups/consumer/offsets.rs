@@ -2,10 +2,10 @@
 //! group that is deleted.
 
 use super::super::api::{CommitError, CommitOffsets, FetchOffsets, FetchOffsetsError};
-use super::super::disarm;
 use super::super::group::Group;
 use super::super::names::GroupId;
 use super::super::notes::Happened;
+use super::super::timers::disarm;
 use super::super::turn::Turn;
 use super::group::{ConsumerGroup, Member};
 use crate::kit::Record;

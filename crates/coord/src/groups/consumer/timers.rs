@@ -4,10 +4,11 @@
 use klamm_model::Instant;
 
 use super::super::api::Reply;
+use super::super::loaded::millis;
 use super::super::names::{GroupId, MemberId};
 use super::super::notes::Happened;
 use super::super::turn::TimerKey;
-use super::super::{Coordinator, Group, millis};
+use super::super::{Coordinator, Group};
 use super::draft::Draft;
 use super::group::{Life, MemberState};
 use super::heartbeat::is_due;
