@@ -11,8 +11,9 @@ use klamm_model::{Offset, TopicPartition};
 use klamm_records::compact::{HashKey, OffsetMap};
 use klamm_records::segment::{self, CLEANED_OFFSETS_FILE};
 
+use super::segments::Removal;
 use super::storage::BootStorage;
-use super::work::{Done, Hands, Removal};
+use super::work::{Done, Hands};
 use crate::faults::Plant;
 
 /// What the keys of simulated worlds are hashed with.

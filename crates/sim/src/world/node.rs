@@ -24,8 +24,9 @@ use klamm_records::wal::Incarnation;
 
 use super::compacting::{Compacting, Keys};
 use super::disk::{Node as FileNode, Room, SimDisk};
+use super::segments::{OpenSegments, Removal, SmallFiles};
 use super::storage::{BootStorage, DISK_FAILED, POWER_CUT};
-use super::work::{Done, Hands, OpenSegments, Removal, SmallFiles, Work};
+use super::work::{Done, Hands, Work};
 use crate::faults::Plant;
 use crate::random::Random;
 
