@@ -112,7 +112,7 @@ impl Drop for Member {
 }
 
 /// An address that stays the same when the broker starts again.
-fn fixed_listener() -> String {
+pub(crate) fn fixed_listener() -> String {
     let free = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = free.local_addr().expect("its address");
     format!("PLAINTEXT://{address}")

@@ -14,7 +14,7 @@ use crate::is_full;
 const PARTITIONS: i32 = 12;
 
 /// The rows as a file of lines `tail number TAB JSON`.
-fn rows() -> Installed {
+pub(crate) fn rows() -> Installed {
     static ROWS: OnceLock<Installed> = OnceLock::new();
     let make = || -> Installed {
         let limit = if is_full() { 0 } else { 5000 };

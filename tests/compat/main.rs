@@ -17,6 +17,7 @@ mod flights;
 mod groups;
 #[allow(dead_code, reason = "the differential test uses the rest")]
 mod install;
+mod matrix;
 mod tools;
 
 /// True where everything is to be run, whatever it takes.
