@@ -216,6 +216,44 @@ pub(crate) fn go_admins() -> Installed {
     })
 }
 
+/// Members of groups in Go: gives the program.
+pub(crate) fn go_members() -> Installed {
+    static MEMBERS: OnceLock<Installed> = OnceLock::new();
+    once(&MEMBERS, || {
+        let folder = "members/go";
+        let files = ["go.mod", "go.sum", "main.go", "franz.go", "sarama.go"];
+        let recipe = files.map(|file| format!("{folder}/{file}"));
+        let recipe = recipe.each_ref().map(String::as_str);
+        let installed = install("go-members", &recipe, |target| {
+            let mut build = Command::new("go");
+            build.arg("build").arg("-o").arg(target.join("members"));
+            build.arg(".").current_dir(sources().join(folder));
+            vec![build]
+        })?;
+        Ok(installed.join("members"))
+    })
+}
+
+/// A member of a group with Apache Kafka's client: gives the class path.
+pub(crate) fn java_member() -> Installed {
+    static MEMBER: OnceLock<Installed> = OnceLock::new();
+    once(&MEMBER, || {
+        let jars = java()?;
+        let source = "members/java/Member.java";
+        let classes = install("java-member", &[source, "java/pom.xml"], |folder| {
+            let mut compile = Command::new("javac");
+            compile.arg("-d").arg(folder).arg("-cp").arg(&jars);
+            compile.arg(sources().join(source));
+            vec![compile]
+        })?;
+        Ok(PathBuf::from(format!(
+            "{}:{}",
+            classes.display(),
+            jars.display()
+        )))
+    })
+}
+
 /// Apache Kafka's jars: gives the class path.
 pub(crate) fn java() -> Installed {
     static JAVA: OnceLock<Installed> = OnceLock::new();

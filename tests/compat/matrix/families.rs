@@ -76,6 +76,29 @@ fn script(python: &Path, file: &str) -> Command {
     command
 }
 
+pub(crate) const JAVA: Family = Family {
+    name: "java",
+    protocol: Protocol::Classic,
+    has_static_names: true,
+    install: install::java_member,
+    program: |classes| {
+        let mut command = Command::new("java");
+        // Many of them share few cores: a small heap, and the compiler that is ready soon.
+        command.args(["-Xmx64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+        command
+            .args(["-Xshare:auto", "-cp"])
+            .arg(classes)
+            .arg("Member");
+        command
+    },
+};
+
+pub(crate) const JAVA_CONSUMER: Family = Family {
+    protocol: Protocol::Consumer,
+    ..JAVA
+};
+
+/// In Python.
 pub(crate) const LIBRDKAFKA: Family = Family {
     name: "librdkafka",
     protocol: Protocol::Classic,
@@ -89,10 +112,52 @@ pub(crate) const LIBRDKAFKA_CONSUMER: Family = Family {
     ..LIBRDKAFKA
 };
 
+pub(crate) const FRANZ_GO: Family = Family {
+    name: "franz-go",
+    protocol: Protocol::Classic,
+    has_static_names: true,
+    install: install::go_members,
+    program: |program| Command::new(program),
+};
+
+pub(crate) const FRANZ_GO_CONSUMER: Family = Family {
+    protocol: Protocol::Consumer,
+    // A static member of 1.22.2 does not name its instance when it leaves, so that Apache Kafka
+    // refuses its leaving as well and keeps its place until its session ends.
+    has_static_names: false,
+    ..FRANZ_GO
+};
+
+pub(crate) const SARAMA: Family = Family {
+    name: "sarama",
+    ..FRANZ_GO
+};
+
 pub(crate) const KAFKA_PYTHON: Family = Family {
     name: "kafka-python",
     protocol: Protocol::Classic,
     has_static_names: true,
     install: install::python,
     program: |python| script(python, "pure.py"),
+};
+
+pub(crate) const AIOKAFKA: Family = Family {
+    name: "aiokafka",
+    protocol: Protocol::Classic,
+    has_static_names: true,
+    install: install::python,
+    program: |python| script(python, "aio.py"),
+};
+
+pub(crate) const KAFKAJS: Family = Family {
+    name: "kafkajs",
+    protocol: Protocol::Classic,
+    has_static_names: false,
+    install: install::kafkajs,
+    program: |packages| {
+        let mut command = Command::new("node");
+        command.arg(sources().join("kafkajs/member.js"));
+        command.current_dir(packages);
+        command
+    },
 };

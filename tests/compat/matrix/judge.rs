@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::events::{Event, Span};
-use super::notes::Note;
+use super::notes::{Note, Owner};
 
 /// What is judged.
 #[derive(Clone, Debug, Default)]
@@ -169,11 +169,15 @@ struct Ledger<'a> {
     processes: BTreeMap<&'a str, &'a str>,
     /// Partitions by owner, of the round that is kept.
     round: Option<BTreeMap<String, BTreeSet<i32>>>,
+    /// Who had them last, of partitions that the round gives to nobody.
+    giving_up: BTreeMap<i32, String>,
     /// Owners by the ids of members of the consumer protocol.
     owners: BTreeMap<String, String>,
     /// Partitions by the ids of such members.
     has: BTreeMap<String, BTreeSet<i32>>,
     epochs: BTreeMap<String, i32>,
+    /// The highest that a member was told: generations of the classic protocol go on where the
+    /// epochs of members end.
     generation: i32,
     committed: BTreeMap<i32, i64>,
 }
@@ -199,17 +203,10 @@ impl<'a> Ledger<'a> {
                 } => self.commit(*partition, *offset, by, faults),
                 Note::Round { generation, owners } => {
                     self.grow(*generation, faults);
-                    let mut round: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
-                    for owner in owners {
-                        let of = round.entry(owner.name.clone()).or_default();
-                        of.extend(&owner.partitions);
-                    }
-                    let what = format!("generation {generation}");
-                    find_two_owners(&what, &round, faults);
-                    self.round = Some(round);
+                    self.begin_round(*generation, owners, faults);
                 }
                 Note::NoRound => self.round = None,
-                Note::Epoch(epoch) => self.grow(*epoch, faults),
+                Note::Epoch(_) => {}
                 Note::Said { member, owner } => {
                     self.owners.insert(member.clone(), owner.clone());
                 }
@@ -225,6 +222,7 @@ impl<'a> Ledger<'a> {
                             "epoch went back: member {member} went from {before:?} to {epoch}"
                         ));
                     }
+                    self.generation = self.generation.max(*epoch);
                     self.has.insert(member.clone(), partitions.clone());
                     let what = format!("epoch {epoch} of {member}");
                     find_two_owners(&what, &self.has, faults);
@@ -237,7 +235,6 @@ impl<'a> Ledger<'a> {
         }
     }
 
-    /// Generations of the classic protocol and epochs of the consumer protocol are one line.
     fn grow(&mut self, generation: i32, faults: &mut Vec<String>) {
         if generation < self.generation {
             faults.push(format!(
@@ -248,11 +245,34 @@ impl<'a> Ledger<'a> {
         self.generation = generation;
     }
 
+    /// In a cooperative group a partition on its way has no owner for a round: who had it commits
+    /// what it has done, and gives it up.
+    fn begin_round(&mut self, generation: i32, owners: &[Owner], faults: &mut Vec<String>) {
+        let mut round: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+        for owner in owners {
+            let of = round.entry(owner.name.clone()).or_default();
+            of.extend(&owner.partitions);
+        }
+        find_two_owners(&format!("generation {generation}"), &round, faults);
+        let before = self.round.take().unwrap_or_default();
+        for (owner, partitions) in before {
+            self.giving_up
+                .extend(partitions.into_iter().map(|one| (one, owner.clone())));
+        }
+        self.giving_up.retain(|partition, owner| {
+            let is_owned = round.values().any(|of| of.contains(partition));
+            !is_owned && round.contains_key(owner)
+        });
+        self.round = Some(round);
+    }
+
     fn owner_of(&self, partition: i32) -> Option<&str> {
         if let Some(round) = &self.round {
             let mut owners = round.iter();
             let found = owners.find(|(_, partitions)| partitions.contains(&partition));
-            return found.map(|(owner, _)| owner.as_str());
+            let found = found.map(|(owner, _)| owner);
+            let found = found.or_else(|| self.giving_up.get(&partition));
+            return found.map(String::as_str);
         }
         let mut owners = self.has.iter();
         let (member, _) = owners.find(|(_, partitions)| partitions.contains(&partition))?;

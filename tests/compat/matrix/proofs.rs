@@ -198,6 +198,19 @@ fn a_commit_by_one_who_owns_nothing_is_found() {
 }
 
 #[test]
+fn who_gives_up_a_partition_may_commit_until_another_one_has_it() {
+    let mut history = sound();
+    history.notes.insert(3, kept(1, 6, "anna"));
+    history
+        .notes
+        .insert(3, round(2, &[("anna", &[0]), ("bert", &[])]));
+    assert_eq!(faults(&history), [""; 0]);
+    // Not by one who is a member no more.
+    history.notes[3] = round(2, &[("bert", &[0])]);
+    expect("commit of another", &history);
+}
+
+#[test]
 fn an_accepted_commit_that_is_not_kept_is_found() {
     let mut history = sound();
     history.notes.remove(1);
@@ -229,6 +242,12 @@ fn generations_and_epochs_that_went_back_are_found() {
     let mut history = sound_by_epochs();
     history.notes.insert(11, has("m1", 1, &[0]));
     expect("epoch went back", &history);
+    // Members that change to the classic protocol go on where their epochs ended.
+    let mut history = sound_by_epochs();
+    history.notes.push(round(2, &[("anna", &[0, 1])]));
+    assert_eq!(faults(&history), [""; 0]);
+    history.notes.push(round(1, &[("anna", &[0, 1])]));
+    expect("generation went back", &history);
 }
 
 #[test]

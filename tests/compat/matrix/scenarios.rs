@@ -1,6 +1,6 @@
 //! What happens to a group, whoever its members are.
 
-use super::families::Family;
+use super::families::{Family, Protocol};
 use super::notes::Note;
 use super::stage::{Setting, Stage};
 use crate::harness::skipped;
@@ -58,6 +58,10 @@ impl Scenario {
             return;
         };
         let family = |number: usize| &families[number % families.len()];
+        let by_broker = |family: &Family| family.protocol == Protocol::Consumer;
+        if self == Self::Restart && stage.is_foreign() && families.iter().any(by_broker) {
+            return skipped(test, "how long sessions last is the other broker's to say");
+        }
         match self {
             Self::Scale => scale(&mut stage, family),
             Self::Crash => crash(&mut stage, family),
@@ -128,6 +132,64 @@ fn broker_death<'f>(stage: &mut Stage, family: impl Fn(usize) -> &'f Family) {
     stage.join(family(3));
     stage.kill_broker();
     stage.settle();
+}
+
+/// One member of each family, and everything that can happen to them in one life.
+pub(crate) fn mixed(
+    test: &str,
+    families: &[Family],
+    assignor: &'static str,
+    durability: &'static str,
+) {
+    let setting = Setting {
+        assignor,
+        durability,
+        ..Setting::default()
+    };
+    let Some(mut stage) = Stage::open(test, families, setting) else {
+        return;
+    };
+    let names: Vec<String> = families.iter().map(|family| stage.join(family)).collect();
+    stage.settle();
+    let (crashed, paused) = (&names[families.len() - 1], &names[families.len() / 2]);
+    stage.crash(crashed);
+    stage.pause(paused);
+    stage.settle();
+    stage.wake(paused);
+    stage.settle();
+    if !stage.is_foreign() {
+        stage.kill_broker();
+        stage.settle();
+    }
+    stage.join(&families[families.len() - 1]);
+    stage.settle();
+    // The one that led, as far as it was the first that came.
+    stage.leave(&names[..1]);
+    stage.settle();
+    stage.end();
+}
+
+/// Members of the classic protocol give way to those of the consumer protocol one after the other,
+/// and these to others of the classic one.
+pub(crate) fn moves(test: &str, older: &[Family], newer: &[Family]) {
+    let mut families = older.to_vec();
+    families.extend(newer);
+    let Some(mut stage) = Stage::open(test, &families, Setting::default()) else {
+        return;
+    };
+    let classic: Vec<String> = older.iter().map(|family| stage.join(family)).collect();
+    stage.settle();
+    let consumer: Vec<String> = newer.iter().map(|family| stage.join(family)).collect();
+    stage.settle();
+    stage.leave(&classic);
+    stage.settle();
+    for family in older {
+        stage.join(family);
+    }
+    stage.settle();
+    stage.leave(&consumer);
+    stage.settle();
+    stage.end();
 }
 
 /// The last generation, or epoch, that a broker noted.
