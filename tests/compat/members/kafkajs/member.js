@@ -43,14 +43,24 @@ const range = ({ cluster }) => ({
   },
 });
 
-async function main() {
-  const kafka = new Kafka({
-    clientId: asked.name,
-    brokers: [asked.broker],
-    logLevel: logLevel.ERROR,
-    requestTimeout: 5000,
-    retry: { initialRetryTime: 100, maxRetryTime: 500, retries: 100 },
-  });
+const kafka = new Kafka({
+  clientId: asked.name,
+  brokers: [asked.broker],
+  logLevel: logLevel.ERROR,
+  requestTimeout: 5000,
+  retry: { initialRetryTime: 100, maxRetryTime: 500, retries: 100 },
+});
+
+let held = [];
+const gone = (event) => {
+  if (held.length > 0) say(event, { partitions: held });
+  held = [];
+};
+
+// Reads until it is told to stop; gives the function that tells it so. KafkaJS gives up where a
+// commit is refused because the group does not know the member any more, and leaves it to the
+// program to begin anew.
+async function begin() {
   const consumer = kafka.consumer({
     groupId: asked.group,
     sessionTimeout: asked.session_ms,
@@ -60,13 +70,15 @@ async function main() {
     maxWaitTimeInMs: 200,
     partitionAssigners: [range],
   });
-  let held = [];
-  const gone = (event) => {
-    if (held.length > 0) say(event, { partitions: held });
-    held = [];
-  };
+  let stop = () => consumer.disconnect();
   consumer.on(consumer.events.REBALANCING, () => gone('revoked'));
-  consumer.on(consumer.events.CRASH, () => gone('lost'));
+  consumer.on(consumer.events.CRASH, ({ payload }) => {
+    gone('lost');
+    if (payload.restart) return;
+    say('trouble', { text: `begins anew after ${payload.error.message}` });
+    const next = begin();
+    stop = async () => (await next)();
+  });
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     gone('revoked');
     held = payload.memberAssignment[asked.topic] ?? [];
@@ -105,9 +117,14 @@ async function main() {
       await heartbeat();
     },
   });
+  return () => stop();
+}
+
+async function main() {
+  const stop = await begin();
   process.stdin.resume();
   await new Promise((resolve) => process.stdin.on('end', resolve));
-  await consumer.disconnect();
+  await stop();
   gone('revoked');
   say('left');
   // It may have left a connection open that it tried to make while the broker was gone.
