@@ -89,6 +89,33 @@ fn all_offsets_of_a_group_come_in_parts_that_together_are_all() {
 }
 
 #[test]
+fn offsets_of_topics_of_one_name_are_told_with_the_topic_that_each_was_committed_for() {
+    let mut host = Host::new(whole());
+    let of = |id: u8| TopicReference {
+        id: TopicId([id; 16]),
+        ..topic("a")
+    };
+    // The topic is another one by now, and one member has not heard of it.
+    for (id, index) in [(1, 0), (2, 1), (2, 2), (1, 3), (0, 4)] {
+        let partition = CommitPartition {
+            partition: PartitionIndex(index),
+            offset: Offset(7),
+            leader_epoch: None,
+            metadata: String::new(),
+        };
+        host.decide(committing("g", of(id), vec![partition]));
+    }
+    let fetched = fetch(&mut host, None, None);
+    let told = fetched.topics.iter().map(|topic| {
+        let partitions = topic.partitions.iter().map(|(index, _)| index.0);
+        (topic.topic.id, partitions.collect::<Vec<_>>())
+    });
+    let id = |id| TopicId([id; 16]);
+    let expected = [(id(1), vec![0]), (id(2), vec![1, 2]), (id(1), vec![3, 4])];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn an_offset_that_is_asked_for_again_and_again_is_told_each_time_but_not_in_one_part() {
     let mut host = Host::new(whole());
     let text = "m".repeat(4096);

@@ -421,10 +421,10 @@ fn all_offsets(
         .offsets
         .range::<TopicName, _>((begin, Bound::Unbounded));
     for (name, partitions) in topics {
-        let id_of = partitions.values().next().map(|first| first.topic_id);
-        let topic = TopicReference {
+        let mut ids = partitions.values().map(|kept| kept.topic_id);
+        let mut topic = TopicReference {
             name: name.clone(),
-            id: id_of.unwrap_or(TopicId::ZERO),
+            id: ids.find(|id| !id.is_zero()).unwrap_or(TopicId::ZERO),
         };
         let begin = from.filter(|(topic, _)| topic == name);
         let begin = begin.map_or(Bound::Unbounded, |(_, index)| Bound::Included(*index));
@@ -436,6 +436,11 @@ fn all_offsets(
             if forgetting.hides(id, name, partition, kept) {
                 answer.looks += 1;
             } else {
+                if !kept.topic_id.is_zero() && kept.topic_id != topic.id {
+                    // Of an earlier or a later topic of this name: it is told as what it is.
+                    topic.id = kept.topic_id;
+                    answer.is_open = false;
+                }
                 answer.add(&topic, partition, Some(kept));
             }
         }
