@@ -117,7 +117,8 @@ impl Turn<'_> {
             return;
         }
         settle_syncs(round);
-        round.generation = round.generation.next();
+        round.generation = round.generation.max(round.kept_generation).next();
+        round.kept_generation = round.generation;
         if round.members.is_empty() {
             round.state = GroupState::Empty;
             round.protocol = None;

@@ -28,6 +28,9 @@ use crate::limits::{MEMBER_BYTES, PENDING_BYTES, PROTOCOL_BYTES, REBALANCE_TIMEO
 pub(super) struct Round {
     pub(super) state: GroupState,
     pub(super) generation: GenerationId,
+    /// The greatest one that the log keeps. It is the same, but where a group of the consumer
+    /// protocol has become this one: there members were told less.
+    pub(super) kept_generation: GenerationId,
     pub(super) protocol_type: Option<Arc<str>>,
     /// Chosen when the round was complete.
     pub(super) protocol: Option<Arc<str>>,
@@ -181,6 +184,7 @@ impl Round {
         Self {
             state: GroupState::Empty,
             generation,
+            kept_generation: generation,
             protocol_type,
             protocol: None,
             leader: None,

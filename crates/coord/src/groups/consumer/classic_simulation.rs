@@ -83,16 +83,27 @@ impl ClassicClient {
         }
     }
 
-    /// What it calls next, if anything is due.
-    pub(super) fn act(&mut self, now: Instant) -> Option<Command> {
-        if self.heard.plus(PATIENCE) <= now {
+    /// What it calls next, due or not.
+    pub(super) fn act_now(&mut self, now: Instant) -> Option<Command> {
+        self.due = now;
+        self.act(now)
+    }
+
+    /// Who has heard nothing for too long by then stops working, and begins anew.
+    pub(super) fn lapse(&mut self, until: Instant) {
+        if self.heard.plus(PATIENCE) <= until {
             self.owned.clear();
             self.joined = false;
             self.to_sync = None;
             self.waiting = None;
-            self.heard = now;
-            self.due = now;
+            self.heard = until;
+            self.due = until;
         }
+    }
+
+    /// What it calls next, if anything is due.
+    pub(super) fn act(&mut self, now: Instant) -> Option<Command> {
+        self.lapse(now);
         if self.waiting.is_some() || self.due > now {
             return None;
         }

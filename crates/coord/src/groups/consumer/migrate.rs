@@ -11,7 +11,7 @@ use super::super::Coordinator;
 use super::super::api::{JoinError, JoinRefused, Reply, SyncError};
 use super::super::group::{Group, Kept};
 use super::super::loaded::{millis, revive};
-use super::super::names::{GroupId, MemberId};
+use super::super::names::{GenerationId, GroupId, MemberId};
 use super::super::round::Round;
 use super::super::subscription::CONSUMER;
 use super::super::timers::{arm, disarm};
@@ -235,7 +235,9 @@ impl Coordinator {
             return None;
         }
         let mut round = Box::new(revive(&kept, moment));
-        // The leader of the round does not matter: a new one begins.
+        // The leader of the round does not matter: a new one begins. Members are told to join it, and
+        // may keep their offsets before they do, so it goes on from what they know.
+        round.generation = last_told(group);
         let bytes = round.bytes;
         let (mut turn, groups) = self.turn(moment);
         turn.decision.records = records;
@@ -262,6 +264,13 @@ fn bytes_of(records: &[Record]) -> usize {
         .iter()
         .map(|record| 32 + record.key.len() + record.value.as_ref().map_or(0, Bytes::len))
         .sum()
+}
+
+/// The greatest epoch that members of the classic protocol were told.
+fn last_told(group: &ConsumerGroup) -> GenerationId {
+    let members = group.members.values();
+    let classics = members.filter(|member| member.said.classic.is_some());
+    GenerationId(classics.map(|member| member.has.epoch).fold(0, i32::max))
 }
 
 /// The last round of a group that becomes one of the classic protocol.
@@ -292,12 +301,9 @@ fn kept_of(
     let leader = members.first().map(|(id, ..)| id.as_str());
     let head = GroupValue {
         protocol_type: CONSUMER,
-        // What was told to them last: so they are told to join again, and may keep their offsets
-        // before they do.
-        generation: members
-            .iter()
-            .map(|(_, member, ..)| member.has.epoch)
-            .fold(0, i32::max),
+        // Nobody was told this one. After a restart nothing is known of the round that began, and
+        // who went on with what it has would never join it: what others had would not be read.
+        generation: GenerationId(group.epoch()).next().0,
         protocol,
         leader,
         since: Some(moment.wall),

@@ -12,6 +12,8 @@ mod classic_simulation;
 pub(super) mod config;
 mod describe;
 mod draft;
+#[cfg(test)]
+mod exhaustive;
 pub(super) mod group;
 mod heartbeat;
 #[cfg(test)]
