@@ -412,6 +412,16 @@ impl Engine {
         self.groups.gauges()
     }
 
+    /// The hard state of each coordinator of this core that decides, as one number, which follows
+    /// from its log alone. Walks everything: for checks.
+    pub fn group_hashes(&self) -> impl Iterator<Item = (TopicPartition, u64)> {
+        let hosts = self.groups.hosts.iter();
+        hosts.filter_map(|(partition, host)| match &host.state {
+            State::Active(coordinator) => Some((*partition, coordinator.hash())),
+            State::Loading(_) | State::Failed => None,
+        })
+    }
+
     /// Lets the coordinator on a partition decide something.
     pub fn coordinate(
         &mut self,

@@ -6,6 +6,7 @@ mod damage;
 mod forget;
 mod full;
 mod lives;
+mod members;
 mod misindex;
 
 use std::collections::BTreeMap;
@@ -32,6 +33,7 @@ use crate::world::disk::{DiskStats, NamesMode, SimDisk};
 use crate::world::node::{Happening, NODE, SimNode};
 
 use full::FullDisk;
+use members::{Business, Members};
 
 /// What to run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,6 +54,8 @@ pub struct RunOptions {
     pub disk_fails: bool,
     /// The disk has a size, and others use it, too (without the other two).
     pub disk_full: bool,
+    /// There are groups, and consumers that are members of them (without `damage`).
+    pub groups: bool,
 }
 
 /// What is damaged at the end of a run: one bit of it, but for indexes and heads.
@@ -165,6 +169,14 @@ pub struct RunStats {
     pub records_compacted: u64,
     /// Topics deleted.
     pub topics_deleted: u64,
+    /// Offsets that members committed.
+    pub offsets_committed: u64,
+    /// Committed offsets that were sure, and looked at.
+    pub offsets_seen: u64,
+    /// Coordinators that were found to hold, after a load, what the log said before it.
+    pub coordinators_loaded: u64,
+    /// Coordinators that were found to hold what their log says.
+    pub coordinators_replayed: u64,
     /// Runs at whose end something was damaged.
     pub damaged: u64,
     /// Damage that a start told of.
@@ -230,6 +242,7 @@ enum Purpose {
         to: i64,
     },
     Register,
+    Group(Business),
 }
 
 /// The durability class of a topic as far as all cores agree on it, and how often it changed.
@@ -259,6 +272,7 @@ struct Simulation {
     trimming: Random,
     options: RunOptions,
     full: Option<FullDisk>,
+    members: Option<Members>,
     disk: SimDisk,
     node: Option<SimNode>,
     now: Now,
@@ -311,10 +325,15 @@ impl Simulation {
             errands: [0, 2, 10][random.below(3)],
         };
         let mut failing = Random::new(!seed);
-        let full = options.disk_full.then(|| FullDisk::draw(&mut failing));
+        let mut full = options.disk_full.then(|| FullDisk::draw(&mut failing));
+        let members = options.groups.then(|| {
+            full = full.map(FullDisk::for_groups);
+            Members::draw(Random::new(seed.rotate_left(17) ^ 0x6772))
+        });
         Self {
             options,
             full,
+            members,
             disk: SimDisk::new(names, garbage),
             node: None,
             now: Now {
@@ -354,6 +373,9 @@ impl Simulation {
         self.pass_time();
         if !calm {
             self.others_use_disk();
+        }
+        if self.options.groups && self.weights.clients > 0 {
+            self.work_in_groups(calm);
         }
         if self.options.trims && !calm && self.trimming.chance(3) {
             self.trim();
@@ -403,6 +425,7 @@ impl Simulation {
             return Ok(());
         }
         self.check_positions()?;
+        self.check_loads()?;
         self.answer()
     }
 
@@ -565,6 +588,12 @@ impl Simulation {
             return;
         }
         let image = self.image(0);
+        if let Some((errand, command)) = self.offsets_topic(&image) {
+            self.trace.event(format_args!("admin {errand:?}"));
+            let purpose = Purpose::Admin { errand };
+            self.admin_call = Some(self.control(purpose, 0, command));
+            return;
+        }
         let some_missing = TOPICS.iter().any(|topic| image.topic(topic).is_none());
         if calm || !(some_missing || self.random.chance(self.weights.errands)) {
             return;

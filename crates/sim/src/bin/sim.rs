@@ -1,4 +1,4 @@
-//! `klamm-sim --seed N [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full] [--trims] [--retention] [--compaction]`: runs worlds, and prints one
+//! `klamm-sim --seed N [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full] [--trims] [--retention] [--compaction] [--groups]`: runs worlds, and prints one
 //! line for each that broke an invariant, with the command that runs it again.
 #![forbid(unsafe_code)]
 
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use klamm_sim::faults::Plant;
 use klamm_sim::simulation::{Damage, RunOptions, RunStats, run};
 
-const USAGE: &str = "usage: klamm-sim [--seed N] [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full] [--trims] [--retention] [--compaction]";
+const USAGE: &str = "usage: klamm-sim [--seed N] [--seeds M] [--trace] [--plant FAULT] [--damage segment|base-offset|wal|wal-head|checkpoint|index | --disk-fails | --disk-full] [--trims] [--retention] [--compaction] [--groups]";
 
 struct Arguments {
     seed: u64,
@@ -20,6 +20,7 @@ struct Arguments {
     trims: bool,
     retention: bool,
     compaction: bool,
+    groups: bool,
 }
 
 fn parse() -> Result<Arguments, String> {
@@ -34,6 +35,7 @@ fn parse() -> Result<Arguments, String> {
         trims: false,
         retention: false,
         compaction: false,
+        groups: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -55,6 +57,7 @@ fn parse() -> Result<Arguments, String> {
             "--trims" => arguments.trims = true,
             "--retention" => arguments.retention = true,
             "--compaction" => arguments.compaction = true,
+            "--groups" => arguments.groups = true,
             "--disk-fails" => arguments.disk_fails = true,
             "--disk-full" => arguments.disk_full = true,
             _ => return Err(format!("unknown argument {word}")),
@@ -68,10 +71,12 @@ fn parse() -> Result<Arguments, String> {
     if worlds.iter().filter(|&&is_asked_for| is_asked_for).count() > 1 {
         return Err("--damage, --disk-fails and --disk-full are worlds of their own".to_owned());
     }
-    let shortens = arguments.trims || arguments.retention || arguments.compaction;
+    let shortens =
+        arguments.trims || arguments.retention || arguments.compaction || arguments.groups;
     if shortens && arguments.damage.is_some() {
         return Err(
-            "--trims, --retention and --compaction go with worlds without damage".to_owned(),
+            "--trims, --retention, --compaction and --groups go with worlds without damage"
+                .to_owned(),
         );
     }
     Ok(arguments)
@@ -99,6 +104,7 @@ fn main() -> ExitCode {
         trims: arguments.trims,
         retention: arguments.retention,
         compaction: arguments.compaction,
+        groups: arguments.groups,
     };
     let mut total = RunStats::default();
     let mut broken = 0_u64;
@@ -132,8 +138,9 @@ fn main() -> ExitCode {
             } else {
                 ""
             };
+            let groups = if arguments.groups { " --groups" } else { "" };
             println!(
-                "klamm-sim --seed {seed}{plant}{damage}{disk}{trims}{retention}{compaction} --trace  # {violation}"
+                "klamm-sim --seed {seed}{plant}{damage}{disk}{trims}{retention}{compaction}{groups} --trace  # {violation}"
             );
         }
     }

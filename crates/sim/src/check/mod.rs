@@ -2,8 +2,10 @@
 //! ledger against which they are judged. None of this code is shared with what it judges.
 
 pub mod acked_is_never_lost;
+pub mod committed_offsets_stay;
 pub mod compacted;
 pub mod dump;
+pub mod groups_are_what_their_log_says;
 pub mod high_watermark_never_goes_back;
 pub mod indexes_equal_their_rebuild;
 pub mod leader_epochs_only_grow_and_stand_in_the_log;

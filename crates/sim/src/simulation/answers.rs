@@ -55,6 +55,9 @@ impl Simulation {
                 (Purpose::Trim { partition, to }, Reply::Trim(outcomes)) => {
                     self.trimmed(partition, to, &outcomes)?;
                 }
+                (Purpose::Group(business), Reply::Coordinate(outcome)) => {
+                    self.coordinated(ticket.call, business, outcome)?;
+                }
                 (Purpose::Register, Reply::Control(ControlReply::Registered(Ok(())))) => {
                     self.registered = true;
                     self.check_reigns()?;

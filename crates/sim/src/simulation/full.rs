@@ -29,6 +29,16 @@ impl FullDisk {
         }
     }
 
+    /// A larger one: groups take more of it at once.
+    pub(super) const fn for_groups(self) -> Self {
+        Self {
+            size: self.size * 8,
+            reserve: self.reserve * 8,
+            wal_file_bytes: self.wal_file_bytes * 4,
+            ..self
+        }
+    }
+
     /// What is not drawn anew for every life: administrators rarely change it.
     pub(super) const fn shape(&self, life: &mut LifeOptions) {
         life.disk_reserve = self.reserve as u64;

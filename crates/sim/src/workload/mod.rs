@@ -1,6 +1,7 @@
-//! What the clients of a world do: make topics and take them away, send, read, ask.
+//! What the clients of a world do: make topics and take them away, send, read, ask, work in groups.
 
 pub mod admin;
+pub mod member;
 pub mod producer;
 pub mod reader;
 

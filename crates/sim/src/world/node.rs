@@ -17,7 +17,7 @@ use klamm_engine::memory::{Heap, WalMemory, WalSpace, Wanting};
 use klamm_engine::metadata::{BrokerDefaults, ConfigMap};
 use klamm_engine::replica::ProducerLimits;
 use klamm_engine::space::DiskSpace;
-use klamm_engine::{Engine, EngineOptions, Scale, WalOptions};
+use klamm_engine::{Engine, EngineOptions, GroupOptions, Scale, WalOptions};
 use klamm_model::{NodeId, Offset, ShardId, TopicPartition};
 use klamm_records::segment::PartitionOffsets;
 use klamm_records::wal::Incarnation;
@@ -50,6 +50,8 @@ pub struct LifeOptions {
     pub retention_check_interval: Duration,
     /// Compaction.
     pub compaction: CompactionOptions,
+    /// Groups.
+    pub groups: GroupOptions,
     /// How finely work is divided.
     pub scale: Scale,
     /// The broker's file.
@@ -688,7 +690,7 @@ impl Core {
                 disk_reserve: Some(options.disk_reserve),
                 retention_check_interval: options.retention_check_interval,
                 compaction: options.compaction,
-                groups: klamm_engine::GroupOptions::default(),
+                groups: options.groups.clone(),
                 scale: options.scale,
             },
             share.partitions,
@@ -790,6 +792,7 @@ impl LifeOptions {
             disk_reserve: 0,
             retention_check_interval: Duration::from_secs(300),
             compaction: CompactionOptions::default(),
+            groups: GroupOptions::default(),
             scale: Scale {
                 chunk_bytes,
                 spill_bytes: random.between(1, 16) * 512,
