@@ -7,7 +7,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-use super::stats;
+use super::{stats, sys};
 
 /// The C allocator with a count for each thread, in [`stats::Stats::allocations`]. A program makes
 /// it its global allocator so that "nothing is allocated for a request" can be seen from outside.
@@ -26,7 +26,16 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         stats::count_allocation();
         // SAFETY: as in `alloc`.
-        unsafe { System.alloc_zeroed(layout) }
+        let start = unsafe { System.alloc_zeroed(layout) };
+        if layout.size() >= HUGE_FROM_BYTES && !start.is_null() {
+            // Nobody has looked at it yet; it begins and ends within pages of others.
+            let skip = start.align_offset(HUGE_PAGE_BYTES);
+            if let Some(rest) = layout.size().checked_sub(skip) {
+                let whole = rest / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+                sys::prefer_huge_pages(start.wrapping_add(skip), whole);
+            }
+        }
+        start
     }
 
     unsafe fn realloc(&self, old: *mut u8, layout: Layout, size: usize) -> *mut u8 {
@@ -40,6 +49,12 @@ unsafe impl GlobalAlloc for Counting {
         unsafe { System.dealloc(old, layout) }
     }
 }
+
+/// Tables of at least so many bytes, which come zeroed, are asked for as huge pages: who looks up
+/// places in them at random waits for the walk through small pages more than for the memory.
+const HUGE_FROM_BYTES: usize = 8 << 20;
+
+const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Buffers up to this many bytes are kept by the allocator for reuse instead of being unmapped.
 pub const KEPT_BUFFER_BYTES: usize = 32 << 20;

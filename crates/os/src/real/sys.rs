@@ -104,6 +104,27 @@ pub(crate) fn write_gathered_at(
     }
 }
 
+/// Reads up to `length` bytes at `position`.
+///
+/// # Safety
+/// `place` has room for `length` bytes, to which nobody has a reference.
+pub(crate) unsafe fn read_to(
+    fd: RawFd,
+    place: *mut u8,
+    length: usize,
+    position: u64,
+) -> io::Result<usize> {
+    let position = file_position(position)?;
+    loop {
+        // SAFETY: the caller's promise.
+        let read = check_size(unsafe { libc::pread(fd, place.cast(), length, position) });
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
 /// A file position as the kernel takes it.
 pub(crate) fn file_position(position: u64) -> io::Result<libc::off_t> {
     libc::off_t::try_from(position).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))

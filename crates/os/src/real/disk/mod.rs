@@ -7,6 +7,7 @@ mod buffer;
 mod folder;
 mod gather;
 mod mapped;
+mod once;
 mod read;
 mod together;
 mod view;
@@ -29,6 +30,7 @@ pub use folder::{
     truncate, write_atomically, write_atomically_later, write_end, write_new,
 };
 pub use mapped::{MappedFile, MappedWriter};
+pub use once::{OnceFile, read_once};
 pub use read::ReadFile;
 pub use together::together;
 pub use view::view;
