@@ -20,6 +20,7 @@ pub use header::{
     verify,
 };
 pub use record::RecordFault;
+pub(crate) use record::usual_at;
 pub use records::{Record, Records, RecordsError, records};
 pub use stamp::{stamp, stamp_log_append_time, stamp_max_timestamp, stamp_validated};
 pub use validate::{

@@ -202,6 +202,9 @@ pub(crate) fn take_body<'a>(records: &mut &'a [u8]) -> Result<&'a [u8], WalkErro
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Usual {
     pub(crate) facts: RecordFacts,
+    /// Where its key begins and ends, if it has one.
+    pub(crate) key: (usize, usize),
+    pub(crate) has_value: bool,
     /// Where the next one begins.
     pub(crate) end: usize,
 }
@@ -223,12 +226,15 @@ pub(crate) fn usual_at(records: &[u8], at: usize) -> Option<Usual> {
     let mut word = front.word()?;
     let key = front.short(&mut word)?;
     let has_key = is_there(key);
+    let key_at = front.at;
     if has_key {
         front.at += (key >> 1) as usize;
         word = front.word()?;
     }
+    let key = (key_at, front.at);
     let value = front.short(&mut word)?;
-    if is_there(value) {
+    let has_value = is_there(value);
+    if has_value {
         front.at += (value >> 1) as usize;
     }
     let no_headers = *records.get(front.at)? == 0;
@@ -240,7 +246,12 @@ pub(crate) fn usual_at(records: &[u8], at: usize) -> Option<Usual> {
         offset_delta: signed_i32(offset_delta),
         has_key,
     };
-    Some(Usual { facts, end })
+    Some(Usual {
+        facts,
+        key,
+        has_value,
+        end,
+    })
 }
 
 /// Whether a length in zigzag form is one: below zero is null.
@@ -359,8 +370,16 @@ mod tests {
                 offset_delta: 149,
                 has_key: key.is_some(),
             };
+            // Behind its length, its attributes, both deltas and the key's own length.
+            let key_at = before.len() + 7;
             let found = usual_at(&bytes, before.len());
-            assert_eq!(found, Some(Usual { facts, end }));
+            let expected = Usual {
+                facts,
+                key: (key_at, key_at + key.unwrap_or(0)),
+                has_value: true,
+                end,
+            };
+            assert_eq!(found, Some(expected));
         }
     }
 }

@@ -477,7 +477,7 @@ impl Tally {
         let mut max_index = self.max_timestamp_index;
         let (mut walked, mut at) = (self.walked, 0);
         while walked < self.count {
-            let Some(Usual { facts, end }) = usual_at(records, at) else {
+            let Some(Usual { facts, end, .. }) = usual_at(records, at) else {
                 break;
             };
             let delta = facts.timestamp_delta;

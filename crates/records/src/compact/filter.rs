@@ -18,7 +18,7 @@ use klamm_model::{
 
 use super::hash::KeyHash;
 use super::map::OffsetMap;
-use crate::batch::{self, RecordFault, layout};
+use crate::batch::{self, RecordFault, layout, usual_at};
 use crate::checksum::crc32c;
 use crate::compress::{Compressor, DecompressError, Scratch, decompress};
 use crate::fields::put;
@@ -29,6 +29,9 @@ const DELETE_HORIZON_BIT: i16 = 0x40;
 
 /// Bits of an emptied batch that stay: the kind of its times, transactional, control.
 const EMPTY_BITS: i16 = 0x38;
+
+/// So many keys are brought from the table at the same time.
+const LOOKED_UP_AT_ONCE: usize = 128;
 
 /// What is to stay.
 #[derive(Clone, Copy, Debug)]
@@ -144,9 +147,15 @@ impl Filter {
         }
         let plain = self.open(header, batch, decompressed_bytes_max)?;
         look(map, header, plain.bytes(), &mut self.facts)?;
-        let new = self.facts.iter().filter(|facts| facts.offset >= from);
-        let mut keyed = new.filter_map(|facts| Some((facts.key?, facts.offset)));
-        Ok(keyed.all(|(key, offset)| map.put_hash(key, offset)))
+        for some in self.facts.chunks(LOOKED_UP_AT_ONCE) {
+            map.fetch(some.iter().filter_map(|facts| facts.key));
+            let new = some.iter().filter(|facts| facts.offset >= from);
+            let mut keyed = new.filter_map(|facts| Some((facts.key?, facts.offset)));
+            if !keyed.all(|(key, offset)| map.put_hash(key, offset)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Writes what stays of a batch, whose checksum is right, behind what stays of those before.
@@ -253,25 +262,26 @@ impl Filter {
         chosen: &Chosen,
         out: &mut Vec<u8>,
     ) -> Result<(), FilterError> {
-        let mut records = std::mem::take(&mut self.records);
-        records.clear();
-        let bytes = plain.bytes();
-        for run in runs {
-            let run = &bytes[run.clone()];
-            match chosen.horizon {
-                None => records.extend_from_slice(run),
-                Some(horizon) => move_times(run, header.base_timestamp, horizon, &mut records)?,
-            }
-        }
+        let codec = header.attributes.compression().ok_or(FilterError::Codec)?;
         self.finish(out);
         let start = out.len();
         out.extend_from_slice(&batch[..BATCH_HEADER_BYTES]);
-        let codec = header.attributes.compression().ok_or(FilterError::Codec)?;
-        match codec {
-            Compression::None => out.extend_from_slice(&records),
-            _ => out.extend_from_slice(&Compressor::from(codec).compress(&records)),
+        let written = match codec {
+            // Straight to where they stay.
+            Compression::None => write_runs(header, plain.bytes(), runs, chosen, out),
+            _ => {
+                let mut records = std::mem::take(&mut self.records);
+                records.clear();
+                let written = write_runs(header, plain.bytes(), runs, chosen, &mut records);
+                out.extend_from_slice(&Compressor::from(codec).compress(&records));
+                self.records = records;
+                written
+            }
+        };
+        if let Err(error) = written {
+            out.truncate(start);
+            return Err(error);
         }
-        self.records = records;
         let new = &mut out[start..];
         let Ok(length) = i32::try_from(new.len() - layout::LENGTH_COUNTS_FROM) else {
             out.truncate(start);
@@ -349,8 +359,8 @@ struct Facts {
     has_value: bool,
 }
 
-/// Reads all records of a batch and hashes their keys, before any is looked up: so the processor
-/// waits for many places of the table at a time.
+/// Reads all records of a batch and hashes their keys, before any is looked up: so the places of many
+/// can be fetched at a time.
 fn look(
     map: &OffsetMap,
     header: &BatchHeader,
@@ -358,18 +368,34 @@ fn look(
     all: &mut Vec<Facts>,
 ) -> Result<(), FilterError> {
     all.clear();
-    let mut rest = records;
+    let (base, base_time) = (header.base_offset.0, header.base_timestamp.0);
+    let mut at = 0;
     for _ in 0..header.record_count {
+        if let Some(usual) = usual_at(records, at)
+            && let Some(key) = records.get(usual.key.0..usual.key.1)
+        {
+            at = usual.end;
+            all.push(Facts {
+                end: at,
+                offset: Offset(base.wrapping_add(usual.facts.offset_delta.into())),
+                time: base_time.wrapping_add(usual.facts.timestamp_delta),
+                key: usual.facts.has_key.then(|| map.hash(key)),
+                has_value: usual.has_value,
+            });
+            continue;
+        }
+        let mut rest = records.get(at..).unwrap_or_default();
         let record = take_record(&mut rest).map_err(FilterError::Record)?;
+        at = records.len() - rest.len();
         all.push(Facts {
-            end: records.len() - rest.len(),
+            end: at,
             offset: record.offset(header),
-            time: header.base_timestamp.0.wrapping_add(record.timestamp_delta),
+            time: base_time.wrapping_add(record.timestamp_delta),
             key: record.key.map(|key| map.hash(key)),
             has_value: record.has_value,
         });
     }
-    match rest.is_empty() {
+    match at == records.len() {
         true => Ok(()),
         false => Err(FilterError::AfterLast),
     }
@@ -397,7 +423,11 @@ fn choose(
     let is_over = horizon.is_some_and(|horizon| rules.now >= horizon);
     let mut keeps_marker = false;
     let mut start = 0;
-    for record in records {
+    for (number, record) in records.iter().enumerate() {
+        if number.is_multiple_of(LOOKED_UP_AT_ONCE) {
+            let some = records[number..].iter().take(LOOKED_UP_AT_ONCE);
+            rules.map.fetch(some.filter_map(|record| record.key));
+        }
         let begins = std::mem::replace(&mut start, record.end);
         let offset = record.offset;
         let stays = if offset >= rules.mapped_end {
@@ -429,6 +459,24 @@ fn choose(
         chosen.horizon = Some(Timestamp(until));
     }
     chosen
+}
+
+/// Writes the records that stay.
+fn write_runs(
+    header: &BatchHeader,
+    records: &[u8],
+    runs: &[Range<usize>],
+    chosen: &Chosen,
+    out: &mut Vec<u8>,
+) -> Result<(), FilterError> {
+    for run in runs {
+        let run = &records[run.clone()];
+        match chosen.horizon {
+            None => out.extend_from_slice(run),
+            Some(horizon) => move_times(run, header.base_timestamp, horizon, out)?,
+        }
+    }
+    Ok(())
 }
 
 /// Writes records with their times told from another base.

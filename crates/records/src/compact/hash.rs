@@ -42,6 +42,7 @@ impl State {
         self.0[0] ^= word;
     }
 
+    #[inline(always)]
     const fn squeeze(&mut self) -> u64 {
         self.round();
         self.round();

@@ -19,17 +19,29 @@ const LOAD_OF: usize = 8;
 /// ... so many are taken at the most.
 const LOAD: usize = 6;
 
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    hash: KeyHash,
-    /// Negative where the place is free.
-    offset: i64,
+/// A place: both halves of the hash, and the offset plus one. All zeros where it is free, so that a
+/// new table costs nothing before its places are used.
+type Slot = [u64; 3];
+
+const FREE: Slot = [0; 3];
+
+/// Whether no key is there.
+#[inline]
+const fn is_free(slot: &Slot) -> bool {
+    slot[2] == 0
 }
 
-const FREE: Slot = Slot {
-    hash: KeyHash { low: 0, high: 0 },
-    offset: -1,
-};
+/// Whether it is this key's.
+#[inline]
+const fn is_of(slot: &Slot, hash: KeyHash) -> bool {
+    slot[0] == hash.low && slot[1] == hash.high
+}
+
+/// What a place says of an offset.
+#[inline]
+const fn mark(offset: Offset) -> u64 {
+    (offset.0 as u64).wrapping_add(1)
+}
 
 /// The last offset of each key.
 #[derive(Debug)]
@@ -100,15 +112,12 @@ impl OffsetMap {
         let mut place = home(hash, self.slots.len());
         loop {
             let slot = &mut self.slots[place];
-            if slot.offset < 0 {
-                *slot = Slot {
-                    hash,
-                    offset: offset.0,
-                };
+            if is_free(slot) {
+                *slot = [hash.low, hash.high, mark(offset)];
                 self.taken += 1;
                 return true;
             }
-            if slot.hash == hash {
+            if is_of(slot, hash) {
                 return self.raise(place, offset);
             }
             place = next(place, self.slots.len());
@@ -127,12 +136,26 @@ impl OffsetMap {
     #[inline]
     pub fn get_hash(&self, hash: KeyHash) -> Option<Offset> {
         let place = self.find(hash)?;
-        Some(Offset(self.slots[place].offset))
+        Some(Offset(self.slots[place][2].wrapping_sub(1) as i64))
+    }
+
+    /// Has the places of these keys brought from memory, all at the same time: who then asks for
+    /// one after the other does not wait for each.
+    #[inline]
+    pub(super) fn fetch(&self, hashes: impl Iterator<Item = KeyHash>) {
+        let mut seen = 0;
+        for hash in hashes {
+            if let Some(slot) = self.slots.get(home(hash, self.slots.len())) {
+                // Its ends: a place may lie across a border of cache lines.
+                seen ^= slot[0] ^ slot[2];
+            }
+        }
+        std::hint::black_box(seen);
     }
 
     fn raise(&mut self, place: usize, offset: Offset) -> bool {
         let slot = &mut self.slots[place];
-        slot.offset = slot.offset.max(offset.0);
+        slot[2] = slot[2].max(mark(offset));
         true
     }
 
@@ -142,11 +165,11 @@ impl OffsetMap {
         }
         let mut place = home(hash, self.slots.len());
         loop {
-            let slot = self.slots[place];
-            if slot.offset < 0 {
+            let slot = &self.slots[place];
+            if is_free(slot) {
                 return None;
             }
-            if slot.hash == hash {
+            if is_of(slot, hash) {
                 return Some(place);
             }
             place = next(place, self.slots.len());
@@ -161,11 +184,12 @@ impl OffsetMap {
         }
         let before = std::mem::replace(&mut self.slots, vec![FREE; wanted]);
         for slot in before {
-            if slot.offset < 0 {
+            if is_free(&slot) {
                 continue;
             }
-            let mut place = home(slot.hash, wanted);
-            while self.slots[place].offset >= 0 {
+            let [low, high, _] = slot;
+            let mut place = home(KeyHash { low, high }, wanted);
+            while !is_free(&self.slots[place]) {
                 place = next(place, wanted);
             }
             self.slots[place] = slot;

@@ -389,3 +389,50 @@ fn bytes_that_are_no_records_are_an_error_and_write_nothing() {
     let fewer = Filter::default().batch(&rules, &header, &sound, &mut Vec::new());
     assert_eq!(fewer, Err(FilterError::AfterLast));
 }
+
+#[test]
+fn records_of_the_usual_shape_are_known_as_all_others_are() {
+    let keys = [
+        None,
+        Some(&b""[..]),
+        Some(b"k"),
+        Some(&[7; 70]),
+        Some(&[8; 9000]),
+    ];
+    let values = [None, Some(&b""[..]), Some(b"v"), Some(&[1; 500])];
+    let header = RecordHeader {
+        key: Bytes::from_static(b"h"),
+        value: None,
+    };
+    let mut builder = BatchBuilder::new(options(1 << 40, Compression::None));
+    let mut number = 0;
+    for key in keys {
+        for value in values {
+            for headers in [&[][..], std::slice::from_ref(&header)] {
+                number += 1;
+                builder.append(Timestamp(number * number * 50), key, value, headers);
+            }
+        }
+    }
+    let bytes = builder.build().expect("small");
+    let header = batch::verify(&bytes).expect("whole");
+    let records = &bytes[BATCH_HEADER_BYTES..];
+    let (map, mut found) = (OffsetMap::new(HashKey(9), 1 << 20), Vec::new());
+    look(&map, &header, records, &mut found).expect("sound");
+    assert_eq!(found.len() as i64, number);
+    let mut rest = records;
+    for facts in &found {
+        let record = take_record(&mut rest).expect("sound");
+        assert_eq!(facts.end, records.len() - rest.len());
+        assert_eq!(facts.offset, record.offset(&header));
+        assert_eq!(facts.time, header.base_timestamp.0 + record.timestamp_delta);
+        assert_eq!(facts.key, record.key.map(|key| map.hash(key)));
+        assert_eq!(facts.has_value, record.has_value);
+    }
+    assert!(rest.is_empty());
+    let cut = &records[..records.len() - 1];
+    look(&map, &header, cut, &mut found).expect_err("the last record ends early");
+    let longer = [records, &[0]].concat();
+    let refused = look(&map, &header, &longer, &mut found);
+    assert_eq!(refused, Err(FilterError::AfterLast));
+}
