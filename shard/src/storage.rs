@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use klamm_engine::storage::{Storage, StorageError, Unflushed, Unwritten};
 use klamm_model::TopicId;
-use klamm_os::disk::{self, AppendFile};
+use klamm_os::disk::{self, AppendFile, OnceFile};
 
 use crate::data_folders::{DataFolders, FileSystems};
 use crate::drivers::files::Folders;
@@ -161,6 +161,11 @@ impl Storage for DataFolder {
         disk::view(&path, at, length).map_err(|error| failed("read", &path, &error))
     }
 
+    fn read_once(&mut self, path: &str, at: u64, length: usize) -> Result<Bytes, StorageError> {
+        let path = self.at(path);
+        disk::read_once(&path, at, length).map_err(|error| failed("read", &path, &error))
+    }
+
     fn length(&mut self, path: &str) -> Result<Option<u64>, StorageError> {
         let path = self.at(path);
         absent_is_none(disk::file_len(&path)).map_err(|error| failed("look at", &path, &error))
@@ -169,6 +174,14 @@ impl Storage for DataFolder {
     fn write_at(&mut self, path: &str, at: u64, bytes: &[u8]) -> Result<(), StorageError> {
         let path = self.at(path);
         self.change(|| AppendFile::open(&path, 0)?.write_at(at, &[bytes]))
+            .map_err(|error| failed("write", &path, &error))
+    }
+
+    fn write_once(&mut self, path: &str, at: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        let path = self.at(path);
+        // Nobody waits for the device who waits for names.
+        self.change(|| OnceFile::open(&path))
+            .and_then(|file| file.write_end(at, bytes))
             .map_err(|error| failed("write", &path, &error))
     }
 

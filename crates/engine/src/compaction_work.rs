@@ -20,10 +20,10 @@ use klamm_records::segment::{
 };
 
 use crate::boot_partition::log_path;
-use crate::storage::{Storage, StorageError};
+use crate::storage::{BLOCK_BYTES, Storage, StorageError};
 
 /// Bytes of a segment that are written before they are flushed.
-const FLUSH_EVERY_BYTES: u64 = 16 << 20;
+const FLUSH_EVERY_BYTES: u64 = 64 << 20;
 
 /// A step of compaction that a host carries out.
 #[derive(Clone, Debug)]
@@ -279,7 +279,7 @@ impl SegmentWalk {
         let wanted = window_bytes.max(self.needed).min(left);
         // Sealed: nothing changes or shortens these bytes but a repair, which writes what they were.
         let bytes = storage
-            .view(&self.path, self.at, wanted)
+            .read_once(&self.path, self.at, wanted)
             .map_err(CompactFault::Unreadable)?;
         if bytes.len() < wanted {
             let found = self.at + bytes.len() as u64;
@@ -599,14 +599,20 @@ impl CleanWork {
             }
         }
         self.index_out(&source)?;
-        if self.stage == Stage::Indexes || self.out.len() >= self.clean.pace.window_bytes {
+        let is_last = self.stage == Stage::Indexes;
+        if is_last || self.out.len() >= self.clean.pace.window_bytes.max(BLOCK_BYTES) {
             let path = cleaned_path(&self.folder, self.base(), SegmentFile::Log);
+            // What does not fill a block waits for what follows.
+            let whole = match is_last {
+                true => self.out.len(),
+                false => self.out.len() / BLOCK_BYTES * BLOCK_BYTES,
+            };
             storage
-                .write_at(&path, self.written, &self.out)
+                .write_once(&path, self.written, &self.out[..whole])
                 .map_err(StepFault::Write)?;
-            self.written += self.out.len() as u64;
-            self.out.clear();
-            self.indexed = 0;
+            self.written += whole as u64;
+            self.out.drain(..whole);
+            self.indexed = self.out.len();
             // Little by little: others flush, too, and must not wait for a whole segment.
             if self.written - self.flushed >= FLUSH_EVERY_BYTES {
                 storage.flush(&path).map_err(StepFault::Write)?;

@@ -3,6 +3,8 @@
 
 use klamm_model::TopicConfig;
 
+use crate::storage::BLOCK_BYTES;
+
 /// Sizes by which the engine divides its work. Production uses [`Scale::default`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scale {
@@ -36,7 +38,8 @@ impl Default for Scale {
             aligned_batch_bytes: 8 << 10,
             segment_bytes_max: u32::MAX,
             segment_overhead_bytes: 32 << 10,
-            compaction_window_bytes: 4 << 20,
+            // With the block in which it begins, a huge page of memory that is used again and again.
+            compaction_window_bytes: (2 << 20) - BLOCK_BYTES,
             metadata_entries_bytes: 1 << 20,
         }
     }

@@ -7,6 +7,9 @@ use std::fmt;
 
 use bytes::Bytes;
 
+/// Unit of positions in [`Storage::write_once`]: no disk's sectors are larger.
+pub const BLOCK_BYTES: usize = 4096;
+
 /// What boot changed and has not made durable yet. All of it is settled at once, before the
 /// checkpoint that relies on it: one flush after the other costs the disk's latency for every file
 /// of every partition.
@@ -64,6 +67,15 @@ pub trait Storage {
         self.read_at(path, at, length).map(Bytes::from)
     }
 
+    /// [`read_at`](Storage::read_at) for what is large and read once: it should leave no trace in the
+    /// system's memory.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    fn read_once(&mut self, path: &str, at: u64, length: usize) -> Result<Bytes, StorageError> {
+        self.read_at(path, at, length).map(Bytes::from)
+    }
+
     /// Length of a file, or `None` if there is none.
     ///
     /// # Errors
@@ -75,6 +87,15 @@ pub trait Storage {
     /// # Errors
     /// The bytes were not all written.
     fn write_at(&mut self, path: &str, at: u64, bytes: &[u8]) -> Result<(), StorageError>;
+
+    /// [`write_at`](Storage::write_at) for what is large and not read soon, behind all that the file
+    /// has, at a multiple of [`BLOCK_BYTES`].
+    ///
+    /// # Errors
+    /// The bytes were not all written.
+    fn write_once(&mut self, path: &str, at: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        self.write_at(path, at, bytes)
+    }
 
     /// Writes pieces behind each other, and creates the file if need be, also for none of them.
     ///
