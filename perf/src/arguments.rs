@@ -33,6 +33,8 @@ pub enum Command {
     /// Do the same work on klamm by our load generator and by other clients, and compare what they
     /// and the broker say of it.
     Agree(Agree),
+    /// Have both brokers compact the same logs, and compare the processor time that it takes.
+    Clean(Clean),
     /// Let Maven copy Apache Kafka's jars, as perf/pom.xml names them, into a folder.
     FetchKafka {
         /// The folder.
@@ -73,6 +75,87 @@ pub struct Agree {
     /// Folder for the broker's data; removed at the end.
     #[arg(long, default_value = "target/perf-data")]
     pub data: PathBuf,
+}
+
+/// Options of a measurement of compaction.
+#[derive(Args, Clone, Debug)]
+pub struct Clean {
+    /// The klamm binary, which also changes both brokers' topics.
+    #[arg(long, default_value = "target/release/klamm")]
+    pub klamm: PathBuf,
+    /// The load generator.
+    #[arg(long, default_value = "target/release/klamm-bench")]
+    pub bench: PathBuf,
+    /// Folder of Apache Kafka's jars; the `libs` of KAFKA_HOME if absent.
+    #[arg(long)]
+    pub kafka_libs: Option<PathBuf>,
+    /// Measure klamm alone, without a ratio.
+    #[arg(long)]
+    pub klamm_only: bool,
+    /// Logs that each broker compacts, behind one that is not counted.
+    #[arg(long, default_value_t = 3)]
+    pub rounds: usize,
+    /// Size of a log, in MiB.
+    #[arg(long, default_value_t = 2048)]
+    pub mib: u64,
+    /// Different keys.
+    #[arg(long, default_value_t = 2_000_000)]
+    pub keys: u64,
+    /// Codec of the batches.
+    #[arg(long, default_value = "none")]
+    pub codec: String,
+    /// More settings of klamm.
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub klamm_set: Vec<String>,
+    /// Core of the brokers.
+    #[arg(long, default_value_t = 0)]
+    pub broker_core: usize,
+    /// Core of the load generator.
+    #[arg(long, default_value_t = 1)]
+    pub client_core: usize,
+    /// Folder for the brokers' data; removed at the end.
+    #[arg(long, default_value = "target/perf-data")]
+    pub data: PathBuf,
+    /// Folder for the evidence; nothing is kept without it.
+    #[arg(long)]
+    pub evidence: Option<PathBuf>,
+    /// Name of this machine in the evidence.
+    #[arg(long, default_value = "unnamed")]
+    pub machine: String,
+    /// What a reader must know, such as what else ran on the machine.
+    #[arg(long, default_value = "")]
+    pub note: String,
+}
+
+impl Clean {
+    /// How the brokers are started for it.
+    ///
+    /// # Errors
+    /// [`Problem`]: what is wrong with the options.
+    pub fn comparison(&self) -> Result<Compare, Problem> {
+        let path = |path: &PathBuf| path.display().to_string();
+        let mut line = vec![
+            "klamm-perf".to_owned(),
+            "compare".to_owned(),
+            "clean".to_owned(),
+        ];
+        let mut option = |name: &str, value: String| line.extend([format!("--{name}"), value]);
+        option("klamm", path(&self.klamm));
+        option("data", path(&self.data));
+        option("broker-core", self.broker_core.to_string());
+        option("client-core", self.client_core.to_string());
+        if let Some(libs) = &self.kafka_libs {
+            option("kafka-libs", path(libs));
+        }
+        for setting in &self.klamm_set {
+            option("klamm-set", setting.clone());
+        }
+        for side in ["klamm-set", "kafka-set"] {
+            // Looked at often; nothing else is compacted.
+            option(side, "log.cleaner.backoff.ms=500".to_owned());
+        }
+        Compare::of_line(line)
+    }
 }
 
 /// Options of a comparison.

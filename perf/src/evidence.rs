@@ -84,7 +84,9 @@ fn read(path: &str) -> String {
 }
 
 impl Machine {
-    fn gather(name: &str) -> Self {
+    /// Looks around.
+    #[must_use]
+    pub fn gather(name: &str) -> Self {
         let facts = read("/proc/cpuinfo");
         let model = facts.lines().find(|line| line.starts_with("model name"));
         let value = |line: &str| {
@@ -104,6 +106,23 @@ impl Machine {
             hypervisor: facts.contains(" hypervisor"),
             load_average: read("/proc/loadavg").trim().to_owned(),
         }
+    }
+}
+
+impl Machine {
+    /// The machine in a sentence.
+    #[must_use]
+    pub fn words(&self) -> String {
+        format!(
+            "Machine `{}`: {} x {}, {}, {}{}; load average at the start {}.",
+            self.name,
+            self.processors,
+            self.processor,
+            self.memory_kib,
+            self.kernel,
+            if self.hypervisor { ", virtual" } else { "" },
+            self.load_average,
+        )
     }
 }
 
@@ -183,17 +202,7 @@ impl Evidence {
             "Commit {}{dirty}; class {}.\n",
             self.commit, self.durability
         ));
-        let machine = &self.machine;
-        say(format!(
-            "Machine `{}`: {} x {}, {}, {}{}; load average at the start {}.\n",
-            machine.name,
-            machine.processors,
-            machine.processor,
-            machine.memory_kib,
-            machine.kernel,
-            if machine.hypervisor { ", virtual" } else { "" },
-            machine.load_average,
-        ));
+        say(format!("{}\n", self.machine.words()));
         if !self.note.is_empty() {
             say(format!("{}\n", self.note));
         }

@@ -18,6 +18,7 @@ pub mod agree;
 pub mod arguments;
 pub mod brokers;
 pub mod budgets;
+pub mod clean;
 pub mod compare;
 pub mod counts;
 pub mod evidence;
@@ -65,6 +66,7 @@ pub fn run(arguments: &Arguments) -> Result<(), Problem> {
             None => compare::run(&compare.as_ref().clone().shortened()),
         },
         Command::Agree(agree) => agree::run(agree),
+        Command::Clean(clean) => clean::run(clean),
         Command::Report { runs, into } => page::write(runs, into),
         Command::FetchKafka { into } => brokers::fetch_kafka(into),
     }
