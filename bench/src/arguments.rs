@@ -36,6 +36,9 @@ pub enum Command {
     CreateTopics(Box<Load>),
     /// Ask for the metadata of many topics.
     Metadata(Box<Load>),
+    /// Be the members of consumer groups, and tell how long they take to agree again after what
+    /// happens to them.
+    Groups(Box<Load>),
     /// Run a scenario: one that comes with the program, or a file.
     Scenario {
         /// Its name, for example w1-small-batched, or the path of a file.
@@ -86,6 +89,7 @@ impl Command {
             Self::Reconnect(load) => (Mode::Reconnect, load, WrittenWorkload::default()),
             Self::CreateTopics(load) => (Mode::CreateTopics, load, WrittenWorkload::default()),
             Self::Metadata(load) => (Mode::Metadata, load, WrittenWorkload::default()),
+            Self::Groups(load) => (Mode::Groups, load, WrittenWorkload::default()),
             Self::Scenario { name, load } => {
                 let scenario = Scenario::find(name)?;
                 (scenario.mode, load, scenario.workload)

@@ -10,8 +10,9 @@ use std::{
 
 use bytes::BytesMut;
 use klamm_wire::{
-    ApiKey, FrameLimits, Message, MessageView, api_versions, create_topics, delete_topics,
-    encode_request, init_producer_id, list_offsets, metadata, parse_response_header,
+    ApiKey, FrameLimits, Message, MessageView, api_versions, create_partitions, create_topics,
+    delete_topics, encode_request, find_coordinator, init_producer_id, list_offsets, metadata,
+    parse_response_header,
 };
 
 use crate::{
@@ -35,6 +36,12 @@ const POLL_DISTANCE: Duration = Duration::from_millis(20);
 const TOPIC_ALREADY_EXISTS: i16 = 36;
 
 const COORDINATOR_LOADING: i16 = 14;
+
+/// Coordinator loading, coordinator not available.
+const COORDINATOR_PENDING: [i16; 2] = [COORDINATOR_LOADING, 15];
+
+/// From this version on FindCoordinator asks for several groups at once.
+const FIND_MANY_VERSION: i16 = 4;
 
 /// Topics that are created, described and deleted at once.
 const TOPICS_PER_REQUEST: usize = 100;
@@ -303,6 +310,65 @@ impl Control {
             Some(Topic { name, id })
         };
         Ok(names.iter().map(topic).collect())
+    }
+
+    /// Waits until groups have coordinators; the first who asks lets the broker make the topic in
+    /// which groups are kept.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    pub fn await_coordinators(&mut self, groups: &[String]) -> Result<(), Problem> {
+        let version = self.version(ApiKey::FindCoordinator)?;
+        if version < FIND_MANY_VERSION {
+            let text = format!("FindCoordinator is needed in version {FIND_MANY_VERSION}");
+            return Err(Problem::Protocol(text));
+        }
+        for groups in groups.chunks(TOPICS_PER_REQUEST) {
+            let request = find_coordinator::Request {
+                coordinator_keys: groups.iter().map(|group| group.as_str().into()).collect(),
+                ..Default::default()
+            };
+            let deadline = Instant::now() + ANSWER_WAIT;
+            loop {
+                let body = self.exchange_in(&request, version)?;
+                let answer = find_coordinator::ResponseView::parse_prefix(&body, version)?.0;
+                let codes = answer.coordinators().iter().map(|found| found.error_code());
+                match codes.into_iter().find(|&code| code != 0) {
+                    None => break,
+                    Some(code) if COORDINATOR_PENDING.contains(&code) => {
+                        if Instant::now() > deadline {
+                            refused("FindCoordinator", code, || groups[0].clone())?;
+                        }
+                        std::thread::sleep(POLL_DISTANCE);
+                    }
+                    Some(code) => refused("FindCoordinator", code, || groups[0].clone())?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a topic more partitions: `count` in all.
+    ///
+    /// # Errors
+    /// See [`Problem`].
+    pub fn create_partitions(&mut self, topic: &str, count: i32) -> Result<(), Problem> {
+        let request = create_partitions::Request {
+            topics: vec![create_partitions::CreatePartitionsTopic {
+                name: topic.into(),
+                count,
+                assignments: None,
+            }],
+            timeout_ms: 60_000,
+            ..Default::default()
+        };
+        let (body, version) = self.exchange(&request)?;
+        let answer = create_partitions::ResponseView::parse_prefix(&body, version)?.0;
+        for topic in answer.results() {
+            let words = || topic.error_message().unwrap_or_default().to_owned();
+            refused("CreatePartitions", topic.error_code(), words)?;
+        }
+        Ok(())
     }
 
     /// A producer id and its epoch.

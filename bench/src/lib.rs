@@ -9,6 +9,8 @@
 //! [`topics`]; [`pool`] builds the frames; [`drive`] moves them over [`link`]s, asking [`produce`],
 //! [`tail`], [`fetch`] or [`admin`] what to send and obeying [`steering`]; [`verify`] proves;
 //! [`report`] prints.
+//! Of groups: [`groups`] lets things happen to the [`crew`], which keeps the timers and connections
+//! of each [`member`]; [`holdings`] notes who reads which partition, and how long nobody did.
 
 #![forbid(unsafe_code)]
 
@@ -18,11 +20,17 @@ pub mod batches;
 pub mod catalog;
 pub mod clock;
 pub mod control;
+pub mod crew;
 pub mod drive;
 pub mod fetch;
 pub mod frame;
+pub mod groups;
+pub mod holdings;
 pub mod latency;
 pub mod link;
+pub mod member;
+mod member_classic;
+mod member_consumer;
 pub mod order;
 pub mod payload;
 pub mod plot;

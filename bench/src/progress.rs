@@ -92,6 +92,13 @@ impl Progress {
         self.measured = Some(self.totals(now).since(&from.1));
     }
 
+    /// The same, where it ended earlier, with these totals.
+    pub fn measured_as(&mut self, at: Instant, totals: Totals) {
+        let from = self.measured_from.map_or(totals, |(_, from)| from);
+        self.measured = Some(totals.since(&from));
+        self.last_bytes_at = Some(at);
+    }
+
     /// Notes the answer to a request that should have been sent at `intended`. Its latency counts
     /// where that lies in the measured part, however late the answer comes.
     pub fn answered(&mut self, counted: Counted, intended: Instant, now: Instant) {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     drive::Outcome,
+    groups::{self, EventResult},
     latency::{Latencies, Summary},
     plot::{bars, chart},
     problem::Problem,
@@ -121,6 +122,8 @@ pub struct Report {
     pub catch_up: Option<CatchUp>,
     /// How long the deletion of created topics took.
     pub deleted_in_seconds: Option<f64>,
+    /// What came of each event, in mode groups.
+    pub groups: Vec<EventResult>,
     /// Proof, where something was produced.
     pub verified: Option<Verified>,
 }
@@ -161,6 +164,7 @@ impl Report {
             end_to_end_ns: Vec::new(),
             catch_up: None,
             deleted_in_seconds: None,
+            groups: Vec::new(),
             verified: None,
             parties: outcomes
                 .iter()
@@ -243,6 +247,9 @@ impl Report {
         if let Some(seconds) = self.deleted_in_seconds {
             table.row("deleted in", &format!("{seconds:.2} s"));
         }
+        table
+            .0
+            .push_str(&groups::table(&self.workload, &self.groups));
         if let Some(verified) = &self.verified {
             let text = format!(
                 "{} records kept; {} read back: {} batches in order, {} counted; {} not read",

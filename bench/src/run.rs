@@ -15,6 +15,7 @@ use crate::{
     control::{Control, LogEnd, address_of},
     drive::{Course, Load, Party, Role, drive},
     fetch::{Consumers, Window},
+    groups::Groups,
     pool::Pool,
     problem::Problem,
     produce::{Producers, Sender},
@@ -142,6 +143,7 @@ impl Session<'_> {
             }
             Mode::CreateTopics => self.create_topics(),
             Mode::Metadata => self.metadata(),
+            Mode::Groups => self.groups(),
         }
     }
 
@@ -364,6 +366,30 @@ impl Session<'_> {
             plain_rate(workload),
             outcomes,
         ))
+    }
+
+    fn groups(&mut self) -> Result<Report, Problem> {
+        // Each run has groups and a topic of its own: that of another has other partitions.
+        let named = Workload {
+            topic: format!("{}-{:08x}", self.workload.topic, self.run_id()),
+            ..self.workload.clone()
+        };
+        let topics = self.control.ensure_topics(&named)?;
+        let topic = &topics.list()[0];
+        let topic = (topic.name.clone(), topic.id);
+        let groups = Groups::new(
+            self.workload,
+            self.course,
+            &mut self.control,
+            self.runs,
+            topic,
+            self.tell,
+        )?;
+        let (outcome, results) = groups.run()?;
+        let mut report = Report::new(self.workload, 0, 0.0, vec![outcome]);
+        report.groups = results;
+        self.delete(&topics)?;
+        Ok(report)
     }
 
     fn administrating<'l>(&self, load: &'l mut dyn Load) -> Result<Party<'l>, Problem> {

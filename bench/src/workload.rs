@@ -24,6 +24,8 @@ pub enum Mode {
     CreateTopics,
     /// Metadata of all topics, or of some.
     Metadata,
+    /// Members of consumer groups, and what happens to them.
+    Groups,
 }
 
 impl Mode {
@@ -31,6 +33,15 @@ impl Mode {
     #[must_use]
     pub const fn produces(self) -> bool {
         matches!(self, Self::Produce | Self::Requests)
+    }
+
+    /// How many connections there are unless said otherwise: one, or one for each member, as
+    /// clients have.
+    const fn connections(self, groups: usize, members: usize) -> usize {
+        match self {
+            Self::Groups => groups.saturating_mul(members),
+            _ => 1,
+        }
     }
 }
 
@@ -66,6 +77,36 @@ pub enum Proof {
     Full,
     /// Each log has grown by what was acknowledged.
     Count,
+}
+
+/// By which protocol members are members (`group.protocol`).
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum GroupProtocol {
+    /// JoinGroup, SyncGroup, Heartbeat: members divide the work among themselves.
+    Classic,
+    /// ConsumerGroupHeartbeat (KIP-848): the broker divides it.
+    #[default]
+    Consumer,
+}
+
+/// What happens to groups.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum GroupEvent {
+    /// All members join at once. Whatever is first joins before, uncounted, if this is not it.
+    Join,
+    /// The topic gets more partitions.
+    NewPartitions,
+    /// The last member of each group says that it leaves.
+    Leave,
+    /// Connections of the last member of each group close without a word, as those of a killed
+    /// process do.
+    Crash,
+    /// The last member of each group says nothing any more; its connection stays open.
+    Silence,
+    /// Nothing, for `seconds`: what groups cost that are at rest.
+    Hold,
 }
 
 /// Which bytes the result is about.
@@ -134,6 +175,15 @@ pub struct Workload {
     pub drop_caches: bool,
     pub check_crc: bool,
     pub topics_per_request: usize,
+    pub groups: usize,
+    pub members: usize,
+    pub group_protocol: GroupProtocol,
+    pub assignor: Option<String>,
+    pub group_events: Vec<GroupEvent>,
+    pub new_partitions: i32,
+    pub session_timeout_ms: i32,
+    pub heartbeat_interval_ms: u64,
+    pub broker_process: Option<u32>,
     pub proof: Proof,
     pub proof_bytes: u64,
     pub account: Account,
@@ -174,7 +224,7 @@ impl WrittenWorkload {
             .unwrap_or(0)
             .saturating_mul(topics);
         let one_at_a_time = !mode.produces();
-        let consumers = self.consumers.unwrap_or(0);
+        let (groups, members) = (self.groups.unwrap_or(1), self.members.unwrap_or(10));
         let workload = Workload {
             mode,
             topic: self.topic.unwrap_or_else(|| "bench".to_owned()),
@@ -182,7 +232,9 @@ impl WrittenWorkload {
             partitions,
             topic_config: self.topic_config.unwrap_or_default(),
             delete_topic: self.delete_topic.unwrap_or(false),
-            connections: self.connections.unwrap_or(1),
+            connections: self
+                .connections
+                .unwrap_or_else(|| mode.connections(groups, members)),
             depth: self.depth.unwrap_or(if one_at_a_time { 1 } else { 5 }),
             idle_connections: self.idle_connections.unwrap_or(0),
             arrivals: self.arrivals.unwrap_or(default_arrivals),
@@ -207,7 +259,7 @@ impl WrittenWorkload {
             codec: self.codec.unwrap_or_else(|| "none".to_owned()),
             linger_ms: self.linger_ms.unwrap_or(0.0),
             variants: self.variants.unwrap_or(2),
-            consumers,
+            consumers: self.consumers.unwrap_or(0),
             consumer_connections: self.consumer_connections.unwrap_or(1),
             catch_up: self.catch_up.unwrap_or(0),
             fetch_bytes,
@@ -220,6 +272,15 @@ impl WrittenWorkload {
             drop_caches: self.drop_caches.unwrap_or(false),
             check_crc: self.check_crc.unwrap_or(false),
             topics_per_request: self.topics_per_request.unwrap_or(1),
+            groups,
+            members,
+            group_protocol: self.group_protocol.unwrap_or_default(),
+            assignor: self.assignor,
+            group_events: self.group_events.unwrap_or_else(|| vec![GroupEvent::Join]),
+            new_partitions: self.new_partitions.unwrap_or(1),
+            session_timeout_ms: self.session_timeout_ms.unwrap_or(45_000),
+            heartbeat_interval_ms: self.heartbeat_interval_ms.unwrap_or(3_000),
+            broker_process: self.broker_process,
             proof: self.proof.unwrap_or_default(),
             proof_bytes: self.proof_bytes.unwrap_or(u64::MAX),
             account: self.account.unwrap_or(Account::Produced),
@@ -296,6 +357,7 @@ impl Workload {
             let wrong = self.mode == Mode::Fetch && (self.depth != 1 || self.pace != Pace::Closed);
             says(wrong, "a consumer has one fetch in flight and no rate")
         })
+        .or_else(|| self.groups_contradict())
         .or_else(|| {
             let beside = self.consumers > 0 || self.catch_up > 0;
             let text = "consumers and catch-up go beside produce or requests";
@@ -308,6 +370,60 @@ impl Workload {
         .or_else(|| {
             let wrong = self.catch_up > 0 && self.fill_bytes == 0;
             says(wrong, "catch-up needs something to read: set fill-bytes")
+        })
+    }
+
+    fn groups_contradict(&self) -> Option<String> {
+        if self.mode != Mode::Groups {
+            return None;
+        }
+        let says = |wrong: bool, text: &str| wrong.then(|| text.to_owned());
+        let classic = self.group_protocol == GroupProtocol::Classic;
+        let has = |event: GroupEvent| self.group_events.contains(&event);
+        let all = self.groups.saturating_mul(self.members);
+        says(
+            all == 0 || self.group_events.is_empty(),
+            "groups, members and events start at one",
+        )
+        .or_else(|| {
+            let shared = self.connections.is_multiple_of(self.members) && self.connections <= all;
+            let text = "connections are as many as members, or a multiple of those of one group: \
+                        two members of one group never share one, as a join keeps others waiting";
+            says(!shared, text)
+        })
+        .or_else(|| {
+            let text = "members are of one topic: give partitions, not topics";
+            says(self.topics != 1, text)
+        })
+        .or_else(|| {
+            let text = "members of the classic protocol look for new partitions themselves, after \
+                        minutes: new-partitions needs the consumer protocol";
+            says(classic && has(GroupEvent::NewPartitions), text)
+        })
+        .or_else(|| {
+            let text = "new-partitions are one or more";
+            says(self.new_partitions < 1, text)
+        })
+        .or_else(|| {
+            let away = self.group_events.iter().filter(|event| {
+                matches!(
+                    event,
+                    GroupEvent::Leave | GroupEvent::Crash | GroupEvent::Silence
+                )
+            });
+            let text = "each leave, crash and silence takes a member, and one has to stay";
+            says(away.count() >= self.members, text)
+        })
+        .or_else(|| {
+            let text = "members crash alone on their connections: give none, or as many as members";
+            says(has(GroupEvent::Crash) && self.connections != all, text)
+        })
+        .or_else(|| {
+            let name = self.assignor.as_deref()?;
+            let known = !classic || klamm_client::group::assignor::Assignor::named(name).is_some();
+            let text =
+                format!("members divide by range, roundrobin or cooperative-sticky, not by {name}");
+            says(!known, &text)
         })
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     problem::Problem,
-    workload::{Account, Arrivals, Mode, Payload, Proof},
+    workload::{Account, Arrivals, GroupEvent, GroupProtocol, Mode, Payload, Proof},
 };
 
 /// The words of a workload, none of them needed.
@@ -134,6 +134,37 @@ pub struct WrittenWorkload {
     /// Topics in a request of the modes create-topics and metadata.
     #[arg(long, help_heading = "Administration")]
     pub topics_per_request: Option<usize>,
+
+    /// Consumer groups; all read one topic, made for the run.
+    #[arg(long, help_heading = "Groups")]
+    pub groups: Option<usize>,
+    /// Members of each group.
+    #[arg(long, help_heading = "Groups")]
+    pub members: Option<usize>,
+    /// By which protocol they are members.
+    #[arg(long, help_heading = "Groups")]
+    pub group_protocol: Option<GroupProtocol>,
+    /// How the work is divided: range (unless said otherwise), roundrobin or cooperative-sticky by
+    /// members; uniform or range, or as it chooses, by the broker.
+    #[arg(long, help_heading = "Groups")]
+    pub assignor: Option<String>,
+    /// What happens, in this order; each begins when all groups have been stable for
+    /// warm-up-seconds, and may take `seconds`.
+    #[arg(long, value_delimiter = ',', help_heading = "Groups")]
+    pub group_events: Option<Vec<GroupEvent>>,
+    /// How many partitions the event new-partitions adds.
+    #[arg(long, help_heading = "Groups")]
+    pub new_partitions: Option<i32>,
+    /// For how long a member of the classic protocol may be silent.
+    #[arg(long, help_heading = "Groups")]
+    pub session_timeout_ms: Option<i32>,
+    /// How often a member of the classic protocol says that it lives; those of the consumer
+    /// protocol are told by the broker.
+    #[arg(long, help_heading = "Groups")]
+    pub heartbeat_interval_ms: Option<u64>,
+    /// Process of the broker on this machine, whose processor time and memory are told, too.
+    #[arg(long, value_name = "PID", help_heading = "Groups")]
+    pub broker_process: Option<u32>,
 
     /// What is proved after the run: everything that the logs still hold, or only their counts.
     #[arg(long, help_heading = "Result")]
