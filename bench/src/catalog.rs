@@ -70,6 +70,13 @@ scenarios![
     "w8-idle",
     "w8-reconnect",
     "w8-trickle",
+    "w9-classic-crash",
+    "w9-classic-join",
+    "w9-classic-leave",
+    "w9-consumer-crash",
+    "w9-consumer-join",
+    "w9-consumer-leave",
+    "w9-consumer-partitions",
 ];
 
 /// The text of the scenario with this name.

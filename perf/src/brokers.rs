@@ -52,6 +52,14 @@ pub fn check_disk(folder: &Path) -> Result<(), Problem> {
 /// Connections that wait to be accepted: ten thousand at once overflow the default of 50.
 const BACKLOG: &str = "socket.listen.backlog.size=4096";
 
+/// Groups begin at once, and members of either protocol may be silent for six seconds, so that
+/// crashes are noticed while a row is measured.
+const GROUPS: [&str; 3] = [
+    "group.initial.rebalance.delay.ms=0",
+    "group.consumer.min.session.timeout.ms=6000",
+    "group.consumer.session.timeout.ms=6000",
+];
+
 /// Memory maps of a partition of Kafka: its two indexes.
 const MAPS_PER_PARTITION: f64 = 2.0;
 
@@ -305,6 +313,7 @@ fn klamm_words(
         let shards = if kind == Kind::OneShard { 1 } else { 2 };
         settings.push(format!("klamm.shards={shards}"));
     }
+    settings.extend(GROUPS.map(str::to_owned));
     settings.extend(compare.klamm_set.iter().cloned());
     let mut words = vec![compare.klamm.display().to_string(), "serve".to_owned()];
     for setting in &settings {
@@ -360,6 +369,7 @@ fn kafka_words(
         settings.push("log.flush.interval.messages=1".to_owned());
     }
     settings.extend(choice.settings());
+    settings.extend(GROUPS.map(str::to_owned));
     settings.extend(compare.kafka_set.iter().cloned());
     let file = folder.join("server.properties");
     fs::write(&file, settings.join("\n")).map_err(|error| Problem::at(file.display(), error))?;

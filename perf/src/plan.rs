@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     arguments::Compare,
-    compare::NATIVE_WARM_UP,
+    compare::{GROUPS_WARM_UP, NATIVE_WARM_UP},
     row::{Scenario, Windows},
 };
 
@@ -22,6 +22,9 @@ const COUNTS: f64 = 3.0;
 
 /// Seconds that creating and deleting a thousand topics takes the slower broker.
 const THOUSAND_TOPICS: f64 = 5.0;
+
+/// Seconds that groups take to come to rest, by the slower broker.
+const GROUPS: f64 = 10.0;
 
 /// Seconds that a scenario takes, all windows together.
 #[must_use]
@@ -47,6 +50,8 @@ pub fn seconds(compare: &Compare, scenario: &Scenario, workload: &toml::Table) -
             let topics = number("requests-max", 1.0) * number("topics-per-request", 1.0);
             topics / 1000.0 * THOUSAND_TOPICS
         }
+        // Members join, and rest; what happens then takes as long again at most.
+        Windows::Once if scenario.mode == "groups" => 2.0 * number("warm-up-seconds", 5.0) + GROUPS,
         // Filling, the quiet load, then the load beside the readers.
         Windows::Once => {
             let seconds = number("seconds", 10.0);
@@ -63,6 +68,7 @@ pub fn seconds(compare: &Compare, scenario: &Scenario, workload: &toml::Table) -
         }
         Windows::Load | Windows::Latency => native * brokers,
         Windows::Once if scenario.mode == "create-topics" => one * brokers,
+        Windows::Once if scenario.mode == "groups" => one * brokers * GROUPS_WARM_UP as f64,
         Windows::Once | Windows::Idle => 0.0,
     };
     let filled = if scenario.judge.kind == Windows::Once {

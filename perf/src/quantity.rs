@@ -44,6 +44,12 @@ pub enum Quantity {
     /// Seconds until what was created is deleted.
     #[serde(rename = "s to delete")]
     DeletionTime,
+    /// Processor seconds of the measured part.
+    #[serde(rename = "cpu-s")]
+    Cpu,
+    /// For how long a partition of a group had no reader, in milliseconds: the longest.
+    #[serde(rename = "ms without a reader")]
+    Gap,
     /// Memory of the broker's process, in MiB, whatever it keeps in it.
     #[serde(rename = "MiB resident")]
     Resident,
@@ -150,6 +156,8 @@ impl Quantity {
             Self::CatchUpTime => number("/catch_up/seconds"),
             Self::Time => seconds,
             Self::DeletionTime => number("/deleted_in_seconds"),
+            Self::Cpu => cpu_ns as f64 / 1e9,
+            Self::Gap => number("/groups/0/gap_ms_max"),
             Self::Resident => window.resident_kib.0 as f64 / 1024.0,
             Self::MemoryPerConnection => window.gained_kib as f64 / number("/workload/connections"),
             Self::MemoryPerPartition => {
@@ -211,6 +219,7 @@ mod tests {
             result: serde_json::json!({
                 "workload": {"record-bytes": 2048, "key-bytes": 0, "connections": 100,
                     "topics": 4, "partitions": 5},
+                "groups": [{"gap_ms_max": 12.5}],
                 "catch_up": {"seconds": 7.5, "quiet_end_to_end_us": {"p999": 333.0}},
             }),
             ..Window::empty(Kind::Klamm, 0)
@@ -233,6 +242,8 @@ mod tests {
         close(Quantity::ThousandthOverQuiet, 3.0);
         close(Quantity::CatchUpTime, 7.5);
         close(Quantity::Time, 2.0);
+        close(Quantity::Cpu, 1.0);
+        close(Quantity::Gap, 12.5);
         close(Quantity::MemoryPerConnection, 40.0);
         close(Quantity::MemoryPerPartition, 200.0);
         assert!(Quantity::DeletionTime.of(&window()).is_nan());
