@@ -89,6 +89,88 @@ fn administration_and_connections_are_loads_too() {
     );
 }
 
+/// What came of each event of groups, all of which came to rest.
+fn events(broker: &Broker, words: &str) -> Vec<serde_json::Value> {
+    let result = result(broker, &format!("{words} --seconds 100"));
+    result["groups"].as_array().expect("events").clone()
+}
+
+/// The same, where nobody is taken for silent: nothing is read twice, and nothing moves afterwards.
+fn calm_events(broker: &Broker, words: &str, count: usize) {
+    let events = events(broker, words);
+    assert_eq!(events.len(), count, "{words}");
+    for event in events {
+        assert_eq!(event["held_twice"], 0, "{words}: {event}");
+        assert_eq!(event["restless_afterwards"], 0, "{words}: {event}");
+        assert!(event["requests"].as_u64() > Some(0), "{words}: {event}");
+    }
+}
+
+#[test]
+fn members_of_groups_agree_after_joins_growth_and_leaves() {
+    let options = Options::new().set("group.initial.rebalance.delay.ms", 0);
+    let broker = Broker::start_with(options);
+    let consumer = "groups --groups 3 --members 4 --partitions 9 --new-partitions 4 \
+                    --group-events join,new-partitions,leave --warm-up-seconds 0.6";
+    calm_events(&broker, consumer, 3);
+    let classic = "groups --groups 2 --members 4 --partitions 9 --group-protocol classic \
+                   --heartbeat-interval-ms 100 --group-events join,leave --warm-up-seconds 0.3";
+    calm_events(&broker, classic, 2);
+    let cooperative = format!("{classic} --assignor cooperative-sticky");
+    calm_events(&broker, &cooperative, 2);
+    let shared = "groups --groups 6 --members 2 --connections 4 --partitions 4 \
+                  --group-events join,leave --warm-up-seconds 0.1";
+    calm_events(&broker, shared, 2);
+}
+
+#[test]
+fn members_of_groups_agree_after_others_have_crashed_or_fallen_silent() {
+    let options = Options::new()
+        .set("group.initial.rebalance.delay.ms", 0)
+        .set("group.min.session.timeout.ms", 100)
+        .set("group.consumer.min.heartbeat.interval.ms", 100)
+        .set("group.consumer.heartbeat.interval.ms", 500)
+        .set("group.consumer.min.session.timeout.ms", 1_000)
+        .set("group.consumer.session.timeout.ms", 2_000);
+    let broker = Broker::start_with(options);
+    let consumer = "groups --members 4 --partitions 9 --group-events crash,silence \
+                    --warm-up-seconds 0.6";
+    let classic = "groups --members 4 --partitions 9 --group-protocol classic \
+                   --session-timeout-ms 2000 --heartbeat-interval-ms 100 \
+                   --group-events crash,silence --warm-up-seconds 0.3";
+    for words in [consumer, classic] {
+        for event in events(&broker, words) {
+            assert!(event["gaps"].as_u64() > Some(0), "{words}: {event}");
+        }
+    }
+}
+
+#[test]
+fn groups_that_cannot_be_made_are_refused_with_the_reason() {
+    let broker = Broker::start_with(Options::new());
+    let refused = |words: &str, reason: &str| {
+        let output = bench(&broker, words);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{words}");
+        assert!(told.contains(reason), "{words}: {told}");
+    };
+    refused("groups --members 0", "start at one");
+    refused(
+        "groups --members 2 --group-events leave,crash",
+        "one has to stay",
+    );
+    refused("groups --members 4 --groups 2 --connections 6", "multiple");
+    refused(
+        "groups --group-protocol classic --group-events new-partitions",
+        "consumer protocol",
+    );
+    refused("groups --group-protocol classic --assignor best", "best");
+    refused(
+        "groups --members 2 --groups 2 --connections 2 --group-events crash",
+        "alone",
+    );
+}
+
 #[test]
 fn files_are_written_and_help_tells_of_every_load() {
     let broker = Broker::start_with(Options::new());
@@ -112,6 +194,7 @@ fn files_are_written_and_help_tells_of_every_load() {
         "fetch",
         "create-topics",
         "metadata",
+        "groups",
         "scenarios",
     ] {
         assert!(help.contains(word), "{word}");
