@@ -126,6 +126,7 @@ fn members_of_all_families_share_one_group_of_the_classic_protocol() {
     if is_full() {
         // KafkaJS has no assignor that others know but the one that its member brings.
         mixed(test, &CLASSIC[..6], "roundrobin", "flushed");
+        mixed(test, &CLASSIC[..3], "cooperative-sticky", "flushed");
     }
 }
 
@@ -139,9 +140,9 @@ fn members_of_all_families_share_one_group_of_the_consumer_protocol() {
 fn a_group_moves_to_the_consumer_protocol_and_back_while_it_reads() {
     let test = "a_group_moves_to_the_consumer_protocol_and_back_while_it_reads";
     let newer = [JAVA_CONSUMER, LIBRDKAFKA_CONSUMER];
-    moves(test, &[LIBRDKAFKA, KAFKA_PYTHON], &newer[1..]);
+    moves(test, "range", &[LIBRDKAFKA, KAFKA_PYTHON], &newer[1..]);
     if is_full() {
-        moves(test, &[JAVA, LIBRDKAFKA, FRANZ_GO], &newer);
-        moves(test, &[SARAMA, KAFKA_PYTHON, AIOKAFKA, KAFKAJS], &CONSUMER);
+        moves(test, "cooperative-sticky", &CLASSIC[..3], &newer);
+        moves(test, "range", &CLASSIC[3..], &CONSUMER);
     }
 }

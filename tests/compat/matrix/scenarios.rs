@@ -171,10 +171,14 @@ pub(crate) fn mixed(
 
 /// Members of the classic protocol give way to those of the consumer protocol one after the other,
 /// and these to others of the classic one.
-pub(crate) fn moves(test: &str, older: &[Family], newer: &[Family]) {
+pub(crate) fn moves(test: &str, assignor: &'static str, older: &[Family], newer: &[Family]) {
     let mut families = older.to_vec();
     families.extend(newer);
-    let Some(mut stage) = Stage::open(test, &families, Setting::default()) else {
+    let setting = Setting {
+        assignor,
+        ..Setting::default()
+    };
+    let Some(mut stage) = Stage::open(test, &families, setting) else {
         return;
     };
     let classic: Vec<String> = older.iter().map(|family| stage.join(family)).collect();

@@ -59,9 +59,13 @@ impl<'a> Words<'a> {
     }
 }
 
-/// What consumers say: a version, topics, no data of their own.
+/// What consumers say: a version, topics, and behind `!` the data of their own.
 pub(super) fn subscription(topics: &str) -> Bytes {
     let mut bytes = BytesMut::new();
+    let (topics, data) = match topics.split_once('!') {
+        Some((topics, data)) => (topics, Some(data)),
+        None => (topics, None),
+    };
     let topics: Vec<&str> = topics
         .split('+')
         .filter(|topic| !topic.is_empty())
@@ -72,7 +76,8 @@ pub(super) fn subscription(topics: &str) -> Bytes {
         bytes.put_i16(topic.len() as i16);
         bytes.put_slice(topic.as_bytes());
     }
-    bytes.put_i32(-1);
+    bytes.put_i32(data.map_or(-1, |data| data.len() as i32));
+    bytes.put_slice(data.unwrap_or("").as_bytes());
     bytes.freeze()
 }
 

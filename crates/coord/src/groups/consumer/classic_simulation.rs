@@ -15,7 +15,7 @@ use super::super::api::{
 };
 use super::super::names::{GenerationId, GroupId, MemberId};
 use super::super::scripts::subscription;
-use super::protocol::{decode_assignment, encode_assignment};
+use super::protocol::{Assignment, encode_assignment};
 use super::testing::TestTopics;
 
 /// For how long it works without an answer: less than its session lasts.
@@ -170,8 +170,8 @@ impl ClassicClient {
             Reply::Join(Ok(joined)) => self.on_joined(joined, topics),
             Reply::Join(Err(refused)) => self.on_refused(refused, now),
             Reply::Sync(Ok(synced)) => {
-                let given = decode_assignment(&synced.assignment).expect("of this program");
-                let given = given.into_iter().filter_map(|(name, of)| {
+                let given = Assignment::decode(&synced.assignment).expect("of this program");
+                let given = given.topics.into_iter().filter_map(|(name, of)| {
                     let (id, _) = *topics.0.get(name)?;
                     Some(of.into_iter().map(move |partition| (id, partition)))
                 });

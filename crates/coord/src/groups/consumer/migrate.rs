@@ -22,7 +22,7 @@ use super::classic::{assignment_of, cannot_upgrade};
 use super::draft::Draft;
 use super::group::{ConsumerGroup, Life};
 use super::heartbeat::Asked;
-use super::protocol::{Subscription, decode_assignment};
+use super::protocol::{Assignment, Subscription};
 use crate::kit::{Decision, Moment, Record};
 use crate::record::{
     ClassicValue, Dated, EpochValue, GroupValue, MemberValue, Part, Partitions, SaidValue,
@@ -135,15 +135,15 @@ impl Asked<'_> {
             let data = data.or_else(|| profile.subscriptions().next());
             let data = data.ok_or_else(malformed)?;
             let said = Subscription::decode(data).map_err(|_| malformed())?;
-            if said.has_user_data {
+            let part = kept.map_or(&[][..], |kept| kept.assignment(member.as_str()));
+            let part = Assignment::decode(part).map_err(|_| malformed())?;
+            if part.has_user_data {
                 let why = "an unsupported custom assignor is in use. Please refer to the \
                            documentation or switch to a default assignor before re-attempting the \
                            upgrade";
                 return Err(cannot_upgrade(id, why));
             }
-            let part = kept.map_or(&[][..], |kept| kept.assignment(member.as_str()));
-            let part = decode_assignment(part).map_err(|_| malformed())?;
-            let partitions = self.given(part, generation, &mut held);
+            let partitions = self.given(part.topics, generation, &mut held);
             given.insert(member, partitions);
             let timeout = |time: Duration| i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
             let protocols = profile.protocols();

@@ -10,8 +10,6 @@ use crate::record::{Reader, RecordError};
 pub(super) struct Subscription<'a> {
     pub(super) version: i16,
     pub(super) topics: Vec<&'a str>,
-    /// It divides the work by its own rules, and says something about it.
-    pub(super) has_user_data: bool,
     pub(super) owned: Vec<(&'a str, Vec<i32>)>,
     pub(super) rack: Option<&'a str>,
 }
@@ -33,7 +31,8 @@ impl<'a> Subscription<'a> {
         for _ in 0..reader.count()? {
             said.topics.push(reader.text()?);
         }
-        said.has_user_data = user_data(&mut reader)?;
+        // Of its assignor's own: cooperative-sticky says in which generation it owned what.
+        user_data(&mut reader)?;
         if version >= 1 {
             said.owned = parts(&mut reader)?;
         }
@@ -70,17 +69,30 @@ fn parts<'a>(reader: &mut Reader<'a>) -> Result<Vec<(&'a str, Vec<i32>)>, Record
     Ok(parts)
 }
 
-/// What a consumer has been given. Nothing at all is nothing, too: it has never asked.
-pub(super) fn decode_assignment(bytes: &[u8]) -> Result<Vec<(&str, Vec<i32>)>, RecordError> {
-    if bytes.is_empty() {
-        return Ok(Vec::new());
+/// What a consumer has been given.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(super) struct Assignment<'a> {
+    pub(super) topics: Vec<(&'a str, Vec<i32>)>,
+    /// The one who divided the work told it something besides, which nobody else can.
+    pub(super) has_user_data: bool,
+}
+
+impl<'a> Assignment<'a> {
+    /// Nothing at all is nothing, too: it has never asked.
+    pub(super) fn decode(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        if bytes.is_empty() {
+            return Ok(Self::default());
+        }
+        let mut reader = Reader::new(bytes);
+        let version = reader.int16()?;
+        if version < 0 {
+            return Err(RecordError::UnknownVersion { version });
+        }
+        Ok(Self {
+            topics: parts(&mut reader)?,
+            has_user_data: reader.left() > 0 && user_data(&mut reader)?,
+        })
     }
-    let mut reader = Reader::new(bytes);
-    let version = reader.int16()?;
-    if version < 0 {
-        return Err(RecordError::UnknownVersion { version });
-    }
-    parts(&mut reader)
 }
 
 /// What a consumer gets, in the version that it speaks.
@@ -112,7 +124,7 @@ mod tests {
     fn what_consumers_say_is_read_in_every_version() {
         let mut bytes = vec![0, 0, 0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 9];
         let first = Subscription::decode(&bytes).expect("version 0");
-        assert_eq!((first.topics, first.has_user_data), (vec!["t"], true));
+        assert_eq!(first.topics, ["t"]);
         bytes[1] = 3;
         bytes.extend([0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, 0, 0, 0, 5]);
         bytes.extend([0, 0, 0, 7, 0, 1, b'r']);
@@ -128,9 +140,19 @@ mod tests {
     fn what_consumers_get_is_read_as_it_was_written() {
         let given = [("a", vec![0, 2]), ("b", vec![])];
         let bytes = encode_assignment(1, &given);
-        assert_eq!(decode_assignment(&bytes), Ok(given.to_vec()));
-        assert_eq!(bytes[bytes.len() - 4..], [0xff; 4], "no data of their own");
-        assert_eq!(decode_assignment(&[]), Ok(Vec::new()));
-        assert!(decode_assignment(&bytes[..9]).is_err());
+        let mut read = Assignment {
+            topics: given.to_vec(),
+            has_user_data: false,
+        };
+        assert_eq!(Assignment::decode(&bytes), Ok(read.clone()));
+        let (head, data) = bytes.split_at(bytes.len() - 4);
+        assert_eq!(data, [0xff; 4], "no data of their own");
+        assert_eq!(Assignment::decode(head), Ok(read.clone()));
+        assert_eq!(Assignment::decode(&[]), Ok(Assignment::default()));
+        assert!(Assignment::decode(&bytes[..9]).is_err());
+        let with = [head, &[0, 0, 0, 1, 9]].concat();
+        read.has_user_data = true;
+        assert_eq!(Assignment::decode(&with), Ok(read));
+        assert!(Assignment::decode(&with[..with.len() - 1]).is_err());
     }
 }

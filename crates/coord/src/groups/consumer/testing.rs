@@ -9,7 +9,7 @@ use klamm_model::{PartitionIndex, TopicId, TopicName};
 
 use super::api::TopicPartitions;
 use super::group::{ConsumerGroup, MemberState};
-use super::protocol::{decode_assignment, encode_assignment};
+use super::protocol::{Assignment, encode_assignment};
 use super::view::{SeenTopic, TopicsView};
 use crate::record::{
     CurrentValue, Dated, EpochValue, Part, Partitions, RegexValue, SaidValue, TargetEpochValue,
@@ -212,23 +212,34 @@ pub(in crate::groups) fn owned(word: &str) -> Vec<TopicPartitions> {
 
 /// What consumers of the classic protocol are given; others' words as they are.
 pub(in crate::groups) fn show_assignment(bytes: &[u8]) -> String {
-    let given = decode_assignment(bytes).ok();
+    let given = Assignment::decode(bytes).ok();
     let Some(given) = given.filter(|_| bytes.first() == Some(&0)) else {
         return String::from_utf8_lossy(bytes).into_owned();
     };
-    let given = given.into_iter().map(|(name, of)| {
+    let given = given.topics.into_iter().map(|(name, of)| {
         let of: Vec<String> = of.iter().map(i32::to_string).collect();
         format!("{name}:{}", of.join(","))
     });
     given.collect::<Vec<_>>().join(" ")
 }
 
-/// Words such as `t/0/1`.
+/// Words such as `t/0/1`, and behind `!` the assignor's own data.
 pub(in crate::groups) fn assignment(word: &str) -> Bytes {
+    let (word, data) = match word.split_once('!') {
+        Some((word, data)) => (word, Some(data)),
+        None => (word, None),
+    };
     let mut words = word.split('/');
     let name = words.next().expect("a name");
     let partitions = words.map(|at| at.parse().expect("a number"));
-    encode_assignment(1, &[(name, partitions.collect())])
+    let bytes = encode_assignment(1, &[(name, partitions.collect())]);
+    let Some(data) = data else {
+        return bytes;
+    };
+    let mut bytes = bytes[..bytes.len() - 4].to_vec();
+    bytes.extend((data.len() as u32).to_be_bytes());
+    bytes.extend(data.as_bytes());
+    bytes.into()
 }
 
 fn show_dated(dated: &Dated) -> String {
