@@ -325,8 +325,11 @@ impl Coordinator {
         let mut joins = false;
         let result = self.try_sync(sync, &mut joins);
         if result.is_ok() {
-            self.live_on(moment, &sync.group, &sync.member, |life, _| {
-                life.sync_by = None
+            let now = moment.now;
+            self.live_on(moment, &sync.group, &sync.member, |life, classic| {
+                life.sync_by = None;
+                // It is a sign of life: the member goes on from here, and may have joined long ago.
+                life.deadline = now.plus(millis(classic.session_timeout_ms));
             });
         }
         if joins {

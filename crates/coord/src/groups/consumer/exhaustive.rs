@@ -558,7 +558,10 @@ impl World {
         let all_read = all.all(|partition| owned.contains(&partition));
         let is_stable = group.map(Group::state) == Some(GroupState::Stable);
         let knows = divides || !self.has_changed;
-        is_stable && (all_read || !knows && !owned.is_empty())
+        // Members of the classic protocol among themselves divide the work themselves, also where the
+        // coordinator died before the group had become theirs.
+        let is_theirs = reads || !divides;
+        is_stable && is_theirs && (all_read || !knows && !owned.is_empty())
     }
 
     fn explore(&self, depth: u32, ends: &mut u64, path: &mut Vec<Step>) {

@@ -770,6 +770,13 @@ fn consumers_simulation_keeps_every_promise() {
 }
 
 #[test]
+fn a_member_that_asks_for_its_part_long_after_it_joined_is_not_given_up() {
+    // A member of the classic protocol joined, waited long for the answer and asked for its part at
+    // once: it was taken for silent while it worked.
+    run(999, false);
+}
+
+#[test]
 fn the_simulation_finds_consumers_that_let_go_too_late() {
     let found = (0..50).any(|seed| std::panic::catch_unwind(|| run(seed, true)).is_err());
     assert!(found, "a fault that was made on purpose is found");
