@@ -174,11 +174,10 @@ fn ids_given_out_have_a_ceiling_and_end() {
     }
     assert_eq!(refused, 5);
     host.advance(Duration::from_secs(10));
-    assert_eq!(
-        host.coordinator.groups.len(),
-        0,
-        "they are good for a session's time"
-    );
+    let group = &host.coordinator.groups["g"];
+    assert!(group.round.is_none(), "they are good for a session's time");
+    host.advance(Duration::from_secs(1_200));
+    assert_eq!(host.coordinator.groups.len(), 0, "nobody came");
 }
 
 #[test]
@@ -457,7 +456,7 @@ fn assignments_take_no_more_than_the_coordinator_has_room_for() {
         matches!(&replies[..], [(_, Reply::Sync(Err(SyncError::TooLarge)))]),
         "{replies:?}"
     );
-    assert!(host.log.is_empty());
+    assert_eq!(host.log.len(), 1, "that the group is there");
 }
 
 /// Compared one by one with all others, these names would take minutes to learn, and as long to
@@ -518,8 +517,11 @@ fn a_group_that_is_gone_leaves_no_timer() {
             host.decide(Command::Delete { groups });
         }
     }
-    assert!(host.coordinator.groups.is_empty());
     assert_eq!(host.group_timers(), 0);
+    let groups = host.coordinator.groups.values();
+    assert_eq!(groups.filter(|group| group.round.is_none()).count(), 5);
+    host.advance(Duration::from_secs(1_200));
+    assert!(host.coordinator.groups.is_empty());
 }
 
 /// Offsets of a topic that is named `t` and has this id.

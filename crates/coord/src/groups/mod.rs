@@ -310,10 +310,10 @@ impl Coordinator {
                 return self.join_instead(moment, ticket, join);
             }
         }
+        let is_new = join.member.is_none() && !self.groups.contains_key(&group);
         if join.member.is_none() {
-            let new = !self.groups.contains_key(&group);
             let full = self.bytes >= self.bytes_max || self.groups.len() >= GROUPS_MAX;
-            if new && full {
+            if is_new && full {
                 let error = JoinError::GroupFull;
                 let member = None;
                 return refused(ticket, Reply::Join(Err(JoinRefused { member, error })));
@@ -325,7 +325,12 @@ impl Coordinator {
             error: JoinError::UnknownMember,
         }));
         self.in_round(moment, &group, ticket, unknown, |turn, round, kept| {
+            // The log knows a group from its first join on, as Kafka's does.
+            let beginning = is_new.then(|| turn.record_of(&join.group, round, |_| &[]));
             turn.join(round, kept, ticket, join);
+            if !round.is_void() {
+                turn.decision.records.extend(beginning);
+            }
         })
     }
 
