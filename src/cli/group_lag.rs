@@ -208,11 +208,15 @@ fn group_text(group: &Value) -> String {
         text.push_str(&format!("  reads {consumed:.1}/s of {produced:.1}/s"));
     }
     text.push('\n');
-    let partitions = group["partitions"].as_array();
-    let Some(partitions) = partitions.filter(|partitions| !partitions.is_empty()) else {
+    if group["reason"].is_string() {
+        text.push_str(&format!("{}\n", plain(&group["reason"])));
+    }
+    let list = |name: &str| group[name].as_array().map_or(&[][..], Vec::as_slice);
+    let (partitions, uncommitted) = (list("partitions"), list("uncommitted"));
+    if partitions.is_empty() && uncommitted.is_empty() {
         text.push_str("no offsets are committed\n");
         return text;
-    };
+    }
     let mut table = Table::new(&[
         ("TOPIC", Side::Left),
         ("PARTITION", Side::Right),
@@ -223,6 +227,7 @@ fn group_text(group: &Value) -> String {
         ("AGE", Side::Right),
         ("MISSED", Side::Right),
         ("STILL FOR", Side::Right),
+        ("MEMBER", Side::Left),
     ]);
     for one in partitions {
         let still = one["still_seconds"].as_f64().filter(|&still| still > 0.0);
@@ -238,7 +243,14 @@ fn group_text(group: &Value) -> String {
             age(one),
             number(&one["missed_records"]).to_string(),
             format!("{still}{stuck}"),
+            plain(&one["member"]),
         ]);
+    }
+    for one in uncommitted {
+        let mut cells = vec![plain(&one["topic"]), one["partition"].to_string()];
+        cells.resize(9, "-".to_owned());
+        cells.push(plain(&one["member"]));
+        table.row(cells);
     }
     text.push_str(&table.render());
     let omitted = number(&group["partitions_omitted"]);

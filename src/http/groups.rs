@@ -52,6 +52,8 @@ pub struct GroupLine {
     pub verdict: Option<&'static str>,
     /// For how long it is that.
     pub verdict_seconds: Option<f64>,
+    /// What the verdict rests on, in a sentence.
+    pub reason: Option<String>,
     /// Sums over its partitions; absent before the first look.
     pub lag: Option<LagSums>,
     /// When it was looked at.
@@ -103,6 +105,19 @@ pub struct GroupPage {
     pub partitions: Vec<PartitionLine>,
     /// Partitions that are not shown.
     pub partitions_omitted: u64,
+    /// Partitions that members have to read, and of which nothing was committed.
+    pub uncommitted: Vec<UncommittedLine>,
+}
+
+/// A partition that a member has to read, and of which nothing was committed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct UncommittedLine {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// Who has to read it.
+    pub member: String,
 }
 
 /// How fast the ends of a group's partitions move.
@@ -147,6 +162,8 @@ pub struct PartitionLine {
     pub topic: String,
     /// The partition.
     pub partition: i32,
+    /// Who has to read it, if that is known.
+    pub member: Option<String>,
     /// The kept offset.
     pub committed: i64,
     /// When it was committed, in milliseconds since 1970.

@@ -18,6 +18,10 @@ const LINE: &[(&str, &str)] = &[
     ("verdict", "See below; null before the first look."),
     ("verdict_seconds", "For how long it is that."),
     (
+        "reason",
+        "What the verdict rests on, in a sentence for people; null before the first look.",
+    ),
+    (
         "lag",
         "Sums over its partitions; null before the first look.",
     ),
@@ -59,12 +63,20 @@ const PAGE: &[(&str, &str)] = &[
     ("members_omitted", "Members that are not shown."),
     ("partitions", "Its partitions, by topic and number."),
     ("partitions_omitted", "Partitions that are not shown."),
+    (
+        "uncommitted",
+        "Partitions that members have to read and of which nothing was committed, so that nothing is known of how far they are behind: `topic`, `partition`, `member`. Empty where not all partitions are shown.",
+    ),
 ];
 
 /// Fields of a partition.
 const PARTITION: &[(&str, &str)] = &[
     ("topic", "The topic."),
     ("partition", "The partition."),
+    (
+        "member",
+        "The member that has to read it; null if there is none, or none that is known.",
+    ),
     (
         "committed",
         "The committed offset: the next record that is to be read.",

@@ -22,7 +22,7 @@ mod window;
 pub use groups::{
     EventLine, Found, GroupLine, GroupPage, HistoryPage, LIST_NAME_BYTES_MAX, LagSums, ListPart,
     ListedAfter, MemberLine, MemberMovedLine, MovedLine, PARTITIONS_SHOWN_MAX, PartitionLine,
-    Rates, RefusedLine, TopicLine,
+    Rates, RefusedLine, TopicLine, UncommittedLine,
 };
 pub use groups_reference::groups_reference;
 pub(crate) use listener::CONNECTIONS_MAX as ADMIN_CONNECTIONS_MAX;

@@ -354,9 +354,12 @@ fn a_group_goes_through_all_verdicts_by_what_it_does() {
         let member = (leader.id.as_str(), leader.generation);
         assert_eq!(commit_as(client, &group, member, &topic, offset, COMMIT), 0);
     };
+    let page = look(&broker, &group);
+    assert_eq!(partition(&page, &topic, 0)["member"], leader.id.as_str());
     moves_to(&mut client, &leader, 10);
     let page = look(&broker, &group);
     assert_eq!(verdict(&page), "keeping-up");
+    assert_eq!(page["reason"], "nothing is unread");
     assert_eq!(page["members"], 1);
     assert_eq!(page["member_list"][0]["member"], leader.id.as_str());
     assert_eq!(page["member_list"][0]["assigned"][0]["partitions"][0], 0);
@@ -384,6 +387,11 @@ fn a_group_goes_through_all_verdicts_by_what_it_does() {
         (&Value::from(true), &Value::from(1))
     );
     assert!(found["still_seconds"].as_f64() >= Some(0.4), "{found:#}");
+    let reason = page["reason"].as_str().expect("a sentence");
+    assert!(
+        reason.starts_with(&format!("{}-0 has ", topic.name)) && reason.contains("has not moved"),
+        "{reason}"
+    );
     // It has read everything.
     moves_to(
         &mut client,
@@ -700,6 +708,13 @@ fn klamm(arguments: &[&str]) -> (bool, String, String) {
     (done.status.success(), text(done.stdout), text(done.stderr))
 }
 
+/// What a table says of a topic, behind its name.
+fn cells_of<'t>(table: &'t str, topic: &Topic) -> Vec<&'t str> {
+    let line = table.lines().find(|line| line.starts_with(&topic.name));
+    let cells = line.expect("a line of the topic").split_whitespace();
+    cells.skip(1).collect()
+}
+
 #[test]
 fn the_command_line_tells_lag_and_history_and_what_to_do_where_nobody_answers() {
     let test = "the_command_line_tells_lag_and_history_and_what_to_do_where_nobody_answers";
@@ -713,6 +728,15 @@ fn the_command_line_tells_lag_and_history_and_what_to_do_where_nobody_answers() 
     assert_eq!(client.produce(&topic, 0, &batch).error_code, 0);
     let member = join(&mut client, &group, Some("to be shown"), 30_000);
     sync(&mut client, &group, &member, &[(&member.id, &topic, &[0])]);
+    let admin = broker.admin().to_string();
+    let (is_done, out, err) = klamm(&["group", "lag", &group, "--admin", &admin]);
+    assert!(is_done, "{err}");
+    // Of a partition that somebody has to read it is told that nothing was committed.
+    assert_eq!(
+        cells_of(&out, &topic),
+        [&["0"][..], &["-"; 7], &[&member.id]].concat(),
+        "{out}"
+    );
     assert_eq!(
         commit_as(
             &mut client,
@@ -724,16 +748,16 @@ fn the_command_line_tells_lag_and_history_and_what_to_do_where_nobody_answers() 
         ),
         0
     );
-    let admin = broker.admin().to_string();
     let (is_done, out, err) = klamm(&["group", "lag", &group, "--admin", &admin]);
     assert!(is_done, "{err}");
-    let line = out.lines().find(|line| line.starts_with(&topic.name));
-    let cells: Vec<&str> = line
-        .expect("a line of the topic")
-        .split_whitespace()
-        .collect();
-    assert_eq!(cells[1..5], ["0", "0", "10", "10"], "{out}");
+    let cells = cells_of(&out, &topic);
+    assert_eq!(cells[..4], ["0", "0", "10", "10"], "{out}");
+    assert_eq!(cells.last(), Some(&member.id.as_str()), "{out}");
     assert!(out.contains(" 2.0 h "), "{out}");
+    assert!(
+        out.contains("\n10 records are unread, and not more"),
+        "{out}"
+    );
     let all = wait_for("the list", || {
         let (is_done, out, err) = klamm(&["group", "lag", "--admin", &admin]);
         assert!(is_done, "{err}");

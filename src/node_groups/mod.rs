@@ -1,6 +1,10 @@
 //! What this core knows of its groups, in the words of the admin face: lines of the list, one group
 //! with its lag, what happened to it, and numbers for the page of metrics.
 
+mod reason;
+
+use std::collections::BTreeMap;
+
 use klamm_model::Instant;
 use klamm_os::exec;
 use klamm_shard::Shards;
@@ -15,7 +19,8 @@ use crate::http::{
     EventLine, Found, GROUP_NAME_BYTES_MAX, GROUP_PARTITIONS_MAX, GroupLine, GroupMetrics,
     GroupPage, GroupPattern, HistoryPage, LIST_NAME_BYTES_MAX, LagSums, ListPart, ListedAfter,
     MemberLine, MemberMovedLine, MovedLine, OneGroupMetrics, OnePartitionMetrics,
-    PARTITIONS_SHOWN_MAX, PartitionLine, Rates, RefusedLine, TopicLine, name_bytes,
+    PARTITIONS_SHOWN_MAX, PartitionLine, Rates, RefusedLine, TopicLine, UncommittedLine,
+    name_bytes,
 };
 
 /// How much of the members of a group is shown.
@@ -165,6 +170,7 @@ fn line(
         members: head.members,
         verdict: lag.map(|lag| lag.verdict.as_str()),
         verdict_seconds: lag.map(|lag| now.since(lag.since).as_secs_f64()),
+        reason: lag.map(|lag| reason::sentence(now, lag, rules)),
         lag: lag.map(|lag| sums(now, lag, rules)),
         looked_seconds_ago: lag.map(|lag| now.since(lag.looked).as_secs_f64()),
     }
@@ -187,9 +193,24 @@ fn sums(now: Instant, lag: &GroupLag, rules: &LagRules) -> LagSums {
 
 fn page(now: Instant, name: &str, report: GroupReport, rules: &LagRules) -> GroupPage {
     let GroupReport { head, members, lag } = report;
+    let mut owners = owners(&members.members);
     let shown = lag.iter().flat_map(|lag| &lag.partitions);
-    let shown = shown.take(PARTITIONS_SHOWN_MAX);
-    let partitions: Vec<PartitionLine> = shown.map(|one| partition(now, one, rules)).collect();
+    let shown = shown.take(PARTITIONS_SHOWN_MAX).map(|one| {
+        let owner = owners.remove(&(one.topic.as_str(), one.partition.0));
+        partition(now, one, rules, owner)
+    });
+    let partitions: Vec<PartitionLine> = shown.collect();
+    // Of a group with more offsets than are shown it is not known what is left.
+    let is_whole = lag
+        .as_ref()
+        .is_none_or(|lag| lag.left_out == 0 && lag.partitions.len() == partitions.len());
+    let uncommitted = owners.into_iter().filter(|_| is_whole);
+    let uncommitted = uncommitted.map(|((topic, partition), member)| UncommittedLine {
+        topic: topic.to_owned(),
+        partition,
+        member: member.to_owned(),
+    });
+    let uncommitted: Vec<UncommittedLine> = uncommitted.collect();
     let all = lag
         .as_ref()
         .map_or(0, |lag| lag.partitions.len() as u64 + lag.left_out);
@@ -210,10 +231,29 @@ fn page(now: Instant, name: &str, report: GroupReport, rules: &LagRules) -> Grou
         member_list,
         partitions_omitted: all.saturating_sub(partitions.len() as u64),
         partitions,
+        uncommitted,
     }
 }
 
-fn partition(now: Instant, one: &LaggingPartition, rules: &LagRules) -> PartitionLine {
+/// Which member has which partition to read, as far as that is known.
+fn owners(members: &[SeenMember]) -> BTreeMap<(&str, i32), &str> {
+    let assigned = members.iter().flat_map(|member| {
+        let topics = member.assigned.iter().flatten();
+        topics.map(move |topic| (member.member.as_str(), topic))
+    });
+    let owners = assigned.flat_map(|(member, topic)| {
+        let partitions = topic.partitions.iter();
+        partitions.map(move |partition| ((topic.topic.as_str(), partition.0), member))
+    });
+    owners.collect()
+}
+
+fn partition(
+    now: Instant,
+    one: &LaggingPartition,
+    rules: &LagRules,
+    owner: Option<&str>,
+) -> PartitionLine {
     let lag = &one.lag;
     let still = if lag.stable_records > 0 {
         now.since(one.moved).as_secs_f64()
@@ -223,6 +263,7 @@ fn partition(now: Instant, one: &LaggingPartition, rules: &LagRules) -> Partitio
     PartitionLine {
         topic: one.topic.to_string(),
         partition: one.partition.0,
+        member: owner.map(str::to_owned),
         committed: lag.committed.0,
         committed_ms: lag.committed_at.0,
         log_start: lag.log_start.0,
