@@ -51,8 +51,9 @@ pub struct Timer<K> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Decision<R, K> {
-    /// To be appended as one batch, so that they are kept all or none, and then replayed in order,
-    /// before the next input.
+    /// To be appended in order, and then replayed, before the next input: as one batch, kept all or
+    /// none; as several where that would be too large. Of those a crash may leave the first ones:
+    /// what follows a load makes that good.
     pub records: Vec<Record>,
     /// The answers, each to a caller that waited.
     pub replies: Vec<(Ticket, R)>,

@@ -18,6 +18,11 @@ use crate::record::{EpochValue, GroupValue, Key, Part};
 /// The wall clock when a test begins, in milliseconds.
 const WALL: i64 = 1_000_000;
 
+/// What a record takes in a batch, at most.
+fn size_of(record: &Record) -> usize {
+    32 + record.key.len() + record.value.as_ref().map_or(0, Bytes::len)
+}
+
 /// A commit by somebody who is no member.
 pub(super) fn committing(
     group: &str,
@@ -41,8 +46,9 @@ pub(super) struct Host {
     /// Replays what was appended, and does nothing else (G4).
     shadow: Coordinator,
     pub(super) log: Vec<Record>,
-    /// Where decisions end: what fits into one batch is kept all or none.
-    pub(super) ends: Vec<usize>,
+    /// Where a crash may cut the log: a decision may be several batches, of which only the first
+    /// ones are kept. One by which members change their protocol is one batch.
+    pub(super) cuts: BTreeSet<usize>,
     /// Records that no crash can take back.
     pub(super) committed: usize,
     held: VecDeque<(usize, Ticket, Reply)>,
@@ -68,7 +74,7 @@ impl Host {
             coordinator: Coordinator::new(config.clone()),
             shadow: Coordinator::new(config),
             log: Vec::new(),
-            ends: Vec::new(),
+            cuts: BTreeSet::from([0]),
             committed: 0,
             held: VecDeque::new(),
             timers: BTreeMap::new(),
@@ -112,10 +118,19 @@ impl Host {
             decision.hold == Hold::UntilCommitted || decision.records.is_empty(),
             "replies wait for the records of their decision"
         );
+        let first = self.log.len();
+        if self.changes_protocol(&decision.records) {
+            let bytes = decision.records.iter().map(size_of).sum::<usize>();
+            let most = self.coordinator.config.batch_bytes_max;
+            assert!(bytes <= most, "a group changes its protocol in one batch");
+        } else {
+            let inside = first..first + decision.records.len();
+            self.cuts.extend(inside);
+        }
+        self.cuts.insert(first + decision.records.len());
         for record in &decision.records {
-            let size = record.key.len() + record.value.as_ref().map_or(0, Bytes::len);
             assert!(
-                size <= self.coordinator.config.batch_bytes_max,
+                size_of(record) <= self.coordinator.config.batch_bytes_max,
                 "the log takes every record"
             );
             self.check_generation(record);
@@ -127,7 +142,6 @@ impl Host {
             }
         }
         self.log.extend(decision.records);
-        self.ends.push(self.log.len());
         for timer in decision.timers {
             assert!(
                 timer.at.is_none_or(|at| at > self.now),
@@ -192,6 +206,24 @@ impl Host {
             seen.extend(self.commit(self.committed));
         }
         seen
+    }
+
+    /// Whether a group with members becomes one of the other protocol.
+    fn changes_protocol(&self, records: &[Record]) -> bool {
+        let mut classic = false;
+        let mut consumer = false;
+        for record in records {
+            match Key::decode(&record.key) {
+                Ok(Key::Group { group }) => {
+                    let kept = self.coordinator.groups.get(group);
+                    let kept = kept.and_then(|group| group.kept.as_ref());
+                    classic |= record.value.is_some() || kept.is_some_and(|kept| kept.len() > 0);
+                }
+                Ok(Key::Consumer { .. }) => consumer = true,
+                _ => {}
+            }
+        }
+        classic && consumer
     }
 
     /// Epochs of groups only grow, unless all of the group is gone (G3).
@@ -338,13 +370,13 @@ impl Host {
     pub(super) fn crash(&mut self, end: usize, compact: bool) {
         assert!(end >= self.committed, "what is committed survives");
         self.log.truncate(end);
-        self.ends.clear();
         self.committed = end;
         let plain = self.rebuilt(&self.log);
         if compact {
             self.log = self.compacted();
             self.committed = self.log.len();
         }
+        self.cuts = BTreeSet::from([self.committed]);
         self.coordinator = self.rebuilt(&self.log);
         assert_eq!(
             self.coordinator.hash(),
@@ -378,7 +410,7 @@ impl Host {
             "{id}: a group without anything is forgotten"
         );
         if let Some(consumer) = &group.consumer {
-            consumer::testing::check(id.as_str(), consumer);
+            consumer::testing::check(id.as_str(), consumer, self.now);
             assert!(
                 group.kept.is_none() && group.round.is_none(),
                 "{id}: one protocol"

@@ -25,7 +25,11 @@ pub(crate) struct Draft<'g> {
     id: &'g GroupId,
     group: &'g ConsumerGroup,
     view: Option<&'g Arc<dyn TopicsView>>,
+    /// What is to be written. A new epoch comes first, and that of the targets after them: wherever
+    /// the log is cut, the work is divided anew if anything of it was lost.
     pub(crate) records: Vec<Record>,
+    /// The first record is that of the epoch.
+    begins_epoch: bool,
     /// Members that are new or changed.
     changed: BTreeMap<MemberId, Member>,
     /// Members that are gone.
@@ -55,6 +59,7 @@ impl<'g> Draft<'g> {
             group,
             view,
             records: Vec::new(),
+            begins_epoch: false,
             changed: BTreeMap::new(),
             gone: BTreeSet::new(),
             replaced: None,
@@ -169,12 +174,13 @@ impl<'g> Draft<'g> {
         self.gone.insert(id.clone());
     }
 
-    /// A member takes the place of another: it has what that one had, and shall have.
+    /// A member takes the place of another: it has what that one had, and shall have. It is there
+    /// before the other one goes: wherever the log is cut, what they have is known to be somebody's,
+    /// and a start sees that the other one was to go.
     pub(crate) fn replace(&mut self, old: &MemberId, new: &MemberId) {
         let Some(member) = self.member(old.as_str()).cloned() else {
             return;
         };
-        self.remove(old);
         let has = Has {
             epoch: 0,
             previous_epoch: 0,
@@ -184,6 +190,7 @@ impl<'g> Draft<'g> {
         self.write(Part::Member(new.as_str()), Some(value));
         let target = self.group.targets.get(old).cloned().unwrap_or_default();
         self.write(Part::Target(new.as_str()), Some(encode_target(&target)));
+        self.remove(old);
         self.targets.insert(new.clone(), target);
         self.changed.insert(
             new.clone(),
@@ -312,7 +319,16 @@ impl<'g> Draft<'g> {
             epoch: self.epoch,
             metadata_hash,
         };
-        self.write(Part::Epoch, Some(value.encode()));
+        let record = Record {
+            key: Part::Epoch.key(self.id.as_str()),
+            value: Some(value.encode()),
+        };
+        if self.begins_epoch {
+            self.records[0] = record;
+        } else {
+            self.records.insert(0, record);
+            self.begins_epoch = true;
+        }
     }
 
     /// How the work is divided: as most members want that want anything.

@@ -384,7 +384,9 @@ impl World {
         heartbeat.epoch = epoch;
         self.clients[who].forget();
         let replies = self.decide(heartbeat);
-        assert_eq!(replies.len(), 1, "it is answered at once");
+        let is_kept = self.host.committed == self.host.log.len();
+        let answers = usize::from(is_kept);
+        assert_eq!(replies.len(), answers, "it is answered once it is kept");
         Ok(())
     }
 
@@ -564,6 +566,56 @@ impl World {
         is_stable && is_theirs && (all_read || !knows && !owned.is_empty())
     }
 
+    /// What can be left where the log ends inside of what a step decides, at the end of any batch: the
+    /// clients have heard nothing of it.
+    fn cut_inside(&self, step: Step) -> Vec<Self> {
+        let before = self.host.log.len();
+        let mut whole = self.clone();
+        whole.host.commits_at_once = false;
+        let written = match step {
+            Step::Commit(_) | Step::LostAppend(_) | Step::Restart => return Vec::new(),
+            Step::Stale(_) | Step::Ahead(_) => return Vec::new(),
+            other => whole.step(other).is_ok(),
+        };
+        let end = whole.host.log.len();
+        if !written || end == before {
+            return Vec::new();
+        }
+        let cuts = whole.host.cuts.range(before..end).copied();
+        let cuts = cuts.filter(|cut| *cut >= whole.host.committed);
+        let both = cuts.flat_map(|cut| [(cut, false), (cut, true)]);
+        let left = both.map(|(cut, compacted)| {
+            let mut left = whole.clone();
+            left.host.crash(cut, compacted);
+            left.host.commits_at_once = true;
+            for client in &mut left.clients {
+                client.full = true;
+            }
+            left.classic.on_crash(left.host.now);
+            let (id, _) = left.topic();
+            left.offsets = left.kept_offsets();
+            left.offsets.retain(|(topic, _), _| *topic == id);
+            left
+        });
+        left.collect()
+    }
+
+    /// After a few steps, one that is cut anywhere: whatever is left of it, all come to rest.
+    fn explore_cuts(&self, depth: u32, cuts: &mut u64, path: &mut Vec<Step>) {
+        for step in STEPS {
+            path.push(step);
+            for left in self.cut_inside(step) {
+                *cuts += 1;
+                left.settle();
+            }
+            let mut next = self.clone();
+            if depth > 0 && next.step(step).is_ok() {
+                next.explore_cuts(depth - 1, cuts, path);
+            }
+            path.pop();
+        }
+    }
+
     fn explore(&self, depth: u32, ends: &mut u64, path: &mut Vec<Step>) {
         if depth == 0 {
             *ends += 1;
@@ -611,6 +663,19 @@ impl Client {
 
 /// Explores all histories after a beginning, and says how many there were. A failure names its steps.
 fn explore(beginning: &[Step], depth: u32) -> u64 {
+    explore_with(beginning, depth, World::explore)
+}
+
+/// As before, but whatever is decided last is cut.
+fn explore_cuts(beginning: &[Step], depth: u32) -> u64 {
+    explore_with(beginning, depth, World::explore_cuts)
+}
+
+fn explore_with(
+    beginning: &[Step],
+    depth: u32,
+    explore: fn(&World, u32, &mut u64, &mut Vec<Step>),
+) -> u64 {
     let more = std::env::var("HISTORY_STEPS").map_or(0, |more| more.parse().expect("a number"));
     let depth = depth + more;
     let mut world = World::new();
@@ -619,7 +684,7 @@ fn explore(beginning: &[Step], depth: u32) -> u64 {
     }
     let (mut ends, mut path) = (0, Vec::new());
     let explored = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        world.explore(depth, &mut ends, &mut path);
+        explore(&world, depth, &mut ends, &mut path);
     }));
     assert!(explored.is_ok(), "after {beginning:?}: {path:?}");
     ends
@@ -677,4 +742,20 @@ fn no_order_of_a_few_steps_breaks_a_group_of_both_protocols() {
         DEPTH,
     );
     assert!(ends > 1_500, "few histories: {ends}");
+}
+
+#[test]
+fn a_decision_of_which_the_first_batches_alone_are_kept_is_made_good() {
+    use Step::{Beat, Classic, Commit, Grow, LeaveStatic};
+    let beginnings: [&[Step]; 5] = [
+        &[],
+        &[Beat(0), Beat(1), Beat(0), Beat(1), Commit(0)],
+        &[Beat(0), Grow, Beat(0), Beat(1), Beat(STATIC), Beat(0)],
+        &[Beat(0), Beat(STATIC), Beat(0), Beat(STATIC), LeaveStatic],
+        &[Classic, Classic, Classic, Beat(0), Classic, Classic],
+    ];
+    for beginning in beginnings {
+        let cuts = explore_cuts(beginning, DEPTH - 2);
+        assert!(cuts > 200, "few cuts after {beginning:?}: {cuts}");
+    }
 }

@@ -206,6 +206,16 @@ impl Has {
         self.state == MemberState::Stable && self.epoch == target_epoch
     }
 
+    /// All that it may still work on.
+    pub(crate) fn held(&self) -> Partitions {
+        let mut held = Partitions::new();
+        for (topic, of) in self.assigned.iter().chain(&self.revoking) {
+            held.entry(*topic).or_default().extend(of.keys().copied());
+        }
+        held.values_mut().for_each(|of| of.sort_unstable());
+        held
+    }
+
     pub(crate) fn bytes(&self) -> usize {
         let topics = self.assigned.values().chain(self.revoking.values());
         topics
@@ -425,6 +435,14 @@ impl ConsumerGroup {
         let regexes = self.regexes.values().map(Resolved::bytes);
         let unsaid = self.unsaid.values().map(Has::bytes);
         members.chain(targets).chain(regexes).chain(unsaid).sum()
+    }
+
+    /// Another one has the static name of a member: it took its place, and the log was cut before
+    /// this one was gone.
+    pub(crate) fn is_replaced(&self, id: &MemberId, member: &Member) -> bool {
+        let instance = member.said.instance.as_ref();
+        let owner = instance.and_then(|instance| self.statics.get(instance));
+        owner.is_some_and(|owner| owner != id)
     }
 
     /// It has no members.

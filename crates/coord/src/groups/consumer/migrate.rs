@@ -279,11 +279,12 @@ fn kept_of(
     view: Option<&std::sync::Arc<dyn super::view::TopicsView>>,
     moment: Moment,
 ) -> Bytes {
-    let nothing = Partitions::new();
     let members = group.members.iter().filter_map(|(id, member)| {
         let classic = member.said.classic.as_ref()?;
-        let target = group.targets.get(id).unwrap_or(&nothing);
-        Some((id, member, classic, assignment_of(view, classic, target)))
+        // What it has, not what it shall have: nobody has told it yet to let go of the difference,
+        // and who may join by the other protocol meanwhile must not be given that.
+        let held = member.has.held();
+        Some((id, member, classic, assignment_of(view, classic, &held)))
     });
     let members: Vec<_> = members.collect();
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();

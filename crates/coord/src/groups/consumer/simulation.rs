@@ -501,13 +501,9 @@ impl Simulation {
         let lost = self.host.log.len() - self.host.committed;
         let keeps = self.random.below(lost as u64 + 1) as usize;
         let compact = self.one_in(2);
-        let mut end = self.host.committed + keeps;
-        if self.mixed {
-            // A group that changes its protocol does so in one batch.
-            let ends = self.host.ends.iter().copied();
-            end = ends.filter(|at| *at <= end).max().unwrap_or(0);
-            end = end.max(self.host.committed);
-        }
+        let end = self.host.committed + keeps;
+        let end = self.host.cuts.range(..=end).next_back().copied();
+        let end = end.unwrap_or(0).max(self.host.committed);
         self.host.crash(end, compact);
         for client in &mut self.clients {
             if client.waiting.take().is_some() {
@@ -767,6 +763,19 @@ fn consumers_simulation_keeps_every_promise() {
         moves += more;
     }
     assert!(moves > 20 * seeds, "little happened: {moves}");
+}
+
+#[test]
+fn what_members_leave_behind_is_read_where_the_log_ends_inside_of_their_going() {
+    // What they had was taken back, and the epoch in which others were to have it was cut off.
+    run(2182, false);
+}
+
+#[test]
+fn members_keep_what_they_have_while_their_group_becomes_classic_and_is_joined_again() {
+    // One of the consumer protocol left, the next one came before the others had joined the round
+    // of the classic protocol that follows, and was given what they still had.
+    run(2311, false);
 }
 
 #[test]

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use klamm_model::{PartitionIndex, TopicId, TopicName};
+use klamm_model::{Instant, PartitionIndex, TopicId, TopicName};
 
+use super::super::names::MemberId;
 use super::api::TopicPartitions;
 use super::group::{ConsumerGroup, MemberState};
 use super::protocol::{Assignment, encode_assignment};
 use super::view::{SeenTopic, TopicsView};
+use crate::limits::SWEEP_PAUSE;
 use crate::record::{
     CurrentValue, Dated, EpochValue, Part, Partitions, RegexValue, SaidValue, TargetEpochValue,
     decode_target,
@@ -87,7 +89,7 @@ impl TopicsView for TestTopics {
 }
 
 /// What must be true of a group after every input.
-pub(in crate::groups) fn check(id: &str, group: &ConsumerGroup) {
+pub(in crate::groups) fn check(id: &str, group: &ConsumerGroup, now: Instant) {
     let mut owners: BTreeMap<(TopicId, i32), &str> = BTreeMap::new();
     let mut named: BTreeMap<&str, usize> = BTreeMap::new();
     let mut expressed: BTreeMap<&str, usize> = BTreeMap::new();
@@ -106,11 +108,19 @@ pub(in crate::groups) fn check(id: &str, group: &ConsumerGroup) {
             *expressed.entry(regex).or_default() += 1;
         }
         if let Some(instance) = &kept.said.instance {
-            let other = statics.insert(instance.clone(), member.clone());
-            assert_eq!(other, None, "G8: {id}: {instance} is one member");
+            let replaced = group.is_replaced(member, kept);
+            if !replaced {
+                let other = statics.insert(instance.clone(), member.clone());
+                assert_eq!(other, None, "G8: {id}: {instance} is one member");
+            }
         }
         let life = group.lives.get(member);
         let life = life.unwrap_or_else(|| panic!("{id}: {member} has no end"));
+        // After a start it may be there, for a moment.
+        assert!(
+            !group.is_replaced(member, kept) || life.deadline <= now.plus(SWEEP_PAUSE),
+            "G8: {id}: {member} is one too many"
+        );
         assert_eq!(
             life.revoke_by.is_some(),
             kept.has.state == MemberState::Unrevoked
@@ -147,7 +157,12 @@ pub(in crate::groups) fn check(id: &str, group: &ConsumerGroup) {
     assert!(group.target_epoch() <= group.epoch(), "G3: {id}");
     let mut targets: BTreeSet<(TopicId, i32)> = BTreeSet::new();
     if group.target_epoch() == group.epoch() {
-        for target in group.targets.values() {
+        let replaced = |member: &MemberId| {
+            let kept = group.members.get(member);
+            kept.is_some_and(|kept| group.is_replaced(member, kept))
+        };
+        let targets_of = group.targets.iter();
+        for (_, target) in targets_of.filter(|(member, _)| !replaced(member)) {
             for (topic, partitions) in target {
                 for partition in partitions {
                     assert!(

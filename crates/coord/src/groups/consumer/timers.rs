@@ -143,7 +143,8 @@ impl Coordinator {
 }
 
 /// A group that the log brought back: its members have a session's time to be heard of, and a
-/// rebalance's time to let go of what they must.
+/// rebalance's time to let go of what they must. What the log was cut in is carried on with: the work
+/// is divided where an epoch began without that, and who was to go at once goes.
 pub(in crate::groups) fn on_revived(
     turn: &mut super::Turn<'_>,
     id: &GroupId,
@@ -155,10 +156,13 @@ pub(in crate::groups) fn on_revived(
         return;
     };
     let mut lives = std::collections::BTreeMap::new();
+    let mut has_replaced = false;
     for (id, member) in &consumer.members {
         let classic = member.said.classic.as_ref();
         let session = classic.map_or(session, |classic| millis(classic.session_timeout_ms));
-        let mut life = Life::until(now.plus(session));
+        let is_replaced = consumer.is_replaced(id, member);
+        has_replaced |= is_replaced;
+        let mut life = Life::until(now.plus(if is_replaced { SWEEP_PAUSE } else { session }));
         if classic.is_none() && member.has.state == MemberState::Unrevoked && member.has.epoch >= 0
         {
             let at = now.plus(member.said.rebalance_timeout());
@@ -168,7 +172,8 @@ pub(in crate::groups) fn on_revived(
     }
     consumer.lives = lives;
     let members = &consumer.members;
-    if !members.is_empty() && members.values().all(|member| member.said.classic.is_some()) {
+    let all_classic = members.values().all(|member| member.said.classic.is_some());
+    if !members.is_empty() && all_classic && !has_replaced {
         consumer.downgrade_at = Some(now.plus(SWEEP_PAUSE));
     }
     if consumer.epoch() > consumer.target_epoch() && !consumer.members.is_empty() {
