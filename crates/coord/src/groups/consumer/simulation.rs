@@ -58,6 +58,8 @@ struct Client {
     told: Option<BTreeSet<Partition>>,
     /// The next heartbeat says everything, as the first one does and one after a failure.
     full: bool,
+    /// It reads other topics since it said everything: an answer does not change that.
+    reads_anew: bool,
     due: Instant,
     waiting: Option<(Ticket, Option<BTreeSet<Partition>>)>,
     /// When a heartbeat was answered last. Without an answer for too long it stops working: by then
@@ -139,6 +141,7 @@ impl Simulation {
                 target: BTreeSet::new(),
                 told: None,
                 full: true,
+                reads_anew: false,
                 due: Instant(0),
                 waiting: None,
                 heard: Instant(0),
@@ -269,6 +272,7 @@ impl Simulation {
         client.due = now.plus(Duration::from_secs(5));
         let joins = client.epoch == 0;
         let full = joins || client.full;
+        client.reads_anew &= !full;
         let shown = match self.hasty {
             true => client.owned.intersection(&client.target).copied().collect(),
             false => client.owned.clone(),
@@ -369,7 +373,7 @@ impl Simulation {
         );
         client.epoch = done.epoch.0;
         client.heard = now;
-        client.full = false;
+        client.full = client.reads_anew;
         client.told = told.or_else(|| client.told.take());
         client.due = now.plus(done.heartbeat_interval);
         let Some(given) = done.assignment else {
@@ -454,6 +458,7 @@ impl Simulation {
         if self.clients[who].alive {
             self.subscribe(who);
             self.clients[who].full = true;
+            self.clients[who].reads_anew = true;
         }
     }
 
