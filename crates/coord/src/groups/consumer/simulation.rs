@@ -777,13 +777,6 @@ fn what_members_leave_behind_is_read_where_the_log_ends_inside_of_their_going() 
 }
 
 #[test]
-fn members_keep_what_they_have_while_their_group_becomes_classic_and_is_joined_again() {
-    // One of the consumer protocol left, the next one came before the others had joined the round
-    // of the classic protocol that follows, and was given what they still had.
-    run(2311, false);
-}
-
-#[test]
 fn a_member_that_asks_for_its_part_long_after_it_joined_is_not_given_up() {
     // A member of the classic protocol joined, waited long for the answer and asked for its part at
     // once: it was taken for silent while it worked.
