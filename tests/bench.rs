@@ -145,6 +145,20 @@ fn members_of_groups_agree_after_others_have_crashed_or_fallen_silent() {
     }
 }
 
+/// With the configured interval, which Apache Kafka asks for, nobody would hear of anything for
+/// fourteen seconds.
+#[test]
+fn work_moves_long_before_the_configured_heartbeat_interval_has_passed() {
+    let options = Options::new().set("group.consumer.heartbeat.interval.ms", 15_000);
+    let broker = Broker::start_with(options);
+    let words = "groups --members 10 --partitions 10 --new-partitions 90 \
+                 --group-events new-partitions,leave --warm-up-seconds 1";
+    for event in events(&broker, words) {
+        let took = event["stable_ms"].as_f64().expect("a number");
+        assert!(took < 10_000.0, "{event}");
+    }
+}
+
 #[test]
 fn groups_that_cannot_be_made_are_refused_with_the_reason() {
     let broker = Broker::start_with(Options::new());

@@ -504,14 +504,14 @@ fn configuration_of_a_group_holds_for_the_next_heartbeat() {
             (member.beat(client).interval_ms == interval).then_some(())
         });
     };
-    wait(&mut client, 5000);
+    wait(&mut client, 400);
     let key = "consumer.heartbeat.interval.ms";
     let set = [(key, Change::Set("7000"))];
     assert_eq!(client.change(32, &group, &set), (0, None));
     wait(&mut client, 7000);
     let taken = [(key, Change::Delete)];
     assert_eq!(client.change(32, &group, &taken), (0, None));
-    wait(&mut client, 5000);
+    wait(&mut client, 400);
 }
 
 #[test]

@@ -73,6 +73,8 @@ pub(crate) struct Groups {
     pub(crate) unproved: BTreeSet<TopicPartition>,
     /// Bytes that the coordinators of this core hold together.
     bytes: usize,
+    /// Members of groups of the consumer protocol that they have together.
+    consumer_members: usize,
     /// That there is no more room for groups was told.
     is_full_told: bool,
     /// What coordinators did that are not here any more.
@@ -103,6 +105,8 @@ pub(crate) struct Host {
     pub(crate) topics_read: Vec<TopicReference>,
     /// What the coordinator holds.
     bytes: usize,
+    /// Members of its groups of the consumer protocol.
+    consumer_members: usize,
 }
 
 /// What was read of logs to make coordinators.
@@ -165,6 +169,7 @@ impl Host {
             last_reign,
             topics_read: Vec::new(),
             bytes: 0,
+            consumer_members: 0,
         }
     }
 
@@ -203,6 +208,7 @@ impl Groups {
             loaded: Loaded::default(),
             unproved: BTreeSet::new(),
             bytes: 0,
+            consumer_members: 0,
             is_full_told: false,
             past: Counters::default(),
             news: MetadataNews::default(),
@@ -242,29 +248,35 @@ impl Groups {
         timer.into_iter().chain(retries).min()
     }
 
-    /// Tells a coordinator how much it may hold, as far as the others leave that.
+    /// Tells a coordinator how much it may hold, as far as the others leave that, and how many
+    /// members they serve together.
     fn bound(&mut self, partition: TopicPartition) {
-        let bytes = self.bytes;
+        let (bytes, members) = (self.bytes, self.consumer_members);
         if let Some(host) = self.hosts.get_mut(&partition)
             && let State::Active(coordinator) = &mut host.state
         {
             let others = bytes - host.bytes;
             let room = CORE_BYTES_MAX.saturating_sub(others);
             coordinator.set_bytes_max(room.min(COORDINATOR_BYTES_MAX));
+            coordinator.set_members_served(members);
         }
     }
 
-    /// Takes account of what a coordinator holds now.
+    /// Takes account of what a coordinator holds now, and of its members.
     fn account(&mut self, partition: TopicPartition) {
         let Some(host) = self.hosts.get_mut(&partition) else {
             return;
         };
-        let held = match &host.state {
-            State::Active(coordinator) => coordinator.bytes_held(),
-            State::Loading(_) | State::Failed => 0,
+        let (held, members) = match &host.state {
+            State::Active(coordinator) => {
+                (coordinator.bytes_held(), coordinator.consumer_members())
+            }
+            State::Loading(_) | State::Failed => (0, 0),
         };
         let before = mem::replace(&mut host.bytes, held);
         self.bytes = self.bytes - before + held;
+        let before = mem::replace(&mut host.consumer_members, members);
+        self.consumer_members = self.consumer_members - before + members;
         self.tell_if_full();
     }
 
@@ -615,6 +627,7 @@ impl Engine {
             return;
         };
         self.groups.bytes -= host.bytes;
+        self.groups.consumer_members -= host.consumer_members;
         let held = host.held.into_iter().map(|(_, ticket, _)| ticket);
         for ticket in host.callers.into_values().chain(held) {
             let outcome = Err(CoordinateError::NotHere);

@@ -51,7 +51,7 @@ keys! {
     ("group.consumer.max.session.timeout.ms", Int { min: 1 }, Some("60000"), ReadOnly, Obeyed,
         "Upper bound of a consumer group's own session timeout, in milliseconds."),
     ("group.consumer.heartbeat.interval.ms", Int { min: 1 }, Some("5000"), ReadOnly, Obeyed,
-        "Heartbeat interval of a consumer group's member, in milliseconds."),
+        "Longest heartbeat interval of a consumer group's member, in milliseconds; members are asked to come sooner (ADR 0041) where their group has no interval of its own."),
     ("group.consumer.min.heartbeat.interval.ms", Int { min: 1 }, Some("5000"), ReadOnly, Obeyed,
         "Lower bound of a consumer group's own heartbeat interval, in milliseconds."),
     ("group.consumer.max.heartbeat.interval.ms", Int { min: 1 }, Some("15000"), ReadOnly, Obeyed,

@@ -93,6 +93,10 @@ pub struct Coordinator {
     bytes_max: usize,
     /// Most of the offsets; [`OFFSETS_MAX`] but in tests.
     offsets_max: usize,
+    /// Members of groups of the consumer protocol.
+    consumer_members: usize,
+    /// The same of all coordinators that share this one's core, as the host told last.
+    members_served: usize,
     counters: Counters,
     notes: Notes,
     /// Where a sweep goes on that has not come to its end.
@@ -121,6 +125,8 @@ impl Coordinator {
             bytes: 0,
             bytes_max: COORDINATOR_BYTES_MAX,
             offsets_max: OFFSETS_MAX,
+            consumer_members: 0,
+            members_served: 0,
             counters: Counters {
                 rebalances_begun: 0,
                 rebalances_completed: 0,
@@ -152,6 +158,18 @@ impl Coordinator {
     /// holds more already, nothing is let go, but nothing is added.
     pub const fn set_bytes_max(&mut self, bytes: usize) {
         self.bytes_max = bytes;
+    }
+
+    /// How many members groups of the consumer protocol have; no walk.
+    #[must_use]
+    pub const fn consumer_members(&self) -> usize {
+        self.consumer_members
+    }
+
+    /// How many members of groups of the consumer protocol its core serves, its own included: the
+    /// more there are, the less often each is asked to come ([`HEARTBEATS_SETTLED_MAX`](crate::limits::HEARTBEATS_SETTLED_MAX)).
+    pub const fn set_members_served(&mut self, members: usize) {
+        self.members_served = members;
     }
 
     /// What the configuration says from now on. Waits that have begun end as they were begun.

@@ -171,11 +171,12 @@ impl Coordinator {
         let consumer = group.and_then(|group| group.consumer.as_mut());
         let is_new = consumer.is_none();
         let consumer = consumer.unwrap_or(&mut fresh);
-        let before = consumer.bytes;
+        let before = (consumer.bytes, consumer.members.len());
         consumer.replay(part, value).map_err(ReplayError::Value)?;
-        let after = consumer.bytes;
+        let after = (consumer.bytes, consumer.members.len());
         let is_void = consumer.is_void();
-        self.bytes = self.bytes + after - before;
+        self.bytes = self.bytes + after.0 - before.0;
+        self.consumer_members = self.consumer_members + after.1 - before.1;
         if is_new && !is_void {
             self.group_or_new(id).consumer = Some(fresh);
         } else if is_void {

@@ -136,6 +136,11 @@ impl Script {
                     .set_group_settings(&group, Some(settings));
                 return String::new();
             }
+            "serves" => {
+                let members = words.plain[0].parse().expect("a number");
+                self.host.coordinator.set_members_served(members);
+                return String::new();
+            }
             "stats" => return format!("{:?}\n", self.host.coordinator.stats()),
             _ => {
                 let command = self.command(verb, &words);

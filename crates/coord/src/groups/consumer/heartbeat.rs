@@ -22,8 +22,9 @@ use super::regexes::{self, Searches};
 use super::view::TopicsView;
 use crate::kit::Moment;
 use crate::limits::{
-    GROUP_BYTES_MAX, GROUP_TOPICS_MAX, HEARTBEAT_INTERVAL_SHORT, NAME_BYTES_MAX,
-    SUBSCRIBED_TOPICS_MAX, SWEEP_PAUSE,
+    GROUP_BYTES_MAX, GROUP_TOPICS_MAX, HEARTBEAT_INTERVAL_SETTLED, HEARTBEAT_INTERVAL_SHORT,
+    HEARTBEATS_SETTLED_MAX, HEARTBEATS_UNSETTLED_MAX, NAME_BYTES_MAX, SUBSCRIBED_TOPICS_MAX,
+    SWEEP_PAUSE,
 };
 use crate::record::Dated;
 
@@ -128,6 +129,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) moment: Moment,
     pub(crate) config: &'a ConsumerConfig,
     pub(crate) settings: GroupSettings,
+    /// Members of groups of the consumer protocol that this core has.
+    pub(crate) members_served: usize,
     pub(crate) view: Option<&'a Arc<dyn TopicsView>>,
     /// Of the metadata.
     pub(crate) version: u64,
@@ -473,18 +476,36 @@ impl Asked<'_> {
         life
     }
 
-    /// When the member shall come again. One that has what it shall: as the configuration says. One
-    /// that has not comes soon, and less often the longer it waits: after an eighth of the time that
-    /// it has waited, and never more often than a thousand members a tenth of a second would.
+    /// When the member shall come again. One that has what it shall: soon enough to hear of changes
+    /// at once, but not so soon that all members of this core together take more of it than a
+    /// little ([`HEARTBEATS_SETTLED_MAX`]), and never later than the configuration says. What is
+    /// set of the group alone counts as it is.
+    ///
+    /// One that has not comes sooner, and less often the longer it waits: after an eighth of the
+    /// time that it has waited, and never more often than a thousand members a second of its group,
+    /// or [`HEARTBEATS_UNSETTLED_MAX`] of its core, would.
     pub(crate) fn interval(&self, life: &Life, members: usize) -> Duration {
-        let settled = self.config.heartbeat(&self.settings);
+        let configured = self.config.heartbeat(&self.settings);
+        let settled = if self.settings.heartbeat_interval.is_some() {
+            configured
+        } else {
+            let fair = spread(self.members_served, HEARTBEATS_SETTLED_MAX);
+            configured.min(fair.max(HEARTBEAT_INTERVAL_SETTLED))
+        };
         let Some(since) = life.unsettled else {
             return settled;
         };
         let waited = self.moment.now.since(since) / 8;
         let crowd = HEARTBEAT_INTERVAL_SHORT * u32::try_from(1 + members / 100).unwrap_or(u32::MAX);
-        waited.max(crowd).min(settled)
+        let fair = spread(self.members_served, HEARTBEATS_UNSETTLED_MAX);
+        waited.max(crowd).max(fair).min(settled)
     }
+}
+
+/// How often each of so many members comes where all come so often in a second, to the millisecond.
+fn spread(members: usize, a_second: u32) -> Duration {
+    let micros = members as u64 * 1_000_000 / u64::from(a_second);
+    Duration::from_millis(micros / 1_000)
 }
 
 /// A member's epoch must be its last, or the one before where it may not have heard of the last.

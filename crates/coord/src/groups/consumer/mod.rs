@@ -171,6 +171,7 @@ impl Coordinator {
             moment,
             config: &self.config.consumer,
             settings: self.settings_of(group),
+            members_served: self.members_served.max(self.consumer_members),
             view: self.surroundings.view.as_ref(),
             version: self.surroundings.version,
             searches: &self.searches,
