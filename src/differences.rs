@@ -257,7 +257,7 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     Difference {
         subject: "`heartbeat_interval_ms` (ConsumerGroupHeartbeat)",
         kafka: "Is the group's, always.",
-        klamm: "Is that or less: 400 ms, or two milliseconds for each member of groups of the consumer protocol that the core serves where they are more than 200, so that new partitions, and what leaves, are taken over within a fraction of a second. Members that wait for others to let go, or that have to, come after 100 ms, and then less and less often. `group.consumer.heartbeat.interval.ms` is the longest; `consumer.heartbeat.interval.ms` of a group counts as it is set, but for those who wait. Configuration is described as it is set.",
+        klamm: "Is that or less: 400 ms, or two milliseconds for each member of groups of the consumer protocol that the core serves where they are more than 200, so that new partitions, and what leaves, are taken over within a fraction of a second. Members that wait for others to let go, or that have to, come after 100 ms, and then less and less often. Clients that are not known to wait longer than that for an answer, librdkafka among them, are not asked to come within a second (ADR 0041). `group.consumer.heartbeat.interval.ms` is the longest; `consumer.heartbeat.interval.ms` of a group counts as it is set, but for those who wait. Configuration is described as it is set.",
     },
     Difference {
         subject: "Which partitions a member of the consumer protocol gets",

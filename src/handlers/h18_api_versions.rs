@@ -6,7 +6,7 @@ use klamm_wire::{ApiKey, Gather, api_versions};
 
 use super::borrowed;
 use crate::features;
-use crate::net::{Close, Context, Request};
+use crate::net::{ClientSoftware, Close, Context, Request};
 use crate::served::{SERVED, Served, served};
 
 /// First version with the client's name and with features (KIP-511, KIP-584).
@@ -29,6 +29,10 @@ pub fn handle(context: &Context, request: &Request) -> Result<Gather, Close> {
             error_code,
             ..Default::default()
         });
+    }
+    if request.version >= FIRST_WITH_SOFTWARE {
+        let software = ClientSoftware::named(view.client_software_name());
+        context.caller.introduce(software);
     }
     request.answer(&response(&context.shards.image(), request.version))
 }

@@ -68,6 +68,7 @@ fn heartbeat_of(
         regex: text(view.subscribed_topic_regex()),
         assignor: text(view.server_assignor()),
         owned,
+        patience: context.caller.software().heartbeat_patience(),
     }
 }
 

@@ -12,6 +12,7 @@ mod meter;
 mod pool;
 mod quiet;
 mod request;
+mod software;
 mod table;
 
 pub use answers::Answer;
@@ -23,4 +24,5 @@ pub(crate) use latency::ApiTimesTaken;
 pub use listener::{accept, listener_options};
 pub(crate) use request::Mutations;
 pub use request::{Caller, Context, Request};
+pub use software::ClientSoftware;
 pub use table::{ConnectionTable, Refused};

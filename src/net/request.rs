@@ -15,6 +15,7 @@ use klamm_wire::{ApiKey, Gather, Message, MessageView, RequestHeader, gather_res
 use super::close::Close;
 use super::front::FrontContext;
 use super::meter::{self, Work};
+use super::software::ClientSoftware;
 use crate::quotas::{ClientLimits, ThrottleMs};
 
 /// A request whose header was read and whose version is served.
@@ -131,6 +132,8 @@ pub struct Caller {
     pub peer: SocketAddr,
     /// The listener that it came through, by its place in the configuration.
     pub listener: usize,
+    /// What it speaks Kafka with, as it said last.
+    software: Cell<ClientSoftware>,
     /// It sends no more, or the broker stops: answers that wait for something should not.
     leaving: Cell<bool>,
     /// Others wait for the memory of the request that is being answered.
@@ -151,6 +154,7 @@ impl Caller {
         Self {
             peer,
             listener,
+            software: Cell::default(),
             leaving: Cell::new(false),
             hurried: Cell::new(false),
             left: Notify::new(),
@@ -159,6 +163,17 @@ impl Caller {
             muted_by: RefCell::default(),
             work: Cell::new(None),
         }
+    }
+
+    /// What it speaks Kafka with.
+    #[must_use]
+    pub const fn software(&self) -> ClientSoftware {
+        self.software.get()
+    }
+
+    /// It says what it speaks Kafka with.
+    pub(crate) fn introduce(&self, software: ClientSoftware) {
+        self.software.set(software);
     }
 
     pub(crate) fn leave(&self) {

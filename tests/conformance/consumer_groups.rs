@@ -4,13 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use klamm_wire::{
-    consumer_group_describe, consumer_group_heartbeat, create_partitions, list_groups, offset_fetch,
+    api_versions, consumer_group_describe, consumer_group_heartbeat, create_partitions,
+    list_groups, offset_fetch,
 };
 
 use crate::groups::{commit_as, coordinator};
 use crate::harness::configs::Change;
 use crate::harness::{Broker, Client, Options, Topic, unique, wait_for};
 
+const API_VERSIONS: i16 = 4;
 const HEARTBEAT: i16 = 1;
 const DESCRIBE: i16 = 1;
 
@@ -504,14 +506,79 @@ fn configuration_of_a_group_holds_for_the_next_heartbeat() {
             (member.beat(client).interval_ms == interval).then_some(())
         });
     };
-    wait(&mut client, 400);
+    wait(&mut client, 1000);
     let key = "consumer.heartbeat.interval.ms";
     let set = [(key, Change::Set("7000"))];
     assert_eq!(client.change(32, &group, &set), (0, None));
     wait(&mut client, 7000);
     let taken = [(key, Change::Delete)];
     assert_eq!(client.change(32, &group, &taken), (0, None));
-    wait(&mut client, 400);
+    wait(&mut client, 1000);
+}
+
+/// A connection whose client gives itself this name (KIP-511), or none.
+fn client_of(broker: &Broker, software: Option<&str>) -> Client {
+    let mut client = broker.client();
+    if let Some(name) = software {
+        introduce(&mut client, name);
+    }
+    client
+}
+
+/// The code that the name is answered with.
+fn introduce(client: &mut Client, name: &str) -> i16 {
+    let request = api_versions::Request {
+        client_software_name: name.to_owned().into(),
+        client_software_version: "1".into(),
+    };
+    client.call(&request, API_VERSIONS).view().error_code()
+}
+
+/// In which a member is asked to come again that has what it shall, and one that waits for it.
+fn intervals_ms(client: &mut Client) -> (i32, i32) {
+    let topic = client.create_topic(&unique("pace"), 2);
+    let group = group(client, "pace");
+    let mut settled = Member::new(&group, "settled", &[&topic]);
+    settle(client, &mut [&mut settled], &[2]);
+    let settled_ms = settled.beat(client).interval_ms;
+    let waiting = Member::new(&group, "waiting", &[&topic]).beat(client);
+    (settled_ms, waiting.interval_ms)
+}
+
+/// librdkafka takes the interval as the time limit of the heartbeat itself, and its connection for
+/// dead when that passes: over a link of 150 ms it would never get an answer that is due in 100.
+#[test]
+fn only_clients_that_are_known_to_wait_for_answers_are_asked_to_come_within_a_second() {
+    let broker = Broker::start_with(options());
+    for name in ["apache-kafka-java", "kgo", "klamm-client"] {
+        let mut client = client_of(&broker, Some(name));
+        assert_eq!(intervals_ms(&mut client), (400, 100), "{name}");
+    }
+    let others = ["librdkafka", "confluent-kafka-python", "kgo2", "x"].map(Some);
+    for name in others.into_iter().chain([None]) {
+        let mut client = client_of(&broker, name);
+        assert_eq!(intervals_ms(&mut client), (1000, 1000), "{name:?}");
+    }
+}
+
+#[test]
+fn nobody_is_asked_to_come_later_than_is_configured() {
+    let broker = Broker::start_with(options().set("group.consumer.heartbeat.interval.ms", 300));
+    let mut patient = client_of(&broker, Some("kgo"));
+    assert_eq!(intervals_ms(&mut patient), (300, 100));
+    let mut other = client_of(&broker, Some("librdkafka"));
+    assert_eq!(intervals_ms(&mut other), (300, 300));
+}
+
+#[test]
+fn name_that_a_client_gave_last_counts_and_one_that_is_refused_does_not() {
+    let broker = Broker::start_with(options());
+    let mut client = client_of(&broker, Some("librdkafka"));
+    assert_eq!(introduce(&mut client, "kgo"), 0);
+    assert_eq!(introduce(&mut client, "-"), 42);
+    assert_eq!(intervals_ms(&mut client), (400, 100));
+    assert_eq!(introduce(&mut client, "librdkafka"), 0);
+    assert_eq!(intervals_ms(&mut client), (1000, 1000));
 }
 
 #[test]

@@ -73,12 +73,12 @@ pub use groups::{
     DescribedConsumer, DescribedConsumerGroup, DescribedGroup, DescribedMember, Event,
     FetchOffsets, FetchOffsetsError, FetchTopic, FetchedOffsets, FetchedTopic, GenerationId,
     GroupConfig, GroupHead, GroupId, GroupInstanceId, GroupSettings, GroupState, GroupType,
-    Happened, Heartbeat, HeartbeatError, Histories, History, Join, JoinError, JoinRefused, Joined,
-    JoinedMember, KeptOffset, Leave, LeaveError, LeaveMemberError, Leaving, Left, List,
-    ListedGroup, ListedGroups, LookFrom, MemberEpoch, MemberId, MemberMoves, MembersRoom,
-    MigrationPolicy, Moves, NamedPartitions, Note, Protocol, RefusedCommits, ReplayError, Reply,
-    SeenGroup, SeenMember, SeenMembers, SeenOffset, SeenTopic, Stats, Sync, SyncError, Synced,
-    TimerKey, TopicPartitions, TopicReference, TopicsView,
+    Happened, Heartbeat, HeartbeatError, HeartbeatPatience, Histories, History, Join, JoinError,
+    JoinRefused, Joined, JoinedMember, KeptOffset, Leave, LeaveError, LeaveMemberError, Leaving,
+    Left, List, ListedGroup, ListedGroups, LookFrom, MemberEpoch, MemberId, MemberMoves,
+    MembersRoom, MigrationPolicy, Moves, NamedPartitions, Note, Protocol, RefusedCommits,
+    ReplayError, Reply, SeenGroup, SeenMember, SeenMembers, SeenOffset, SeenTopic, Stats, Sync,
+    SyncError, Synced, TimerKey, TopicPartitions, TopicReference, TopicsView,
 };
 pub use kit::{Decision, Hold, Moment, Record, Ticket, Timer};
 pub use record::RecordError;

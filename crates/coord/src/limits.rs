@@ -120,6 +120,10 @@ pub const HEARTBEAT_INTERVAL_SHORT: Duration = Duration::from_millis(100);
 /// shall have: so soon it hears of a change.
 pub const HEARTBEAT_INTERVAL_SETTLED: Duration = Duration::from_millis(400);
 
+/// The shortest time between two heartbeats of a member whose client waits no longer than that for
+/// an answer: on a link, or from a broker, that is slower, it would never get one.
+pub const HEARTBEAT_INTERVAL_IMPATIENT: Duration = Duration::from_secs(1);
+
 /// How many heartbeats a second one core asks members for that have what they shall have: where
 /// there are more members they come less often, down to what the configuration says. A heartbeat
 /// takes twenty to thirty-three microseconds with all that belongs to a request, so that these take

@@ -56,8 +56,8 @@ pub use api::{
 pub use config::GroupConfig;
 pub use consumer::api::{
     ConsumerHeartbeat, ConsumerHeartbeatDone, ConsumerHeartbeatError, ConsumerHeartbeatRefused,
-    DescribeConsumersError, DescribedConsumer, DescribedConsumerGroup, MemberEpoch,
-    TopicPartitions,
+    DescribeConsumersError, DescribedConsumer, DescribedConsumerGroup, HeartbeatPatience,
+    MemberEpoch, TopicPartitions,
 };
 pub use consumer::config::{Assignor, ConsumerConfig, GroupSettings, MigrationPolicy};
 pub use consumer::view::{SeenTopic, TopicsView};

@@ -332,6 +332,11 @@ impl Script {
                     regex: said("regex"),
                     assignor: said("by"),
                     owned: owned.or_else(|| joins.then(Vec::new)),
+                    patience: if words.has("impatient") {
+                        HeartbeatPatience::UntilNext
+                    } else {
+                        HeartbeatPatience::Apart
+                    },
                 })
             }
             "describe-consumers" => Command::DescribeConsumers {

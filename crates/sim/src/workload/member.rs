@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use klamm_engine::coord::{
     Command, CommitOffsets, CommitPartition, CommitTopic, ConsumerHeartbeat, ConsumerHeartbeatDone,
-    ConsumerHeartbeatError, GenerationId, GroupId, Heartbeat, HeartbeatError, Join, JoinError,
-    Leave, Leaving, MemberEpoch, MemberId, Protocol, Reply, Sync, SyncError, TopicReference,
+    ConsumerHeartbeatError, GenerationId, GroupId, Heartbeat, HeartbeatError, HeartbeatPatience,
+    Join, JoinError, Leave, Leaving, MemberEpoch, MemberId, Protocol, Reply, Sync, SyncError,
+    TopicReference,
 };
 use klamm_engine::metadata::Image;
 use klamm_model::{Offset, PartitionIndex};
@@ -221,6 +222,7 @@ impl Member {
             regex: None,
             assignor: None,
             owned: joins.then(Vec::new),
+            patience: HeartbeatPatience::Apart,
         })
     }
 

@@ -36,6 +36,15 @@ pub struct TopicPartitions {
     pub partitions: Vec<PartitionIndex>,
 }
 
+/// How long a client waits for the answer to a heartbeat before it gives its connection up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeartbeatPatience {
+    /// As long as for the answer to any request, however soon the next heartbeat is due.
+    Apart,
+    /// No longer than until the next heartbeat is due, as librdkafka; or nobody knows how long.
+    UntilNext,
+}
+
 /// A member joins, says that it lives and what it holds, or leaves: all of it is one request. What
 /// it says once need not be said again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +75,8 @@ pub struct ConsumerHeartbeat {
     pub assignor: Option<String>,
     /// What it holds.
     pub owned: Option<Vec<TopicPartitions>>,
+    /// How long its client waits for the answer. It shapes the answer alone: no record says it.
+    pub patience: HeartbeatPatience,
 }
 
 /// A heartbeat was good.

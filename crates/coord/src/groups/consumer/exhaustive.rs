@@ -18,7 +18,8 @@ use super::super::names::{GenerationId, GroupId, GroupInstanceId, MemberId};
 use super::super::testing::Host;
 use super::super::{GroupConfig, Ticket};
 use super::api::{
-    ConsumerHeartbeat, ConsumerHeartbeatDone, ConsumerHeartbeatError, MemberEpoch, TopicPartitions,
+    ConsumerHeartbeat, ConsumerHeartbeatDone, ConsumerHeartbeatError, HeartbeatPatience,
+    MemberEpoch, TopicPartitions,
 };
 use super::classic_simulation::ClassicClient;
 use super::testing::TestTopics;
@@ -315,6 +316,7 @@ impl World {
             regex: None,
             assignor: None,
             owned: None,
+            patience: HeartbeatPatience::Apart,
         }
     }
 

@@ -13,7 +13,7 @@ use super::super::notes::Notes;
 use super::Plan;
 use super::api::{
     ConsumerHeartbeat, ConsumerHeartbeatDone, ConsumerHeartbeatError, ConsumerHeartbeatRefused,
-    MemberEpoch, TopicPartitions,
+    HeartbeatPatience, MemberEpoch, TopicPartitions,
 };
 use super::config::{ConsumerConfig, GroupSettings};
 use super::draft::Draft;
@@ -22,9 +22,9 @@ use super::regexes::{self, Searches};
 use super::view::TopicsView;
 use crate::kit::Moment;
 use crate::limits::{
-    GROUP_BYTES_MAX, GROUP_TOPICS_MAX, HEARTBEAT_INTERVAL_SETTLED, HEARTBEAT_INTERVAL_SHORT,
-    HEARTBEATS_SETTLED_MAX, HEARTBEATS_UNSETTLED_MAX, NAME_BYTES_MAX, SUBSCRIBED_TOPICS_MAX,
-    SWEEP_PAUSE,
+    GROUP_BYTES_MAX, GROUP_TOPICS_MAX, HEARTBEAT_INTERVAL_IMPATIENT, HEARTBEAT_INTERVAL_SETTLED,
+    HEARTBEAT_INTERVAL_SHORT, HEARTBEATS_SETTLED_MAX, HEARTBEATS_UNSETTLED_MAX, NAME_BYTES_MAX,
+    SUBSCRIBED_TOPICS_MAX, SWEEP_PAUSE,
 };
 use crate::record::Dated;
 
@@ -216,7 +216,7 @@ impl Asked<'_> {
         if searches {
             life.unsettled.get_or_insert(self.moment.now);
         }
-        let interval = self.interval(&life, draft.member_count());
+        let interval = self.interval(&life, draft.member_count(), heartbeat.patience);
         let reply = answer(heartbeat, &id, before.as_ref(), &after, interval);
         let mut plan = Plan::of(draft, divide_in);
         plan.lives.insert(id.clone(), life);
@@ -476,16 +476,32 @@ impl Asked<'_> {
         life
     }
 
-    /// When the member shall come again. One that has what it shall: soon enough to hear of changes
-    /// at once, but not so soon that all members of this core together take more of it than a
-    /// little ([`HEARTBEATS_SETTLED_MAX`]), and never later than the configuration says. What is
-    /// set of the group alone counts as it is.
+    /// When the member shall come again: as soon as [`Self::pace`] says, but where its client gives
+    /// the connection up when an answer takes longer than that, not so soon that it does. Never
+    /// later than the configuration says.
+    pub(crate) fn interval(
+        &self,
+        life: &Life,
+        members: usize,
+        patience: HeartbeatPatience,
+    ) -> Duration {
+        let configured = self.config.heartbeat(&self.settings);
+        let pace = self.pace(life, members, configured);
+        match patience {
+            HeartbeatPatience::Apart => pace,
+            HeartbeatPatience::UntilNext => pace.max(HEARTBEAT_INTERVAL_IMPATIENT).min(configured),
+        }
+    }
+
+    /// How soon a member's next heartbeat is of use. One that has what it shall: soon enough to
+    /// hear of changes at once, but not so soon that all members of this core together take more of
+    /// it than a little ([`HEARTBEATS_SETTLED_MAX`]). What is set of the group alone counts as it
+    /// is.
     ///
     /// One that has not comes sooner, and less often the longer it waits: after an eighth of the
     /// time that it has waited, and never more often than a thousand members a second of its group,
     /// or [`HEARTBEATS_UNSETTLED_MAX`] of its core, would.
-    pub(crate) fn interval(&self, life: &Life, members: usize) -> Duration {
-        let configured = self.config.heartbeat(&self.settings);
+    fn pace(&self, life: &Life, members: usize, configured: Duration) -> Duration {
         let settled = if self.settings.heartbeat_interval.is_some() {
             configured
         } else {

@@ -8,7 +8,7 @@ use super::super::testing::Host;
 use super::super::{GroupConfig, TimerKey};
 use super::api::{
     ConsumerHeartbeat, ConsumerHeartbeatDone, ConsumerHeartbeatError, ConsumerHeartbeatRefused,
-    MemberEpoch,
+    HeartbeatPatience, MemberEpoch,
 };
 use super::testing::TestTopics;
 use crate::limits::{MEMBERS_GONE_MAX, REGEXES_MAX, SUBSCRIBED_TOPICS_MAX};
@@ -28,6 +28,7 @@ fn join(member: &str, topics: Vec<String>, regex: Option<&str>) -> ConsumerHeart
         regex: regex.map(str::to_owned),
         assignor: None,
         owned: Some(Vec::new()),
+        patience: HeartbeatPatience::Apart,
     }
 }
 

@@ -19,7 +19,8 @@ use super::super::names::{GenerationId, GroupId, GroupInstanceId, MemberId};
 use super::super::testing::Host;
 use super::super::{GroupConfig, Ticket};
 use super::api::{
-    ConsumerHeartbeat, ConsumerHeartbeatDone, ConsumerHeartbeatError, MemberEpoch, TopicPartitions,
+    ConsumerHeartbeat, ConsumerHeartbeatDone, ConsumerHeartbeatError, HeartbeatPatience,
+    MemberEpoch, TopicPartitions,
 };
 use super::classic_simulation::ClassicClient;
 use super::config::MigrationPolicy;
@@ -303,6 +304,7 @@ impl Simulation {
             regex: full.then(|| client.regex.unwrap_or("").to_owned()),
             assignor: (full && client.range).then(|| "range".to_owned()),
             owned: says.then(|| by_topic.collect()),
+            patience: HeartbeatPatience::Apart,
         });
         if std::env::var_os("SIM_TRACE").is_some() {
             eprintln!("{now:?} {command:?}");
@@ -497,6 +499,7 @@ impl Simulation {
             regex: None,
             assignor: None,
             owned: None,
+            patience: HeartbeatPatience::Apart,
         });
         let (_, replies) = self.host.decide(command);
         self.take(replies);
