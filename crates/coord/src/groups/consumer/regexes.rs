@@ -194,8 +194,8 @@ impl Asked<'_> {
         id: &MemberId,
         compiled: Option<Regex>,
     ) -> Result<[bool; 2], ConsumerHeartbeatRefused> {
-        let member = draft.member(id.as_str());
-        let regex = member.and_then(|member| member.said.regex.clone());
+        let said = draft.member(id.as_str()).map(|member| &member.said);
+        let regex = said.and_then(|said| said.regex.clone());
         let Some(regex) = regex.filter(|regex| draft.resolution(regex).is_none()) else {
             return Ok([false, false]);
         };
@@ -205,6 +205,10 @@ impl Asked<'_> {
             return Err(refusal(error, message));
         }
         if self.searches.is_pending(draft.group_id(), &regex) {
+            return Ok([false, true]);
+        }
+        // As in Kafka: topics that are named do not wait for those that match, and come first.
+        if said.is_some_and(|said| !said.topics.is_empty()) {
             return Ok([false, true]);
         }
         // One that others gave before is looked for already, or again by the timer.
