@@ -218,6 +218,7 @@ fn consumer_config(consumer: &ConsumerGroupSettings) -> ConsumerConfig {
         assignment_interval: ms(consumer.assignment_interval.default),
         assignment_interval_min: ms(consumer.assignment_interval.min),
         assignment_interval_max: ms(consumer.assignment_interval.max),
+        regex_refresh_interval: ms(consumer.regex_refresh_interval_ms),
         members_max: usize::try_from(consumer.members_max).unwrap_or(0),
         assignors: consumer.assignors.clone(),
         migration: consumer.migration,

@@ -267,7 +267,7 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
     Difference {
         subject: "Regular expressions of topics (`subscribed_topic_regex`)",
         kafka: "RE2/J's; what they find is known some moments later, and new topics after `group.consumer.regex.refresh.interval.ms` at the latest.",
-        klamm: "Those of Rust's `regex`, which takes time that grows with the text alone, too; a group has at most 20 different ones, of at most 4096 bytes each (`INVALID_REGULAR_EXPRESSION`). New topics are found when the members come next, so that there is nothing to refresh.",
+        klamm: "Those of Rust's `regex`, which takes time that grows with the text alone, too; a group has at most 20 different ones, of at most 4096 bytes each (`INVALID_REGULAR_EXPRESSION`). A member that names no topics besides gets what is found at once, where that is quick. New topics are found when the members come next, before any refresh.",
     },
     Difference {
         subject: "SyncGroup of a classic member in a group of the consumer protocol",

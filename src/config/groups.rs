@@ -51,6 +51,8 @@ pub struct ConsumerGroupSettings {
     pub heartbeat_interval: Bounded,
     /// `group.consumer.assignment.interval.ms`, with its `min` and `max`.
     pub assignment_interval: Bounded,
+    /// `group.consumer.regex.refresh.interval.ms`.
+    pub regex_refresh_interval_ms: i32,
     /// `group.consumer.max.size`.
     pub members_max: i32,
     /// `group.consumer.assignors`, the default first.
@@ -128,6 +130,7 @@ fn read_consumer(reader: &mut Reader<'_>) -> ConsumerGroupSettings {
         session_timeout: bounded(reader, "session.timeout.ms"),
         heartbeat_interval: bounded(reader, "heartbeat.interval.ms"),
         assignment_interval: bounded(reader, "assignment.interval.ms"),
+        regex_refresh_interval_ms: reader.number("group.consumer.regex.refresh.interval.ms"),
         members_max: reader.number("group.consumer.max.size"),
         assignors: read_assignors(reader),
         migration: policy

@@ -66,6 +66,8 @@ keys! {
         "Assignors of consumer groups; the first is the default."),
     ("group.consumer.migration.policy", Word(&["disabled", "downgrade", "upgrade", "bidirectional", "DISABLED", "DOWNGRADE", "UPGRADE", "BIDIRECTIONAL"]), Some("bidirectional"), ReadOnly, Obeyed,
         "Whether groups may change between the classic and the consumer protocol while they live."),
+    ("group.consumer.regex.refresh.interval.ms", Int { min: 10_000 }, Some("600000"), ReadOnly, Obeyed,
+        "How often the topics of the regular expressions of consumer groups are looked for anew, in milliseconds; topics that come or go meanwhile are seen at once."),
     ("group.consumer.max.size", Int { min: 1 }, Some("2147483647"), ReadOnly, Obeyed,
         "Members of a consumer group at most."),
     ("group.share.session.timeout.ms", Int { min: 1 }, Some("45000"), ReadOnly, NotYet,

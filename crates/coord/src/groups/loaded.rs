@@ -39,7 +39,7 @@ impl Coordinator {
         turn.set_timer(TimerKey::Sweep, turn.config.offsets_check_interval);
         let mut decision = turn.finish();
         self.bytes = bytes;
-        self.search_all();
+        self.search_all(moment);
         self.arm_searches(moment, &mut decision);
         decision
     }

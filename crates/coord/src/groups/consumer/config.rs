@@ -25,6 +25,9 @@ pub struct ConsumerConfig {
     pub assignment_interval_min: Duration,
     /// `group.consumer.max.assignment.interval.ms`.
     pub assignment_interval_max: Duration,
+    /// `group.consumer.regex.refresh.interval.ms`: how often the topics of regular expressions are
+    /// looked for anew. Those that come or go are seen anyway.
+    pub regex_refresh_interval: Duration,
     /// `group.consumer.max.size`: most members of one group.
     pub members_max: usize,
     /// `group.consumer.assignors`, the default first. Never empty.
@@ -45,6 +48,7 @@ impl Default for ConsumerConfig {
             assignment_interval: Duration::from_secs(1),
             assignment_interval_min: Duration::ZERO,
             assignment_interval_max: Duration::from_secs(15),
+            regex_refresh_interval: Duration::from_secs(600),
             members_max: i32::MAX as usize,
             assignors: vec![Assignor::Uniform, Assignor::Range],
             migration: MigrationPolicy::Bidirectional,

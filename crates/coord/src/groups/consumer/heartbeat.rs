@@ -222,6 +222,7 @@ impl Asked<'_> {
         plan.lives.insert(id.clone(), life);
         plan.checked = true;
         plan.searches = after.said.regex.clone().filter(|_| searches);
+        plan.expresses = after.said.regex.is_some();
         plan.joined = is_new.then(|| {
             let client = Notes::client(&after.said.client_id, &after.said.client_host);
             (id.clone(), client)

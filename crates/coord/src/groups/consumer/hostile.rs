@@ -1,5 +1,6 @@
 //! What one client, or one group, can make the coordinator do has an end, and others go on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::api::{Command, Leave, Leaving, Reply};
@@ -158,4 +159,37 @@ fn members_that_could_not_be_heard_are_not_given_up_for_that() {
         0,
         "and is silent after that"
     );
+}
+
+/// Whatever was missed is found when the topics of expressions are looked for anew, and nothing is
+/// written where there is nothing new.
+#[test]
+fn topics_of_expressions_are_looked_for_anew_from_time_to_time() {
+    let mut config = GroupConfig::default();
+    config.consumer.regex_refresh_interval = Duration::from_secs(20);
+    let mut host = Host::new(config);
+    host.see_topics(TestTopics::of(&["air:1"]));
+    let joined = ask(&mut host, join("a", Vec::new(), Some("air.*"))).expect("it is heard");
+    assert_eq!(partitions(&joined), 1);
+    // Nobody tells the coordinator of the other topic.
+    host.topics = TestTopics::of(&["air:1", "airport:2"]);
+    host.coordinator.surroundings.view = Some(Arc::new(host.topics.clone()));
+    let after = |host: &mut Host, wait: Duration| {
+        host.advance(wait);
+        let again = ConsumerHeartbeat {
+            epoch: joined.epoch,
+            ..join("a", Vec::new(), Some("air.*"))
+        };
+        partitions(&ask(host, again).expect("it is heard"))
+    };
+    assert_eq!(after(&mut host, Duration::from_secs(15)), 1);
+    assert_eq!(after(&mut host, Duration::from_secs(10)), 3);
+    let written = host.log.len();
+    host.advance(Duration::from_secs(40));
+    assert_eq!(host.log.len(), written, "nothing is new");
+}
+
+fn partitions(done: &ConsumerHeartbeatDone) -> usize {
+    let topics = done.assignment.iter().flatten();
+    topics.map(|topic| topic.partitions.len()).sum()
 }

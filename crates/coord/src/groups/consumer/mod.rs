@@ -95,6 +95,8 @@ pub(super) struct Plan {
     downgrades: bool,
     /// A regular expression whose topics are to be looked for.
     searches: Option<Arc<str>>,
+    /// A member reads what matches a regular expression.
+    expresses: bool,
     /// In how long the work may be divided anew that has to be.
     divide_in: Option<Duration>,
     /// The group's epoch, if another one began.
@@ -117,6 +119,7 @@ impl Plan {
             checked: false,
             downgrades: false,
             searches: None,
+            expresses: false,
             divide_in,
             bumped,
             divided: divided.map(|epoch| (epoch, moved)),
@@ -264,6 +267,10 @@ impl Coordinator {
         }
         if let Some(regex) = &plan.searches {
             self.search(id, regex);
+        }
+        if plan.expresses {
+            let interval = self.config.consumer.regex_refresh_interval;
+            self.searches.refresh_by(moment.now.plus(interval));
         }
         let version = self.surroundings.version;
         let (mut turn, groups) = self.turn(moment);

@@ -20,7 +20,7 @@ use super::Plan;
 use super::api::{ConsumerHeartbeatError, ConsumerHeartbeatRefused};
 use super::draft::Draft;
 use super::group::{ConsumerGroup, Resolved};
-use super::heartbeat::{Asked, refusal};
+use super::heartbeat::{Asked, is_due, refusal};
 use super::view::TopicsView;
 use crate::kit::{Decision, Moment, Timer};
 use crate::limits::{
@@ -96,6 +96,8 @@ pub(in crate::groups) struct Searches {
     /// Each once, in the order in which they are looked at.
     queue: VecDeque<Subject>,
     scopes: BTreeMap<Subject, Scope>,
+    /// When all names are looked at anew for all expressions, where there are any.
+    refresh_at: Option<Instant>,
     armed: Option<Instant>,
 }
 
@@ -123,8 +125,14 @@ impl Searches {
         Self {
             queue: VecDeque::new(),
             scopes: BTreeMap::new(),
+            refresh_at: None,
             armed: None,
         }
+    }
+
+    /// There is an expression: it is looked at anew by then, if not sooner.
+    pub(super) fn refresh_by(&mut self, at: Instant) {
+        self.refresh_at.get_or_insert(at);
     }
 
     /// Whether all names are to be looked at for an expression.
@@ -267,14 +275,17 @@ impl Coordinator {
         }
     }
 
-    /// After a start: what was found may not be so any longer.
-    pub(in crate::groups) fn search_all(&mut self) {
+    /// After a start, and from time to time: what was found may not be so any longer.
+    pub(in crate::groups) fn search_all(&mut self, moment: Moment) {
         for (id, group) in &self.groups {
             let consumer = group.consumer.iter();
             for regex in consumer.flat_map(|consumer| consumer.expressed.keys()) {
                 self.searches.add_all(id, regex);
             }
         }
+        let interval = self.config.consumer.regex_refresh_interval;
+        let is_any = !self.searches.queue.is_empty();
+        self.searches.refresh_at = is_any.then(|| moment.now.plus(interval));
     }
 
     /// Names have come or gone.
@@ -295,7 +306,7 @@ impl Coordinator {
         }
     }
 
-    /// Asks for the timer of searches, if there is something to be searched for.
+    /// Asks for the timer of searches, if there is something to be searched for, now or later.
     pub(in crate::groups) fn arm_searches(
         &mut self,
         moment: Moment,
@@ -309,9 +320,11 @@ impl Coordinator {
         } else {
             CHANGES_PAUSE
         };
-        let at = moment.now.plus(pause);
-        let armed = self.searches.armed;
-        if !self.searches.queue.is_empty() && armed.is_none_or(|armed| at < armed) {
+        let next = next.map(|_| moment.now.plus(pause));
+        let Some(at) = next.into_iter().chain(self.searches.refresh_at).min() else {
+            return;
+        };
+        if self.searches.armed.is_none_or(|armed| at < armed) {
             self.searches.armed = Some(at);
             decision.timers.push(Timer {
                 key: TimerKey::Regexes,
@@ -326,6 +339,9 @@ impl Coordinator {
         moment: Moment,
     ) -> Decision<Reply, TimerKey> {
         self.searches.armed = None;
+        if is_due(self.searches.refresh_at, moment.now) {
+            self.search_all(moment);
+        }
         let mut decision = Decision::nothing();
         let mut decided: BTreeSet<GroupId> = BTreeSet::new();
         let mut looks = 0;
