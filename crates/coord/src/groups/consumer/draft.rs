@@ -11,7 +11,7 @@ use super::super::names::{GroupId, MemberId};
 use super::api::TopicPartitions;
 use super::assign::{self, Classes, Question, Share, Wants};
 use super::config::{Assignor, ConsumerConfig};
-use super::group::{ConsumerGroup, Has, Member, Resolved, Said, bytes_of_target};
+use super::group::{ConsumerGroup, Has, Member, MemberState, Resolved, Said, bytes_of_target};
 use super::reconcile::{Aim, MustJoinAnew};
 use super::view::{SeenTopic, TopicsView, hash_of};
 use crate::kit::Record;
@@ -181,11 +181,15 @@ impl<'g> Draft<'g> {
         let Some(member) = self.member(old.as_str()).cloned() else {
             return;
         };
-        let has = Has {
+        let mut has = Has {
             epoch: 0,
             previous_epoch: 0,
             ..member.has
         };
+        if has.revoking.is_empty() && has.state == MemberState::Unrevoked {
+            // One that left for a while has nothing to let go of any longer.
+            has.state = MemberState::Stable;
+        }
         let value = member.said.value().encode();
         self.write(Part::Member(new.as_str()), Some(value));
         let target = self.group.targets.get(old).cloned().unwrap_or_default();

@@ -780,6 +780,12 @@ fn what_members_leave_behind_is_read_where_the_log_ends_inside_of_their_going() 
 }
 
 #[test]
+fn one_that_comes_in_the_place_of_another_is_whole_where_the_log_ends_inside_of_its_coming() {
+    // The other one had left for a while when it was to let go of partitions.
+    run(4450, false);
+}
+
+#[test]
 fn a_member_that_asks_for_its_part_long_after_it_joined_is_not_given_up() {
     // A member of the classic protocol joined, waited long for the answer and asked for its part at
     // once: it was taken for silent while it worked.
