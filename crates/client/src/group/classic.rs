@@ -102,7 +102,8 @@ impl Member {
             ..Default::default()
         };
         self.phase = Phase::Joining;
-        self.beats.heard = now;
+        // Whether the coordinator hears of it is known by its answer: lost, it is no sign of life.
+        self.beats.sent = Some(now);
         let patience = self.options.max_poll_interval + ROUND_SLACK;
         let purpose = Purpose::Join(self.exchange);
         self.send_patiently(purpose, request, i16::MAX, patience);
@@ -249,6 +250,7 @@ impl Member {
             assignments: assignments.collect(),
         };
         self.phase = Phase::Syncing;
+        self.beats.sent = Some(now);
         // The next round begins after this one.
         self.beats.calm = now;
         let patience = self.options.max_poll_interval + ROUND_SLACK;
@@ -292,6 +294,9 @@ impl Member {
                 self.lose_coordinator(now);
             }
             ErrorCode::RebalanceInProgress | ErrorCode::CoordinatorLoadInProgress => {
+                if code == ErrorCode::RebalanceInProgress {
+                    self.beats.heard = self.beats.sent.unwrap_or(self.beats.heard);
+                }
                 self.begin_exchange();
                 self.phase = Phase::Ready { not_before };
             }

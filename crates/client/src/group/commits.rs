@@ -71,10 +71,27 @@ impl Commits {
         };
     }
 
-    /// A partition is not this member's any more.
+    /// A partition is not this member's any more. What was still to be kept of it ends: others may
+    /// have gone further by the time it comes back.
     pub(super) fn forget(&mut self, partition: &PartitionName) {
         self.worked_on.remove(partition);
         self.kept.remove(partition);
+        let in_flight = self.in_flight.take();
+        self.in_flight = in_flight.and_then(|wanted| self.without(wanted, partition));
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let waiting = waiting.filter_map(|wanted| self.without(wanted, partition));
+        self.waiting = waiting.collect();
+    }
+
+    /// What is left of a commit where a partition is not this member's any more.
+    fn without(&mut self, mut wanted: Wanted, partition: &PartitionName) -> Option<Wanted> {
+        let names_it = wanted.offsets.contains_key(partition);
+        if names_it && wanted.id.is_some() {
+            self.finish(wanted.id, Err(CommitError::NotOwned(partition.clone())));
+            return None;
+        }
+        wanted.offsets.remove(partition);
+        (!wanted.offsets.is_empty()).then_some(wanted)
     }
 
     /// What was worked on and is not kept.
@@ -257,5 +274,48 @@ impl Commits {
     /// What became of commits that the program asked for.
     pub(super) fn next_done(&mut self) -> Option<(CommitId, Result<(), CommitError>)> {
         self.done.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use klamm_model::PartitionIndex;
+
+    use super::*;
+
+    fn partition(index: i32) -> PartitionName {
+        PartitionName {
+            topic: klamm_model::TopicName::new("t").expect("legal"),
+            index: PartitionIndex(index),
+        }
+    }
+
+    #[test]
+    fn what_was_to_be_kept_of_a_partition_that_went_is_not_committed_when_it_is_back() {
+        let second = Duration::from_secs(1);
+        let now = Instant(1);
+        for is_sent in [false, true] {
+            let mut commits = Commits::new(Some(second), 60 * second);
+            let owned = BTreeSet::from([partition(0), partition(1)]);
+            for one in &owned {
+                commits.begin(one, None);
+                commits.work_done(one.clone(), Offset(100));
+            }
+            commits.want_all(now);
+            let asked = commits.want(now, commits.open());
+            if is_sent {
+                assert!(commits.next(now, &owned).is_some());
+            }
+            commits.forget(&partition(0));
+            // The connection is gone, and the partition comes back.
+            commits.again();
+            let next = commits.next(now, &owned).expect("the other one's");
+            assert_eq!(next.into_keys().collect::<Vec<_>>(), [partition(1)]);
+            commits.on_kept();
+            assert_eq!(commits.next(now, &owned), None);
+            let done = commits.next_done();
+            let refused = Err(CommitError::NotOwned(partition(0)));
+            assert_eq!(done, Some((asked, refused)), "who asked is told");
+        }
     }
 }

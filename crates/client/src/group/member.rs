@@ -73,7 +73,7 @@ pub(super) struct LettingGo {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Heartbeats {
     pub(super) next: Instant,
-    /// When the one in flight was sent.
+    /// When the one in flight was sent; or the join, or the sync.
     pub(super) sent: Option<Instant>,
     /// When the last one that was answered was sent.
     pub(super) heard: Instant,
