@@ -602,7 +602,8 @@ impl Member {
         self.options.protocol == MembershipProtocol::Classic
             && matches!(
                 self.phase,
-                Phase::Stable | Phase::LettingGo(_) | Phase::Ready { .. }
+                // While it divides the work, the coordinator waits for it as for one that works.
+                Phase::Stable | Phase::LettingGo(_) | Phase::Ready { .. } | Phase::Dividing(_)
             )
     }
 
