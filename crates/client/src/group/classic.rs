@@ -274,9 +274,10 @@ impl Member {
             );
             return Some(());
         };
-        self.beats.heard = now;
-        self.beats.sent = None;
-        self.beats.next = now.plus(self.beats.interval);
+        // The coordinator counts from when it answered, which was not before it was asked.
+        let sent = self.beats.sent.take().unwrap_or(now);
+        self.beats.heard = sent;
+        self.beats.next = sent.plus(self.beats.interval);
         self.on_assignment(now, assignment.partitions.into_iter().collect());
         Some(())
     }
