@@ -173,6 +173,15 @@ impl Host {
         }
     }
 
+    /// The load of this number, if it goes on: what was read for another one may be of a log that
+    /// was cut since, or be there already.
+    pub(crate) fn load(&mut self, number: u64) -> Option<&mut Load> {
+        match &mut self.state {
+            State::Loading(load) if load.number == number => Some(load),
+            State::Loading(_) | State::Active(_) | State::Failed => None,
+        }
+    }
+
     /// The coordinator answers nobody any more: errors for those whom it would have answered now,
     /// and for all others.
     fn dismiss(
@@ -678,6 +687,20 @@ mod tests {
             "the next turn comes at once"
         );
         assert_eq!(groups.due(now).len(), 2);
+    }
+
+    #[test]
+    fn a_slice_that_was_read_for_another_load_is_not_taken() {
+        let groups = groups();
+        let mut host = Host::new(0, None);
+        assert!(host.load(1).is_none(), "nothing is loaded");
+        let mut begin = |number| {
+            let load = Load::new(number, groups.fresh(1 << 20), 1 << 20);
+            host.state = State::Loading(Box::new(load));
+            (0..4).filter(|of| host.load(*of).is_some()).collect()
+        };
+        let [first, again]: [Vec<u64>; 2] = [begin(1), begin(2)];
+        assert_eq!([first, again], [[1], [2]], "its own alone");
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(crate) struct Load {
     /// Where the next slice begins.
     next: Offset,
     /// Which of the loads of this core it is: what was read for another one is not its own.
-    number: u64,
+    pub(crate) number: u64,
     /// A slice is being read.
     is_reading: bool,
     batch_bytes_max: usize,
@@ -101,7 +101,7 @@ pub(crate) struct Loads {
 }
 
 impl Load {
-    fn new(number: u64, coordinator: Coordinator, batch_bytes_max: usize) -> Self {
+    pub(crate) fn new(number: u64, coordinator: Coordinator, batch_bytes_max: usize) -> Self {
         Self {
             coordinator,
             next: Offset::ZERO,
@@ -304,12 +304,9 @@ impl Engine {
         let Some(host) = self.groups.hosts.get_mut(&partition) else {
             return;
         };
-        let State::Loading(load) = &mut host.state else {
+        let Some(load) = host.load(number) else {
             return;
         };
-        if load.number != number {
-            return;
-        }
         load.is_reading = false;
         let outcome = call.outcomes.first();
         let failure = match outcome.and_then(|outcome| outcome.error) {

@@ -3,6 +3,7 @@
 mod classes;
 mod configs;
 mod files;
+mod groups;
 mod indexes;
 mod lost;
 mod recovery;

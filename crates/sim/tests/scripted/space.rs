@@ -32,7 +32,7 @@ fn world() -> World {
 
 impl World {
     /// Other programs leave this much, and the node knows.
-    fn leave(&mut self, bytes: usize) {
+    pub(crate) fn leave(&mut self, bytes: usize) {
         self.disk.take(0);
         let free = self.disk.room().free().expect("a size");
         self.disk.take(free - bytes);

@@ -43,17 +43,28 @@ pub(crate) fn life(seed: u64, change: impl FnOnce(&mut LifeOptions)) -> LifeOpti
 
 impl World {
     /// Starts a node on this disk, and registers it.
-    pub(crate) fn start(life: LifeOptions, mut disk: SimDisk) -> (Self, Started) {
-        let incarnation = life.seed.to_be_bytes();
+    pub(crate) fn start(life: LifeOptions, disk: SimDisk) -> (Self, Started) {
+        let seed = life.seed;
+        let (mut world, started) = Self::start_unregistered(life, disk);
+        world.register(seed);
+        (world, started)
+    }
+
+    /// Starts a node on this disk, which does not know yet that it leads again.
+    pub(crate) fn start_unregistered(life: LifeOptions, mut disk: SimDisk) -> (Self, Started) {
         let (node, started) = begin(life, &mut disk, None).expect("the power stays");
         let calls = 0;
         let mut world = Self { node, disk, calls };
         world.settle(true);
-        let mut registration = Registration::new(NODE, ClusterId([7; 16]));
-        registration.incarnation = incarnation;
-        world.call(ShardId(0), Call::Control(Command::Register(registration)));
-        world.settle(true);
         (world, started)
+    }
+
+    /// Registers the node, as a life of its own.
+    pub(crate) fn register(&mut self, seed: u128) {
+        let mut registration = Registration::new(NODE, ClusterId([7; 16]));
+        registration.incarnation = seed.to_be_bytes();
+        self.call(ShardId(0), Call::Control(Command::Register(registration)));
+        self.settle(true);
     }
 
     /// Creates a topic of eight partitions.
@@ -98,7 +109,12 @@ impl World {
 
     /// Lets everything happen that can; without `disk`, only what needs no device.
     pub(crate) fn settle(&mut self, disk: bool) -> Vec<Reply> {
-        let can = |what: &&Happening| disk || !matches!(what, Happening::Work(_));
+        self.settle_where(|what| disk || !matches!(what, Happening::Work(_)))
+    }
+
+    /// Lets everything happen that may.
+    pub(crate) fn settle_where(&mut self, may: impl Fn(&Happening) -> bool) -> Vec<Reply> {
+        let can = |what: &&Happening| may(what);
         let mut left = STEPS_MAX;
         while let Some(&what) = self.node.happenings().iter().find(can) {
             self.node.happen(NOW, &mut self.disk, what);
