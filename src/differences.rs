@@ -70,9 +70,9 @@ pub(crate) const DIFFERENCES: &[Difference] = &[
         klamm: "Is gone with its last offset: `GROUP_ID_NOT_FOUND`.",
     },
     Difference {
-        subject: "A replica that is to go to another data folder (AlterReplicaLogDirs)",
-        kafka: "Copies it there while it is used, and shows the copy as `isFutureKey`.",
-        klamm: "`INVALID_REQUEST` where the folder is another of this broker's: replicas stay in the folder in which they were made.",
+        subject: "A move to another data folder (AlterReplicaLogDirs) that cannot be finished",
+        kafka: "Ends when the process ends and begins anew with the next one; a folder without room takes its log directory offline.",
+        klamm: "Is given up, with a line in the log that says why, where there is no room beside the reserve or a disk fails, and with the process, unless the copy was complete by then. Ask again.",
     },
     Difference {
         subject: "A data folder that is missing, fails or is full",

@@ -3,9 +3,10 @@
 
 pub use klamm_engine::api::{
     ActiveProducer, AppendCall, AppendError, AppendOutcome, AppendPartition, Appended,
-    CoordinateError, CoordinateOutcome, EpochEnd, EpochOutcome, EpochQuestion, OffsetFound,
-    OffsetOutcome, OffsetPosition, OffsetQuestion, QuorumFacts, ReadCall, ReadError, ReadOutcome,
-    ReadPartition, ReadPositions, SharedImage, TrimError, TrimOutcome, TrimPartition, TrimTo,
+    CoordinateError, CoordinateOutcome, EpochEnd, EpochOutcome, EpochQuestion, LogSize, MoveFiles,
+    OffsetFound, OffsetOutcome, OffsetPosition, OffsetQuestion, QuorumFacts, ReadCall, ReadError,
+    ReadOutcome, ReadPartition, ReadPositions, SharedImage, TrimError, TrimOutcome, TrimPartition,
+    TrimTo,
 };
 pub use klamm_engine::boot::{BASE_CHECKPOINT, BootError, Finding, TAKEOVER_MARK};
 pub use klamm_engine::compaction::CompactionOptions;

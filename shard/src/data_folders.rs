@@ -2,7 +2,7 @@
 //! of the partition's folder that it begins with, and nowhere else. What is no partition's lies in
 //! the first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,11 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use klamm_engine::boot::METADATA_FOLDER;
 use klamm_engine::placement::{FolderNumber, Placement, Removal};
 use klamm_engine::storage::StorageError;
+use klamm_model::Offset;
 use klamm_os::disk::{self, FileSystem, HeldFolder};
 use klamm_records::segment::{
     self, DirectoryId, FolderInUse, FoldersInUse, parse_partition_folder,
 };
 
+use crate::drivers::relocation;
 use crate::storage::failed;
 
 /// Which folders beside the first hold partitions, in the first one: a start without one of them
@@ -41,6 +43,29 @@ struct Shared {
     /// Held for moments: never over anything that the disk does.
     placement: Mutex<Placement>,
     in_use: Mutex<FoldersInUse>,
+    /// Held for moments, before `placement` where both are.
+    moves: Mutex<BTreeMap<String, Moving>>,
+}
+
+/// A partition's files on their way to another data folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moving {
+    /// Where they will lie.
+    pub to: FolderNumber,
+    /// Bytes that are there.
+    pub bytes: u64,
+    /// Offset before which everything is there.
+    pub end: Offset,
+}
+
+impl Moving {
+    const fn to(to: FolderNumber) -> Self {
+        Self {
+            to,
+            bytes: 0,
+            end: Offset::ZERO,
+        }
+    }
 }
 
 /// Why data folders cannot be opened together.
@@ -120,6 +145,7 @@ impl DataFolders {
                 held: Vec::new(),
                 directories: Vec::new(),
                 in_use: Mutex::default(),
+                moves: Mutex::default(),
             }),
         }
     }
@@ -130,6 +156,10 @@ impl DataFolders {
     /// A folder cannot be read, or one partition lies in two.
     pub fn open(folders: Vec<(PathBuf, DirectoryId)>) -> Result<Self, DataFoldersError> {
         let (roots, directories): (Vec<PathBuf>, Vec<_>) = folders.into_iter().unzip();
+        let main = roots
+            .first()
+            .map_or_else(|| Path::new(""), PathBuf::as_path);
+        relocation::finish_all(&roots).map_err(|error| failed("finish moves in", main, &error))?;
         let mut placement = Placement::new(roots.len());
         for (number, root) in roots.iter().enumerate() {
             let names = disk::list(root).map_err(|error| failed("list", root, &error))?;
@@ -165,6 +195,7 @@ impl DataFolders {
                 directories,
                 placement: Mutex::new(placement),
                 in_use: Mutex::new(in_use),
+                moves: Mutex::default(),
             }),
         })
     }
@@ -180,7 +211,7 @@ impl DataFolders {
         self.root(FolderNumber::MAIN)
     }
 
-    fn root(&self, folder: FolderNumber) -> &Path {
+    pub(crate) fn root(&self, folder: FolderNumber) -> &Path {
         &self.shared.roots[folder.0]
     }
 
@@ -219,13 +250,79 @@ impl DataFolders {
         }
         let folder = self.placement().place(relative);
         self.use_folder(folder)?;
+        self.create_in(folder, relative)
+    }
+
+    /// Makes a folder in a data folder, which must be the one that it was at the start.
+    pub(crate) fn create_in(&self, folder: FolderNumber, name: &str) -> io::Result<()> {
         match self.shared.held.get(folder.0) {
-            Some(held) => held.create_dir(relative),
-            None => disk::create_dir_all(self.path(relative)),
+            Some(held) => held.create_dir(name),
+            None => disk::create_dir_all(self.root(folder).join(name)),
         }
     }
 
-    fn use_folder(&self, folder: FolderNumber) -> io::Result<()> {
+    /// A partition's folder lies elsewhere from now on; false if it was removed meanwhile.
+    pub(crate) fn moved(&self, name: &str, to: FolderNumber) -> bool {
+        self.placement().moved(name, to)
+    }
+
+    /// Has a partition's files lie in another data folder. True if a move of them is to be begun:
+    /// one that is under way learns of it.
+    pub(crate) fn wish(&self, name: &str, to: FolderNumber) -> bool {
+        let mut moves = self.moves();
+        match moves.get_mut(name) {
+            Some(moving) => {
+                moving.to = to;
+                false
+            }
+            None if self.placement().place(name) == to => false,
+            None => {
+                moves.insert(name.to_owned(), Moving::to(to));
+                true
+            }
+        }
+    }
+
+    /// Where the files are to go, if they do not lie there; else nothing is under way any more.
+    pub(crate) fn wished(&self, name: &str) -> Option<FolderNumber> {
+        let mut moves = self.moves();
+        let to = moves.get(name)?.to;
+        if self.placement().place(name) != to {
+            return Some(to);
+        }
+        moves.remove(name);
+        None
+    }
+
+    /// A move has come so far.
+    pub(crate) fn note_move(&self, name: &str, bytes: u64, end: Offset) {
+        if let Some(moving) = self.moves().get_mut(name) {
+            (moving.bytes, moving.end) = (bytes, end);
+        }
+    }
+
+    /// A move is over, unless another one is wished for by now; true if it is.
+    pub(crate) fn end_move(&self, name: &str, to: FolderNumber) -> bool {
+        let mut moves = self.moves();
+        let is_over = moves.get(name).is_none_or(|moving| moving.to == to);
+        if is_over {
+            moves.remove(name);
+        }
+        is_over
+    }
+
+    /// The partitions' folders that are on their way to other data folders.
+    #[must_use]
+    pub fn moving(&self) -> BTreeMap<String, Moving> {
+        self.moves().clone()
+    }
+
+    fn moves(&self) -> MutexGuard<'_, BTreeMap<String, Moving>> {
+        let moves = self.shared.moves.lock();
+        moves.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn use_folder(&self, folder: FolderNumber) -> io::Result<()> {
         let Some(&directory) = self.shared.directories.get(folder.0) else {
             return Ok(());
         };
@@ -283,7 +380,7 @@ impl DataFolders {
             .try_for_each(|folder| self.flush(folder))
     }
 
-    fn flush(&self, folder: FolderNumber) -> io::Result<()> {
+    pub(crate) fn flush(&self, folder: FolderNumber) -> io::Result<()> {
         match self.shared.held.get(folder.0) {
             Some(held) => held.flush(),
             None => disk::sync_dir(self.root(folder)),

@@ -112,6 +112,8 @@ fn carry_out(core: &Core, effect: Effect) -> bool {
         Effect::WalBegin(_)
         | Effect::WalRemove { .. }
         | Effect::RemoveSegments { .. }
+        | Effect::MoveFiles { .. }
+        | Effect::FilesHeld { .. }
         | Effect::DropFolder { .. } => {}
     }
     false

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use klamm_engine::api::{
-    ActiveProducer, AppendCall, Call, CoordinateOutcome, EpochOutcome, EpochQuestion, Now,
-    OffsetOutcome, OffsetQuestion, OffsetsCall, QuorumFacts, ReadCall, Reply, SharedImage,
-    TrimOutcome, TrimPartition,
+    ActiveProducer, AppendCall, Call, CoordinateOutcome, EpochOutcome, EpochQuestion, LogSize,
+    MoveFiles, Now, OffsetOutcome, OffsetQuestion, OffsetsCall, QuorumFacts, ReadCall, Reply,
+    SharedImage, TrimOutcome, TrimPartition,
 };
 use klamm_engine::coord;
 use klamm_engine::effects::Effect;
@@ -332,8 +332,20 @@ impl Shards {
         .await
     }
 
-    /// Bytes of the logs of partitions, in their order; `None` for those that are not here.
-    pub async fn log_sizes(&self, partitions: Vec<TopicPartition>) -> Vec<Option<u64>> {
+    /// Has the files of partitions lie in other data folders, in the background; for each, in the
+    /// order of the wishes, whether the partition is here.
+    pub async fn move_files(&self, wishes: Vec<MoveFiles>) -> Vec<bool> {
+        let plan = Plan::of(self.core.shards, &wishes, |wish| wish.partition);
+        let calls = plan.split(wishes, |home, part| self.begin(home, Call::MoveFiles(part)));
+        plan.join(calls, |reply| match reply {
+            Reply::MoveFiles(found) => found,
+            _ => Vec::new(),
+        })
+        .await
+    }
+
+    /// How much the logs of partitions are, in their order; `None` for those that are not here.
+    pub async fn log_sizes(&self, partitions: Vec<TopicPartition>) -> Vec<Option<LogSize>> {
         let plan = Plan::of(self.core.shards, &partitions, |&partition| partition);
         let calls = plan.split(partitions, |home, part| {
             self.begin(home, Call::LogSizes(part))

@@ -25,6 +25,7 @@ use crate::data_folders::FileSystems;
 use crate::drivers::Patience;
 use crate::drivers::compactor::{Compactor, SharedCleaned};
 use crate::drivers::files::{self, Dropped, Folders};
+use crate::drivers::mover::Mover;
 use crate::drivers::reader::Reader;
 use crate::drivers::segments::SegmentFiles;
 use crate::drivers::wal::SharedWalFiles;
@@ -43,13 +44,14 @@ const HOUSEKEEPING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// One core at work: its engine's hands.
 pub(crate) struct Turns {
-    core: Rc<Core>,
-    folders: Folders,
+    pub(crate) core: Rc<Core>,
+    pub(crate) folders: Folders,
     wal: SharedWalFiles,
-    segments: SegmentFiles,
+    pub(crate) segments: SegmentFiles,
     patience: Rc<Patience>,
-    reader: Reader,
+    pub(crate) reader: Reader,
     compactor: Compactor,
+    pub(crate) mover: Mover,
     /// What the engine wants done; empty between turns.
     effects: RefCell<Vec<Effect>>,
     flushing: Cell<bool>,
@@ -74,6 +76,7 @@ impl Turns {
             compactor: Compactor::new(folders.clone(), cleaned, Rc::clone(&patience)),
             patience,
             reader: Reader::new(folders.data().clone()),
+            mover: Mover::new(core.disk.reserve()),
             core,
             folders,
             wal,
@@ -219,6 +222,12 @@ impl Turns {
                 segments,
                 delay,
             } => self.remove_segments(partition, folder, segments, delay),
+            Effect::MoveFiles {
+                partition,
+                folder,
+                to,
+            } => self.move_files(partition, folder, to),
+            Effect::FilesHeld { partition, is_here } => self.mover.on_held(partition, is_here),
             Effect::DropFolder { partition, folder } => self.drop_folder(partition, &folder),
             Effect::LookAtSpace => exec::spawn_local(Rc::clone(self).look_at_space()).detach(),
             Effect::Image(image) => {

@@ -36,10 +36,22 @@ pub async fn handle(context: Context, request: Request) -> Result<Gather, Close>
     let (found, folders) = (found.collect::<Vec<_>>(), context.front.folders.clone());
     let (spaces, placed) = exec::spawn_blocking(move || {
         let spaces = folders.roots().iter().map(disk::free_space);
-        let placed = found.into_iter().map(|(partition, size, name)| Placed {
-            folder: folders.place(&name),
-            partition,
-            size,
+        let moving = folders.moving();
+        let placed = found.into_iter().flat_map(|(partition, size, name)| {
+            let here = Placed {
+                folder: folders.place(&name),
+                partition,
+                size: size.bytes,
+                lag: None,
+            };
+            let there = moving.get(&name).filter(|one| one.to != here.folder);
+            let there = there.map(|one| Placed {
+                folder: one.to,
+                partition,
+                size: one.bytes,
+                lag: Some((size.end.0 - one.end.0).max(0)),
+            });
+            [Some(here), there].into_iter().flatten()
         });
         (spaces.collect::<Vec<_>>(), placed.collect::<Vec<_>>())
     })
@@ -59,6 +71,8 @@ struct Placed {
     folder: FolderNumber,
     partition: TopicPartition,
     size: u64,
+    /// Set of a copy that is to take its place: records that are not in it yet.
+    lag: Option<i64>,
 }
 
 /// The data folders as clients name them: from the root.
@@ -156,7 +170,8 @@ fn result<'i, 'p>(
         partitions.push(describe_log_dirs::DescribeLogDirsPartition {
             partition_index: one.partition.index.0,
             partition_size: number(one.size),
-            ..Default::default()
+            offset_lag: one.lag.unwrap_or(0),
+            is_future_key: one.lag.is_some(),
         });
     }
     let named = topics.into_iter().map(|(name, partitions)| {
@@ -220,6 +235,7 @@ mod tests {
                     folder: FolderNumber(0),
                     partition: HERE,
                     size: 77,
+                    lag: None,
                 }];
                 let folders = vec![("/data".to_owned(), space)];
                 let response = response(&image, folders, &placed);
@@ -264,6 +280,7 @@ mod tests {
             folder: FolderNumber(1),
             partition: HERE,
             size: 77,
+            lag: None,
         }];
         let folders = ["/a", "/b", "/c"].map(str::to_owned);
         let folders = folders.into_iter().zip([room(5), room(6), None]);

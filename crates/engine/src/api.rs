@@ -10,6 +10,8 @@ use klamm_model::{
     Sequence, ShardId, Timestamp, TopicPartition, WallTime,
 };
 
+use crate::placement::FolderNumber;
+
 /// The two clocks at the moment of an event. Always an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
@@ -357,6 +359,15 @@ pub enum TrimTo {
 /// Where a log begins now, durably; or why it was left as it is.
 pub type TrimOutcome = Result<Offset, TrimError>;
 
+/// Ask for the files of a partition to lie in another data folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MoveFiles {
+    /// Whose.
+    pub partition: TopicPartition,
+    /// Where they are to lie; where they lie already, whatever is under way ends.
+    pub to: FolderNumber,
+}
+
 /// Why the start of a log does not move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrimError {
@@ -436,6 +447,15 @@ pub enum CoordinateError {
     TooLarge,
 }
 
+/// How much a log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSize {
+    /// Bytes of all its segments.
+    pub bytes: u64,
+    /// Offset after its last record.
+    pub end: Offset,
+}
+
 /// Everything that a core can be asked.
 #[derive(Clone, Debug)]
 pub enum Call {
@@ -457,6 +477,8 @@ pub enum Call {
     LogFacts(LogFactsCall),
     /// Move the starts of logs.
     Trim(Vec<TrimPartition>),
+    /// Have the files of partitions lie elsewhere.
+    MoveFiles(Vec<MoveFiles>),
     /// Say where the metadata quorum stands; only shard 0 answers it.
     Quorum,
     /// Decide something about the metadata; only shard 0 answers it.
@@ -478,9 +500,9 @@ pub enum Reply {
     Offsets(Vec<OffsetOutcome>),
     /// To [`Call::EpochEnds`], in the order of the call.
     EpochEnds(Vec<EpochOutcome>),
-    /// To [`Call::LogSizes`], in the order of the call: bytes of all segments, or `None` where this
-    /// core holds no such partition.
-    LogSizes(Vec<Option<u64>>),
+    /// To [`Call::LogSizes`], in the order of the call; `None` where this core holds no such
+    /// partition.
+    LogSizes(Vec<Option<LogSize>>),
     /// To [`Call::Producers`], in the order of the call; each in the order of the producers' ids,
     /// `None` where this core holds no such partition.
     Producers(Vec<Option<Vec<ActiveProducer>>>),
@@ -489,6 +511,8 @@ pub enum Reply {
     LogFacts(Vec<Option<klamm_coord::lag::LogFacts>>),
     /// To [`Call::Trim`], in the order of the call, once it is durable.
     Trim(Vec<TrimOutcome>),
+    /// To [`Call::MoveFiles`], in the order of the call, at once: whether the partition is here.
+    MoveFiles(Vec<bool>),
     /// To [`Call::Quorum`].
     Quorum(QuorumFacts),
     /// To [`Call::Control`].

@@ -119,7 +119,7 @@ impl Engine {
     }
 
     /// Hands out the partition's next portion, or its flush once the portions are written.
-    fn drive_spill(&mut self, slot: Slot) {
+    pub(crate) fn drive_spill(&mut self, slot: Slot) {
         let Some(log) = self
             .partitions
             .get_mut(slot as usize)
@@ -134,9 +134,14 @@ impl Engine {
             }
             return;
         };
-        if log.spilling.is_some() || log.flushing {
+        let partition = log.partition;
+        if log.spilling.is_some() || log.flushing || self.holds_files(partition) {
             return;
         }
+        let log = self.partitions.get_mut(slot as usize);
+        let Some(log) = log.and_then(Option::as_mut) else {
+            return;
+        };
         if log.spilled < target {
             self.spill(slot);
             return;
@@ -164,6 +169,10 @@ impl Engine {
     /// Hands out a portion of this partition, if one waits and none is under way.
     pub(crate) fn spill(&mut self, slot: Slot) {
         let portion = self.options.scale.spill_bytes;
+        let is_held = |log: &PartitionLog| self.holds_files(log.partition);
+        if self.partition(slot).is_some_and(is_held) {
+            return;
+        }
         let log = self.partition_mut(slot);
         let Some(spill) = log.and_then(|log| log.next_spill(portion)) else {
             return;

@@ -153,6 +153,12 @@ impl Compaction {
         }
     }
 
+    /// True if a pass over this log is under way.
+    pub(crate) fn works_on(&self, partition: TopicPartition) -> bool {
+        let pass = self.pass.as_ref();
+        pass.is_some_and(|pass| pass.partition == partition)
+    }
+
     /// True if this segment is read for, or replaced by, compaction.
     pub(crate) fn holds(&self, partition: TopicPartition, base: Offset) -> bool {
         let pass = self.pass.as_ref();
@@ -232,7 +238,9 @@ impl Engine {
         let partition = log.partition;
         let dirty = log.dirty(Timestamp(now.wall.0), began);
         let ratio_min = log.config.dirty_ratio_min;
-        let is_cleanable = !log.is_uncleanable && now.instant >= log.compacted_after;
+        let is_cleanable = !log.is_uncleanable
+            && now.instant >= log.compacted_after
+            && !self.holds.are_asked_for(partition);
         let round = &mut self.compaction.round;
         round.any_compacted = true;
         let Some(dirty) = dirty else { return };
@@ -246,6 +254,9 @@ impl Engine {
 
     fn begin_pass(&mut self, partition: TopicPartition, now: Now) {
         let began = self.compaction.began.unwrap_or(Timestamp(now.wall.0));
+        if self.holds.are_asked_for(partition) {
+            return;
+        }
         let log = self
             .slot_of(partition)
             .and_then(|slot| self.partition(slot));

@@ -4,7 +4,7 @@
 use klamm_model::{LeaderEpoch, TopicPartition};
 
 use crate::api::{
-    ActiveProducer, EpochEnd, EpochOutcome, EpochQuestion, Now, ReadError, Reply, Ticket,
+    ActiveProducer, EpochEnd, EpochOutcome, EpochQuestion, LogSize, Now, ReadError, Reply, Ticket,
 };
 use crate::effects::Effect;
 use crate::engine::Engine;
@@ -25,7 +25,10 @@ impl Engine {
     pub(crate) fn log_sizes(&mut self, ticket: Ticket, partitions: &[TopicPartition]) {
         let sizes = partitions.iter().map(|&partition| {
             let log = self.log_of(partition)?;
-            Some(log.segments.bytes())
+            Some(LogSize {
+                bytes: log.segments.bytes(),
+                end: log.leader.cursors().log_end,
+            })
         });
         let reply = Reply::LogSizes(sizes.collect());
         self.effects.push(Effect::Reply { ticket, reply });

@@ -9,6 +9,7 @@ use klamm_model::{Offset, Timestamp, TopicPartition};
 
 use crate::api::{Reply, SharedImage, Ticket};
 use crate::compaction_work::CompactJob;
+use crate::placement::FolderNumber;
 
 /// One thing to do. Paths are relative to the data folder, with forward slashes.
 #[derive(Clone, Debug)]
@@ -79,6 +80,23 @@ pub enum Effect {
         segments: Vec<Offset>,
         /// How long the files stay under another name (`file.delete.delay.ms`).
         delay: Duration,
+    },
+    /// Have a partition's files lie in another data folder, in the background.
+    MoveFiles {
+        /// Whose.
+        partition: TopicPartition,
+        /// Its folder.
+        folder: Arc<str>,
+        /// The data folder.
+        to: FolderNumber,
+    },
+    /// Nothing touches a partition's files until `release_files`, as was asked for; or the partition
+    /// is not here any more, and nothing is held.
+    FilesHeld {
+        /// Whose.
+        partition: TopicPartition,
+        /// False if it is gone.
+        is_here: bool,
     },
     /// Move a dropped partition's folder aside and delete it in the background.
     DropFolder {

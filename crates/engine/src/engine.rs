@@ -19,6 +19,7 @@ use crate::checkpoint::Checkpointer;
 use crate::compaction::{Compaction, CompactionOptions};
 use crate::effects::{Effect, SmallFile};
 use crate::groups::{GroupOptions, Groups};
+use crate::holds::Holds;
 use crate::log_facts::Places;
 use crate::memory::WalMemory;
 use crate::partition::PartitionLog;
@@ -245,6 +246,7 @@ pub struct Engine {
     pub(crate) trims: Trims,
     pub(crate) retention: Retention,
     pub(crate) compaction: Compaction,
+    pub(crate) holds: Holds,
     pub(crate) groups: Groups,
     pub(crate) places: Places,
     /// Partitions whose segments are behind the log's end, durably.
@@ -301,6 +303,7 @@ impl Engine {
             trims: Trims::default(),
             retention,
             compaction,
+            holds: Holds::default(),
             groups,
             places: Places::default(),
             dirty: BTreeSet::new(),
@@ -329,6 +332,7 @@ impl Engine {
             Call::Producers(partitions) => self.list_producers(now, ticket, &partitions),
             Call::LogFacts(call) => self.log_facts(ticket, &call),
             Call::Trim(partitions) => self.trim(now, ticket, &partitions),
+            Call::MoveFiles(wishes) => self.move_files(ticket, &wishes),
             Call::Quorum => self.describe_quorum(ticket),
             Call::Control(command) => self.control(now, ticket, command),
             Call::Coordinate(partition, command) => {
@@ -364,6 +368,7 @@ impl Engine {
         }
         self.make_way();
         self.drive_checkpoint();
+        self.look_after_holds();
         if self.space.begins_look(now.instant) {
             self.effects.push(Effect::LookAtSpace);
         }

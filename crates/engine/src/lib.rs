@@ -43,6 +43,7 @@ mod groups_lag;
 mod groups_load;
 mod groups_metadata;
 mod groups_open;
+mod holds;
 pub mod kafka_folder;
 pub mod kafka_log;
 mod log_facts;

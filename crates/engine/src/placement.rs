@@ -98,6 +98,21 @@ impl Placement {
         }
     }
 
+    /// A partition's folder lies elsewhere from now on. False, and nothing is changed, if it was
+    /// removed meanwhile.
+    pub fn moved(&mut self, name: &str, to: FolderNumber) -> bool {
+        let Some(place) = self.places.get_mut(name) else {
+            return false;
+        };
+        if place.leaving.is_some() {
+            return false;
+        }
+        let from = std::mem::replace(&mut place.folder, to);
+        self.counts[from.0] -= 1;
+        self.counts[to.0] += 1;
+        true
+    }
+
     /// Everything that was removed before is so durably.
     pub fn forget_all(&mut self) {
         self.places.retain(|_, place| place.leaving.is_none());
@@ -157,6 +172,20 @@ mod tests {
             placement.found("a-0", FolderNumber(0)),
             Err(FolderNumber(1))
         );
+    }
+
+    #[test]
+    fn what_moves_lies_and_counts_elsewhere_unless_it_was_removed() {
+        let mut placement = Placement::new(2);
+        placement.place("a-0");
+        assert!(placement.moved("a-0", FolderNumber(1)));
+        assert_eq!(placement.of("a-0"), Some(FolderNumber(1)));
+        let counts = [0, 1].map(|folder| placement.count(FolderNumber(folder)));
+        assert_eq!(counts, [0, 1]);
+        placement.leave("a-0");
+        assert!(!placement.moved("a-0", FolderNumber(0)));
+        assert!(!placement.moved("b-0", FolderNumber(0)), "it lies nowhere");
+        assert_eq!(placement.of("a-0"), Some(FolderNumber(1)));
     }
 
     #[test]

@@ -93,6 +93,11 @@ impl ColdReads {
         reads.any(|read| read.partition == partition && read.segment == segment)
     }
 
+    /// True if a read of any of its segments is under way.
+    pub(crate) fn reads_partition(&self, partition: TopicPartition) -> bool {
+        self.reads.values().any(|read| read.partition == partition)
+    }
+
     /// Calls that wait.
     pub(crate) fn len(&self) -> usize {
         self.calls.len()
@@ -255,7 +260,9 @@ impl Engine {
 
     /// Has a segment read, unless it is about to be replaced: then what replaces it is read.
     fn send_cold_read(&mut self, part: ColdPart, read: ColdRead) {
-        if self.compaction.replaces(read.partition, read.segment) {
+        if self.compaction.replaces(read.partition, read.segment)
+            || self.holds_files(read.partition)
+        {
             self.cold.held.push((part, read));
             return;
         }

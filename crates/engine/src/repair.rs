@@ -35,14 +35,14 @@ pub(crate) struct Repairs {
     /// All that were ever asked for.
     known: BTreeSet<(TopicPartition, Offset, ColdFault)>,
     waiting: VecDeque<Repair>,
-    is_under_way: bool,
+    under_way: Option<TopicPartition>,
 }
 
 impl Repairs {
     /// True if a repair of this segment is under way, or will be.
     pub(crate) fn concern(&self, partition: TopicPartition, segment: Offset) -> bool {
         // What is under way is not in the list any more.
-        self.is_under_way
+        self.under_way.is_some()
             && self
                 .known
                 .iter()
@@ -51,6 +51,11 @@ impl Repairs {
 }
 
 impl Repairs {
+    /// True if a repair of one of its segments is under way.
+    pub(crate) fn work_on(&self, partition: TopicPartition) -> bool {
+        self.under_way == Some(partition)
+    }
+
     /// Other files lie under these names now: whatever is found wrong in them is new.
     pub(crate) fn forget(&mut self, partition: TopicPartition, segments: &[Offset]) {
         self.known
@@ -149,21 +154,26 @@ impl Engine {
 
     /// The repair that was handed out is done, or cannot be.
     pub fn on_repaired(&mut self) {
-        self.repairs.is_under_way = false;
+        self.repairs.under_way = None;
         self.drive_repairs();
     }
 
-    fn drive_repairs(&mut self) {
-        if self.repairs.is_under_way {
+    pub(crate) fn drive_repairs(&mut self) {
+        if self.repairs.under_way.is_some() {
             return;
         }
+        let mut held = VecDeque::new();
         while let Some(repair) = self.repairs.waiting.pop_front() {
-            if self.slot_of(repair.partition).is_some() {
-                self.repairs.is_under_way = true;
+            if self.holds_files(repair.partition) {
+                held.push_back(repair);
+            } else if self.slot_of(repair.partition).is_some() {
+                self.repairs.under_way = Some(repair.partition);
                 self.effects.push(Effect::Repair(repair));
-                return;
+                break;
             }
         }
+        held.append(&mut self.repairs.waiting);
+        self.repairs.waiting = held;
     }
 }
 

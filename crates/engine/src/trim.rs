@@ -190,6 +190,10 @@ impl Engine {
 
     /// Removes the segments of one partition that nothing needs, unless they are being read.
     pub(crate) fn remove_segments(&mut self, slot: Slot) {
+        let is_held = |log: &PartitionLog| self.holds_files(log.partition);
+        if self.partition(slot).is_some_and(is_held) {
+            return;
+        }
         let Some(log) = self
             .partitions
             .get_mut(slot as usize)

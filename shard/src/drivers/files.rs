@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use klamm_engine::compaction_work::NameOperation;
 use klamm_engine::effects::Repair;
-use klamm_engine::placement::Removal;
+use klamm_engine::placement::{FolderNumber, Removal};
 use klamm_engine::repair::{self, Repaired};
 use klamm_model::{Offset, TopicId};
 use klamm_os::{clock, disk};
@@ -246,6 +246,30 @@ impl Folders {
             }
         }
         Ok(Some(()))
+    }
+
+    /// Gives a folder that takes a partition's place its name. False, and nothing is changed, where
+    /// the partition was dropped meanwhile, or another one has the name. Blocks.
+    pub(crate) fn settle_at(
+        &self,
+        name: &str,
+        folder: &Path,
+        to: FolderNumber,
+    ) -> io::Result<bool> {
+        let _aside = self.lock();
+        if self.path(name).exists() || !self.data.moved(name, to) {
+            return Ok(false);
+        }
+        disk::rename(folder, self.path(name))?;
+        Ok(true)
+    }
+
+    /// Lets a partition of which nothing lies on a disk yet have its place elsewhere. False if
+    /// something does. Blocks.
+    pub(crate) fn settle_nothing_at(&self, name: &str, to: FolderNumber) -> bool {
+        let _aside = self.lock();
+        let from = self.data.place(name);
+        !self.path(name).exists() && (from == to || self.data.moved(name, to))
     }
 
     fn lock(&self) -> MutexGuard<'_, u64> {

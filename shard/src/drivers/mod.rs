@@ -3,7 +3,9 @@
 pub(crate) mod compactor;
 pub(crate) mod files;
 pub(crate) mod flushes;
+pub(crate) mod mover;
 pub(crate) mod reader;
+pub(crate) mod relocation;
 pub(crate) mod segments;
 pub(crate) mod space;
 pub(crate) mod turnstile;

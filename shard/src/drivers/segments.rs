@@ -335,6 +335,23 @@ impl SegmentFiles {
         Ok(self.open.borrow().values().all(|files| files.log.is_trim()))
     }
 
+    /// Closes the files of a partition, with their own lengths: nobody writes to them now.
+    pub(crate) async fn let_go(&self, partition: TopicPartition) -> io::Result<()> {
+        for files in self.files_of(partition) {
+            files.log.trim().await?;
+        }
+        self.open
+            .borrow_mut()
+            .retain(|(other, _), _| *other != partition);
+        Ok(())
+    }
+
+    fn files_of(&self, partition: TopicPartition) -> Vec<Rc<OpenSegment>> {
+        let open = self.open.borrow();
+        let of = open.iter().filter(|((other, _), _)| *other == partition);
+        of.map(|(_, files)| Rc::clone(files)).collect()
+    }
+
     /// Lets go of a segment that is to be removed: nobody writes to it any more.
     pub(crate) fn forget(&self, partition: TopicPartition, segment: Offset) {
         self.open.borrow_mut().remove(&(partition, segment));

@@ -58,6 +58,11 @@ impl DiskWatch {
         }
     }
 
+    /// `klamm.disk.reserve.bytes`, where it is set.
+    pub(crate) const fn reserve(&self) -> Option<u64> {
+        self.shared.reserve
+    }
+
     /// Sees how much room there is where there is least, on a side thread. None if that cannot be
     /// told of one of the folders.
     pub(crate) async fn look(&self) -> Option<DiskSpace> {

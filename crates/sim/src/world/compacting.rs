@@ -64,6 +64,11 @@ impl Compacting {
         }
     }
 
+    /// Whose log it is.
+    pub(crate) const fn partition(&self) -> TopicPartition {
+        self.job.partition
+    }
+
     /// The file that this step replaces, if any.
     pub(crate) const fn path(&self) -> Option<&str> {
         match self.doing {

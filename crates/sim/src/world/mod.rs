@@ -5,6 +5,7 @@ mod cold;
 mod compacting;
 pub mod disk;
 pub mod failing;
+mod holding;
 pub mod node;
 mod segments;
 pub mod storage;

@@ -24,6 +24,7 @@ use klamm_records::wal::Incarnation;
 
 use super::compacting::{Compacting, Keys};
 use super::disk::{Node as FileNode, Room, SimDisk};
+use super::holding::Holding;
 use super::segments::{OpenSegments, Removal, SmallFiles};
 use super::storage::{BootStorage, DISK_FAILED, POWER_CUT};
 use super::work::{Done, Hands, Work};
@@ -72,15 +73,15 @@ enum Letter {
 }
 
 #[derive(Debug)]
-struct Core {
-    engine: Engine,
+pub(super) struct Core {
+    pub(super) engine: Engine,
     wal_folder: String,
     wal_open: BTreeMap<u64, FileNode>,
     wal_unflushed: BTreeMap<u64, FileNode>,
     segments: OpenSegments,
     small: SmallFiles,
     flushing: bool,
-    work: bool,
+    pub(super) work: bool,
     files: WalHeap,
     /// The keys of the log that is compacted.
     keys: Keys,
@@ -160,12 +161,13 @@ pub struct Started {
 /// A running node.
 #[derive(Debug)]
 pub struct SimNode {
-    options: LifeOptions,
-    cores: Vec<Core>,
+    pub(super) options: LifeOptions,
+    pub(super) cores: Vec<Core>,
     letters: BTreeMap<(u16, u16), VecDeque<Letter>>,
-    works: Vec<(u16, Work)>,
+    pub(super) works: Vec<(u16, Work)>,
     replies: Vec<(Ticket, Reply)>,
     dropped: u64,
+    pub(super) holding: Holding,
     /// Up to where partitions are compacted, as the file says or will say.
     cleaned: PartitionOffsets,
 }
@@ -255,6 +257,7 @@ impl SimNode {
             works: Vec::new(),
             replies: Vec::new(),
             dropped: 0,
+            holding: Holding::default(),
             cleaned: booted.cleaned,
         };
         let started = Started {
@@ -486,11 +489,7 @@ impl SimNode {
     fn carry_out(&mut self, disk: &mut SimDisk, shard: u16, effect: Effect) -> bool {
         let work = match effect {
             Effect::Reply { ticket, reply } => {
-                if ticket.shard.0 == shard {
-                    self.replies.push((ticket, reply));
-                } else {
-                    self.post(shard, ticket.shard.0, Letter::Reply { ticket, reply });
-                }
+                self.hand_back(shard, ticket, reply);
                 return false;
             }
             Effect::WalBegin(begin) => {
@@ -516,6 +515,12 @@ impl SimNode {
                 }
                 return false;
             }
+            // Nobody asks for it here: files lie in one folder.
+            Effect::MoveFiles { .. } => return false,
+            Effect::FilesHeld { partition, is_here } => match self.hold(partition, is_here) {
+                Some(hold) => hold,
+                None => return false,
+            },
             Effect::Spill(spill) => Work::Spill {
                 spill,
                 stage: 0,
@@ -555,8 +560,17 @@ impl SimNode {
             } => Work::RemoveSegments(Removal::of(partition, folder, segments)),
             Effect::DropFolder { partition, folder } => self.drop_folder(shard, partition, folder),
         };
+        self.hold_some(shard, &work);
         self.begin(shard, work);
         false
+    }
+
+    fn hand_back(&mut self, shard: u16, ticket: Ticket, reply: Reply) {
+        if ticket.shard.0 == shard {
+            self.replies.push((ticket, reply));
+        } else {
+            self.post(shard, ticket.shard.0, Letter::Reply { ticket, reply });
+        }
     }
 
     /// What is under way for the partition comes to nothing.
@@ -650,6 +664,7 @@ impl SimNode {
             Done::Repaired => core.engine.on_repaired(),
             Done::Compacted(pass, result) => core.engine.on_compacted(pass, result),
             Done::Looked(seen) => core.engine.on_free_space(seen),
+            Done::Released(partition) => core.engine.release_files(partition),
             Done::Nothing => {}
         }
     }

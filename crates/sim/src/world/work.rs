@@ -73,6 +73,11 @@ pub(crate) enum Work {
     Look {
         owed_elsewhere: u64,
     },
+    /// Nobody touches a partition's files for so many steps.
+    Hold {
+        partition: TopicPartition,
+        steps: usize,
+    },
 }
 
 /// What the engine is told.
@@ -92,6 +97,7 @@ pub(crate) enum Done {
     Repaired,
     Compacted(u64, Result<CompactDone, CompactFault>),
     Looked(Option<DiskSpace>),
+    Released(TopicPartition),
     Nothing,
 }
 
@@ -141,6 +147,36 @@ impl Work {
         }
     }
 
+    /// What it is, in a word.
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Spill { .. } => "spill",
+            Self::FlushSegments { .. } => "flush of segments",
+            Self::Save { .. } => "save",
+            Self::PrepareWal { .. } => "preparation of a write-ahead file",
+            Self::FlushWal { .. } => "flush of the write-ahead log",
+            Self::ColdRead(_) => "cold read",
+            Self::Repair { .. } => "repair",
+            Self::Compact(_) => "compaction",
+            Self::RemoveSegments(_) => "removal of segments",
+            Self::DropFolder { .. } => "removal of a folder",
+            Self::Look { .. } => "look at free space",
+            Self::Hold { .. } => "hold",
+        }
+    }
+
+    /// True if this work touches the files of a partition, and nobody may meanwhile who moves them.
+    pub(crate) fn touches(&self, partition: TopicPartition) -> bool {
+        match self {
+            Self::Spill { spill, .. } => spill.partition == partition,
+            Self::FlushSegments { partition: of, .. } => *of == partition,
+            Self::ColdRead(read) => read.partition == partition,
+            Self::Repair { repair, .. } => repair.partition == partition,
+            Self::Compact(compacting) => compacting.partition() == partition,
+            _ => false,
+        }
+    }
+
     /// What the engine is told at the end of this work.
     pub(crate) fn report(&self) -> Done {
         match self {
@@ -154,7 +190,8 @@ impl Work {
             | Self::Compact(_)
             | Self::RemoveSegments(_)
             | Self::DropFolder { .. }
-            | Self::Look { .. } => Done::Nothing,
+            | Self::Look { .. }
+            | Self::Hold { .. } => Done::Nothing,
         }
     }
 
@@ -236,9 +273,11 @@ impl Work {
                 let made = hands.prepare_wal(folder, path, *length as usize, *stage)?;
                 Some(Done::WalPrepared(*file, made))
             }
-            Self::FlushWal { position, flushes } => hands
-                .flush_wal(flushes)
-                .then_some(Done::WalFlushed(*position)),
+            Self::FlushWal { position, flushes } => {
+                let is_done = hands.flush_wal(flushes);
+                is_done.then_some(Done::WalFlushed(*position))
+            }
+            Self::Hold { partition, steps } => last_of(steps).then_some(Done::Released(*partition)),
             Self::ColdRead(read) => Some(hands.cold_read(read)),
             Self::Repair { repair, prepared } => hands.repair(repair, prepared),
             Self::Compact(compacting) => hands.compact(compacting),
@@ -259,6 +298,12 @@ impl Work {
             }
         }
     }
+}
+
+/// One step fewer is left; true if that was the last.
+const fn last_of(steps: &mut usize) -> bool {
+    *steps = steps.saturating_sub(1);
+    *steps == 0
 }
 
 impl Hands<'_> {

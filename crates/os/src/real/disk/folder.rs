@@ -288,6 +288,12 @@ pub fn file_len(path: impl AsRef<Path>) -> io::Result<u64> {
     Ok(fs::metadata(path)?.len())
 }
 
+/// What tells a file from another of the same name, and its length in bytes.
+pub fn identity(path: impl AsRef<Path>) -> io::Result<(u64, u64)> {
+    let found = fs::metadata(path)?;
+    Ok((found.ino(), found.len()))
+}
+
 /// Cuts (or extends with zeros) a file to `length`; durable after [`sync_file`].
 pub fn cut(path: impl AsRef<Path>, length: u64) -> io::Result<()> {
     OpenOptions::new().write(true).open(path)?.set_len(length)

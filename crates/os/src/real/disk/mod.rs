@@ -25,9 +25,9 @@ pub use append::{AppendFile, OpenedAppendFile};
 pub use block::{BLOCK_BYTES, BlockFile, Caching, OpenedBlockFile};
 pub use folder::{
     FileSystem, FolderLock, HeldFolder, LockError, Space, copy, create_dir_all,
-    create_dir_all_durably, cut, file_len, free_space, free_space_later, list, lock_folder, read,
-    read_to_string, remove_dir_all, remove_file, rename, restrict_file, sync_dir, sync_file,
-    truncate, write_atomically, write_atomically_later, write_end, write_new,
+    create_dir_all_durably, cut, file_len, free_space, free_space_later, identity, list,
+    lock_folder, read, read_to_string, remove_dir_all, remove_file, rename, restrict_file,
+    sync_dir, sync_file, truncate, write_atomically, write_atomically_later, write_end, write_new,
 };
 pub use mapped::{MappedFile, MappedWriter};
 pub use once::{OnceFile, read_once};
