@@ -38,6 +38,7 @@ mod machine;
 mod many_partitions;
 mod metadata;
 mod metrics;
+mod moves;
 mod offsets;
 mod partitions;
 mod produce;

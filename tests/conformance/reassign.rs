@@ -184,7 +184,7 @@ fn nothing_is_being_reassigned() {
 }
 
 #[test]
-fn a_replica_moves_to_no_other_folder() {
+fn a_replica_moves_to_no_folder_that_is_none_of_the_brokers() {
     let broker = Broker::start();
     let mut client = broker.client();
     let topic = client.create_topic("moved", 1);
