@@ -13,6 +13,7 @@ use klamm_wire::ApiKey;
 use mio::{Events, Poll, Token};
 
 use crate::{
+    control::Control,
     drive::Course,
     holdings::Holdings,
     link::Link,
@@ -65,9 +66,11 @@ impl Crew {
     ) -> Result<Self, Problem> {
         let poll = Poll::new()?;
         let now = Instant::now();
+        let greeting = Control::greeting()?;
         let mut lines = Vec::new();
         for index in 0..workload.connections {
-            let link = Link::connect(course.address, poll.registry(), Token(index))?;
+            let (address, token) = (course.address, Token(index));
+            let link = Link::connect_greeting(address, &greeting, poll.registry(), token)?;
             lines.push(Line {
                 link: Some(link),
                 asked: VecDeque::new(),

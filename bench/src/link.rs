@@ -53,6 +53,31 @@ impl Link {
     /// The broker does not accept.
     pub fn connect(address: SocketAddr, registry: &Registry, token: Token) -> io::Result<Self> {
         let socket = std::net::TcpStream::connect(address)?;
+        Self::over(socket, registry, token)
+    }
+
+    /// The same, once the broker has answered a first request, as clients begin with ApiVersions:
+    /// some answers depend on who asks (KIP-511).
+    ///
+    /// # Errors
+    /// The broker does not accept, or does not answer.
+    pub fn connect_greeting(
+        address: SocketAddr,
+        greeting: &[u8],
+        registry: &Registry,
+        token: Token,
+    ) -> io::Result<Self> {
+        let mut socket = std::net::TcpStream::connect(address)?;
+        socket.write_all(greeting)?;
+        let mut prefix = [0; 4];
+        socket.read_exact(&mut prefix)?;
+        let size = FrameLimits::of_responses(RESPONSE_BYTES_MAX).check(prefix);
+        let size = size.map_err(|error| io::Error::other(error.to_string()))?;
+        socket.read_exact(&mut vec![0; size])?;
+        Self::over(socket, registry, token)
+    }
+
+    fn over(socket: std::net::TcpStream, registry: &Registry, token: Token) -> io::Result<Self> {
         socket.set_nodelay(true)?;
         socket.set_nonblocking(true)?;
         let mut socket = TcpStream::from_std(socket);

@@ -10,7 +10,7 @@ pub enum ClientSoftware {
     Java,
     /// franz-go, `kgo`.
     FranzGo,
-    /// This project's, `klamm-client`.
+    /// This project's, `klamm-client`, and its load generator, `klamm-bench`.
     Klamm,
     /// Another, or one that gave no name.
     #[default]
@@ -24,7 +24,7 @@ impl ClientSoftware {
         match name {
             "apache-kafka-java" => Self::Java,
             "kgo" => Self::FranzGo,
-            "klamm-client" => Self::Klamm,
+            "klamm-client" | "klamm-bench" => Self::Klamm,
             _ => Self::Other,
         }
     }
