@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use klamm_wire::fetch;
 
 use crate::harness::{
-    Broker, DEADLINE, Options, Process, RawBatch, fetching, is_release, request_bytes, wait_for,
+    Broker, DEADLINE, End, Options, Process, RawBatch, fetching, is_release, request_bytes,
+    wait_for,
 };
 
 /// Starts a broker that cannot start, and gives what it said.
@@ -52,6 +53,23 @@ fn second_process_on_a_folder_is_refused() {
     broker.is_healthy();
     broker.kill();
     broker.start_again();
+}
+
+#[test]
+fn what_a_node_voted_stays_when_its_metadata_are_written_for_the_first_time() {
+    let test = "what_a_node_voted_stays_when_its_metadata_are_written_for_the_first_time";
+    let Some(mut broker) = Broker::own(test, Options::new()) else {
+        return;
+    };
+    let vote = broker.folder().join("__cluster_metadata-0/quorum-state");
+    let voted = wait_for("a vote", || std::fs::read(&vote).ok());
+    broker.client().create_topic("first", 1);
+    broker.end(End::Stop);
+    let metadata = vote.with_file_name("00000000000000000000.log");
+    assert!(metadata.exists(), "a stop brings segments up to date");
+    assert_eq!(std::fs::read(&vote).expect("the vote"), voted);
+    broker.start_again();
+    broker.is_healthy();
 }
 
 #[test]

@@ -27,6 +27,7 @@ use crate::boot_wal::{self, FoundWal};
 use crate::partition::RecoveryPoint;
 use crate::producers;
 use crate::quorum;
+pub use crate::quorum_log::QUORUM_STATE_FILE;
 use crate::quorum_log::{QUORUM_STATE_PATH, decode_entry, parse_state};
 use crate::scale::Scale;
 use crate::segments::Segments;

@@ -9,6 +9,9 @@ use klamm_records::batch::Record;
 /// Where term and vote lie, relative to the data folder.
 pub(crate) const QUORUM_STATE_PATH: &str = "__cluster_metadata-0/quorum-state";
 
+/// Its name in the folder of the metadata: what this node voted, and in which term.
+pub const QUORUM_STATE_FILE: &str = "quorum-state";
+
 const KIND_DATA: u8 = 0;
 const KIND_LEADER_CHANGE: u8 = 1;
 const KIND_VOTERS: u8 = 2;

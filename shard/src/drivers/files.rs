@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use klamm_engine::boot::QUORUM_STATE_FILE;
 use klamm_engine::compaction_work::NameOperation;
 use klamm_engine::effects::Repair;
 use klamm_engine::placement::{FolderNumber, Removal};
@@ -67,7 +68,8 @@ impl Folders {
     }
 
     /// Makes a partition's folder; one that is not this topic's, or does not say whose it is, is put
-    /// aside with whatever a power cut left in it. Blocks.
+    /// aside with whatever a power cut left in it. The vote of this node stays: it is kept before
+    /// anything of the metadata's log is. Blocks.
     ///
     /// Its small files may be written in place: nothing vouches for the folder before a flush covers
     /// them too, and a restart clears a folder for which nothing vouches.
@@ -80,8 +82,10 @@ impl Folders {
     ) -> io::Result<T> {
         let mut aside = self.lock();
         let path = self.path(name);
-        if owner(&path)? != Some(topic) {
-            unless_gone(put_aside(&path, &mut aside))?;
+        match owner(&path)? {
+            Some(found) if found == topic => {}
+            None if path.join(QUORUM_STATE_FILE).exists() => put_rest_aside(&path, &mut aside)?,
+            _ => drop(unless_gone(put_aside(&path, &mut aside))?),
         }
         self.data.create(name)?;
         let path = self.path(name);
@@ -278,12 +282,31 @@ impl Folders {
 }
 
 fn put_aside(path: &Path, aside: &mut u64) -> io::Result<PathBuf> {
+    let to = name_aside(path, aside);
+    disk::rename(path, &to)?;
+    Ok(to)
+}
+
+/// Puts everything in a folder aside but this node's vote.
+fn put_rest_aside(path: &Path, aside: &mut u64) -> io::Result<()> {
+    let mut rest = disk::list(path)?;
+    rest.retain(|name| !name.starts_with(QUORUM_STATE_FILE));
+    if rest.is_empty() {
+        return Ok(());
+    }
+    let to = name_aside(path, aside);
+    disk::create_dir_all(&to)?;
+    let mut rest = rest.iter();
+    rest.try_for_each(|name| disk::rename(path.join(name), to.join(name)))
+}
+
+/// What a folder is called that is to be deleted.
+fn name_aside(path: &Path, aside: &mut u64) -> PathBuf {
     *aside += 1;
     let stamp = clock::wall_ms().unsigned_abs();
     let mut to = path.as_os_str().to_owned();
     to.push(format!(".{stamp:x}-{aside}-delete"));
-    disk::rename(path, &to)?;
-    Ok(to.into())
+    to.into()
 }
 
 /// None where the file or folder is not there any more.
@@ -350,6 +373,23 @@ mod tests {
         assert_eq!(names, [segment::PARTITION_METADATA_FILE]);
         let again = folders.make("a-0", topic, &[], |path| disk::list(path));
         assert_eq!(again.expect("its own"), names);
+    }
+
+    #[test]
+    fn a_vote_that_was_kept_before_the_log_it_is_about_stays() {
+        let root = tempfile::tempdir().expect("a folder");
+        let folders = Folders::new(DataFolders::single(root.path().to_owned()));
+        let voted = root.path().join("m-0");
+        std::fs::create_dir(&voted).expect("made");
+        std::fs::write(voted.join(QUORUM_STATE_FILE), b"vote").expect("written");
+        std::fs::write(voted.join("0.log"), b"left").expect("written");
+        let topic = TopicId([1; 16]);
+        let made = folders.make("m-0", topic, &files(topic), |path| disk::list(path));
+        let mut names = made.expect("made");
+        names.sort();
+        assert_eq!(names, [segment::PARTITION_METADATA_FILE, QUORUM_STATE_FILE]);
+        let vote = std::fs::read(voted.join(QUORUM_STATE_FILE));
+        assert_eq!(vote.expect("there"), b"vote");
     }
 
     #[test]
