@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::thread;
 
 use klamm_wire::{alter_replica_log_dirs, describe_log_dirs};
@@ -136,11 +137,15 @@ fn a_partition_goes_to_another_folder_and_back_while_it_is_written_and_read() {
         let written = thread::scope(|scope| {
             let (mut writer, mut reader) = (broker.client(), broker.client());
             let (topic, is_done) = (&topic, &is_done);
+            // Whoever writes without end writes more than can be copied.
+            let (portions, wanted) = mpsc::sync_channel(5);
             let writer = scope.spawn(move || {
                 let mut next = 300;
-                while !is_done.load(Ordering::Relaxed) {
-                    assert_eq!(append(&mut writer, topic, next), 0);
-                    next += 1;
+                for portion in wanted {
+                    for number in next..next + portion {
+                        assert_eq!(append(&mut writer, topic, number), 0);
+                    }
+                    next += portion;
                 }
                 next
             });
@@ -154,15 +159,18 @@ fn a_partition_goes_to_another_folder_and_back_while_it_is_written_and_read() {
             let first = first.expect("it lies somewhere");
             let other = if first == "a" { "b" } else { "a" };
             for to in [other, &first, other, &first, other] {
+                portions.send(200).expect("a writer");
                 assert_eq!(ask(&mut client, &root, topic, to), 0);
                 wait_until_in(&mut client, topic, to);
             }
             // What is asked for again is so already.
             assert_eq!(ask(&mut client, &root, topic, other), 0);
             is_done.store(true, Ordering::Relaxed);
+            drop(portions);
             reader.join().expect("reads");
             writer.join().expect("writes")
         });
+        assert_eq!(written, 1_300);
         assert!(numbers(&mut client, &topic).into_iter().eq(0..written));
         wait_until_clean(&root);
         for end in End::BOTH {
