@@ -22,6 +22,8 @@ pub(super) struct Wanted {
     pub(super) offsets: BTreeMap<PartitionName, CommittedOffset>,
     /// Tried until then.
     pub(super) until: Instant,
+    /// A partition that went while it was in flight: it is not tried again for that one.
+    lost: Option<PartitionName>,
 }
 
 /// The state of commits.
@@ -76,8 +78,12 @@ impl Commits {
     pub(super) fn forget(&mut self, partition: &PartitionName) {
         self.worked_on.remove(partition);
         self.kept.remove(partition);
-        let in_flight = self.in_flight.take();
-        self.in_flight = in_flight.and_then(|wanted| self.without(wanted, partition));
+        // The answer of one in flight still comes, before any other.
+        if let Some(wanted) = &mut self.in_flight
+            && wanted.offsets.remove(partition).is_some()
+        {
+            wanted.lost = Some(partition.clone());
+        }
         let waiting = std::mem::take(&mut self.waiting).into_iter();
         let waiting = waiting.filter_map(|wanted| self.without(wanted, partition));
         self.waiting = waiting.collect();
@@ -132,6 +138,7 @@ impl Commits {
                 id: Some(id),
                 offsets,
                 until,
+                lost: None,
             });
         }
         id
@@ -145,6 +152,7 @@ impl Commits {
                 id: None,
                 offsets,
                 until: now.plus(self.timeout),
+                lost: None,
             });
         }
     }
@@ -241,8 +249,15 @@ impl Commits {
 
     /// The one in flight is tried again when it can be.
     pub(super) fn again(&mut self) {
-        if let Some(wanted) = self.in_flight.take() {
-            self.waiting.push_front(wanted);
+        let Some(mut wanted) = self.in_flight.take() else {
+            return;
+        };
+        match wanted.lost.take() {
+            Some(partition) if wanted.id.is_some() => {
+                self.finish(wanted.id, Err(CommitError::NotOwned(partition)));
+            }
+            _ if wanted.offsets.is_empty() => {}
+            _ => self.waiting.push_front(wanted),
         }
     }
 
@@ -316,6 +331,32 @@ mod tests {
             let done = commits.next_done();
             let refused = Err(CommitError::NotOwned(partition(0)));
             assert_eq!(done, Some((asked, refused)), "who asked is told");
+        }
+    }
+
+    #[test]
+    fn a_commit_in_flight_is_answered_before_another_whatever_went_meanwhile() {
+        let now = Instant(1);
+        let owned = BTreeSet::from([partition(0)]);
+        for is_kept in [false, true] {
+            let mut commits = Commits::new(None, Duration::from_secs(60));
+            let offsets = BTreeMap::from([(partition(0), CommittedOffset::at(Offset(7)))]);
+            let first = commits.want(now, offsets.clone());
+            assert!(commits.next(now, &owned).is_some());
+            commits.forget(&partition(0));
+            let second = commits.want(now, offsets);
+            assert_eq!(commits.next(now, &owned), None, "one at a time");
+            let expected = if is_kept {
+                commits.on_kept();
+                Ok(())
+            } else {
+                commits.again();
+                Err(CommitError::NotOwned(partition(0)))
+            };
+            assert_eq!(commits.next_done(), Some((first, expected)));
+            assert!(commits.next(now, &owned).is_some());
+            commits.on_kept();
+            assert_eq!(commits.next_done(), Some((second, Ok(()))));
         }
     }
 }
