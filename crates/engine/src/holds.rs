@@ -31,8 +31,7 @@ enum Hold {
 }
 
 impl Holds {
-    /// True if the files are asked for, and nobody has to be waited for as long as for a pass of
-    /// compaction.
+    /// True if the files are asked for, or held: no pass of compaction begins, which takes long.
     pub(crate) fn are_asked_for(&self, partition: TopicPartition) -> bool {
         self.all.contains_key(&partition)
     }
